@@ -1,0 +1,30 @@
+// Exceptions end here: no C++ exception may leave through the C face.
+#pragma once
+
+#include <exception>
+#include <new>
+
+#include "densefield.h"
+
+namespace densefield {
+
+struct BadArgument : std::exception {};
+
+namespace {
+
+template <class Body>  // void body(), which may throw
+inline int guarded(const Body& body) {
+    try {
+        body();
+        return DF_OK;
+    } catch (const BadArgument&) {
+        return DF_BAD_ARGUMENT;
+    } catch (const std::bad_alloc&) {
+        return DF_OUT_OF_MEMORY;
+    } catch (...) {
+        return DF_FAILED;
+    }
+}
+
+}  // namespace
+}  // namespace densefield

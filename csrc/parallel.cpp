@@ -1,0 +1,129 @@
+#include "parallel.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+namespace densefield {
+namespace {
+
+struct Job {
+    ChunkTask task;
+    void* context;
+    int64_t chunks;
+    std::atomic<int64_t> next{0};
+    std::mutex lock;
+    std::exception_ptr failure;
+
+    Job(ChunkTask task, void* context, int64_t chunks) : task(task), context(context), chunks(chunks) {}
+
+    void drain(int slot) {
+        for (;;) {
+            const int64_t chunk = next.fetch_add(1, std::memory_order_relaxed);
+            if (chunk >= chunks) return;
+            try {
+                task(context, chunk, slot);
+            } catch (...) {
+                next.store(chunks);
+                std::lock_guard<std::mutex> guard(lock);
+                if (!failure) failure = std::current_exception();
+            }
+        }
+    }
+};
+
+class Pool {
+public:
+    // False where another job holds the pool.
+    bool run(Job& job, int helpers) {
+        if (busy_.exchange(true, std::memory_order_acquire)) return false;
+        {
+            std::lock_guard<std::mutex> guard(lock_);
+            grow(helpers);
+            job_ = &job;
+            places_ = std::min(helpers, workers_);
+            slots_ = 0;
+        }
+        wake_.notify_all();
+        job.drain(0);
+        {
+            std::unique_lock<std::mutex> guard(lock_);
+            places_ = 0;  // who has not joined by now finds nothing left to do
+            idle_.wait(guard, [this] { return active_ == 0; });
+            job_ = nullptr;
+        }
+        busy_.store(false, std::memory_order_release);
+        return true;
+    }
+
+private:
+    void grow(int helpers) {
+        try {
+            for (; workers_ < helpers; ++workers_) std::thread([this] { work(); }).detach();
+        } catch (const std::system_error&) {
+            // The system gives no more threads; those there are do the work.
+        }
+    }
+
+    [[noreturn]] void work() {
+        std::unique_lock<std::mutex> guard(lock_);
+        for (;;) {
+            wake_.wait(guard, [this] { return places_ > 0; });
+            --places_;
+            ++active_;
+            const int slot = ++slots_;
+            Job* const job = job_;
+            guard.unlock();
+            job->drain(slot);
+            guard.lock();
+            if (--active_ == 0) idle_.notify_one();
+        }
+    }
+
+    std::atomic<bool> busy_{false};
+    std::mutex lock_;
+    std::condition_variable wake_, idle_;
+    Job* job_ = nullptr;
+    int workers_ = 0, places_ = 0, active_ = 0, slots_ = 0;
+};
+
+// Never destroyed: threads may still wait in it while the process exits.
+std::atomic<Pool*> the_pool{nullptr};
+
+Pool& pool() {
+    Pool* current = the_pool.load(std::memory_order_acquire);
+    if (current == nullptr) {
+        // Without a lock, since a lock held during a fork would stay locked in the child.
+        Pool* const fresh = new Pool;
+        if (the_pool.compare_exchange_strong(current, fresh)) {
+            current = fresh;
+        } else {
+            delete fresh;
+        }
+    }
+    return *current;
+}
+
+#if !defined(_WIN32)
+// Threads do not survive a fork: the child leaves the parent's pool behind and makes its own at first use.
+[[maybe_unused]] const int at_fork = pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr); });
+#endif
+
+}  // namespace
+
+void run_chunks(int64_t chunks, int n_threads, ChunkTask task, void* context) {
+    Job job(task, context, chunks);
+    const int helpers = static_cast<int>(std::min<int64_t>(n_threads, chunks)) - 1;
+    if (helpers <= 0 || !pool().run(job, helpers)) job.drain(0);
+    if (job.failure) std::rethrow_exception(job.failure);
+}
+
+}  // namespace densefield

@@ -1,0 +1,1 @@
+"""The only door to native code; a folder an op, each with its plain torch reference."""

@@ -1,0 +1,129 @@
+"""`gaussian_filter`: exact Gaussian filtering on the grid, the op `densefield::gaussian_filter` behind it, its gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from densefield.checks import check
+from densefield.ops import native
+from densefield.ops.gaussian.reference import filter_by_matrices
+
+
+def gaussian_filter(
+    values: Tensor,  # (B, C, *spatial)
+    theta: float | Sequence[float] | Tensor,  # one width in pixels for all axes, or one an axis
+    *,
+    normalize: bool = False,
+) -> Tensor:  # (B, C, *spatial)
+    """Filter over any number of spatial axes: out(p) = sum_q exp(-sum_a (p_a - q_a)² / (2 theta_a²)) values(q).
+
+    Exact up to float rounding: per axis, weights below half of the type's eps are cut. Nothing lies outside the grid.
+    With `normalize`, the result is divided by the filter of ones, so that constants stay as they are. Differentiable
+    twice by `values` and by `theta` (a tensor), so that widths can be learned. Half types are computed in float32.
+    Raises `InputError` for a wrong shape or type and for a theta that is not positive and finite.
+    """
+    check(values.dim() >= 3, f"values: wanted shape (B, C, *spatial), received {tuple(values.shape)}")
+    check(values.is_floating_point(), f"values: wanted a floating-point tensor, received {values.dtype}")
+    axes = values.dim() - 2
+    widths = _widths(theta, axes)
+    wide = values.float() if values.dtype.itemsize < 4 else values
+    result: Tensor = _filter(wide, widths, [0] * axes)
+    if normalize:
+        result = result / _filter(wide.new_ones((1, 1, *values.shape[2:])), widths, [0] * axes)
+    return result.to(values.dtype)
+
+
+def _widths(theta: float | Sequence[float] | Tensor, axes: int) -> Tensor:  # (axes,) float64 on the CPU
+    tensor = theta if isinstance(theta, Tensor) else torch.tensor(theta, dtype=torch.float64)
+    fits = tensor.dim() == 0 or tuple(tensor.shape) in ((1,), (axes,))
+    check(fits, f"theta: wanted one number or {axes}, one for each spatial axis, received shape {tuple(tensor.shape)}")
+    return tensor.to("cpu", torch.float64).expand(axes)
+
+
+@torch.library.custom_op("densefield::gaussian_filter", mutates_args=())
+def _filter(values: Tensor, theta: Tensor, orders: Sequence[int]) -> Tensor:
+    """Filter with the kernel differentiated orders[a] times by theta[a]; any device."""
+    return filter_by_matrices(values, _checked(values, theta, orders), orders)
+
+
+@_filter.register_kernel("cpu")
+def _(values: Tensor, theta: Tensor, orders: Sequence[int]) -> Tensor:
+    widths = _checked(values, theta, orders)
+    if not native.available():
+        return filter_by_matrices(values, widths, orders)
+    values = values.contiguous()
+    result = torch.empty_like(values)
+    planes = values.shape[0] * values.shape[1]
+    native.kernel(f"df_gaussian_filter_{native.suffix(values.dtype)}", _ARGUMENTS)(
+        native.pointer(values),
+        native.pointer(result),
+        planes,
+        values.dim() - 2,
+        native.int64_array(values.shape[2:]),
+        native.double_array(widths),
+        native.int64_array(orders),
+        torch.get_num_threads(),
+    )
+    return result
+
+
+_ARGUMENTS = (
+    native.POINTER,
+    native.POINTER,
+    native.INT64,
+    native.INT32,
+    native.POINTER,
+    native.POINTER,
+    native.POINTER,
+    native.INT32,
+)
+
+
+@_filter.register_fake
+def _(values: Tensor, theta: Tensor, orders: Sequence[int]) -> Tensor:
+    return torch.empty_like(values, memory_format=torch.contiguous_format)
+
+
+def _checked(values: Tensor, theta: Tensor, orders: Sequence[int]) -> list[float]:
+    axes = values.dim() - 2
+    check(
+        values.dtype in (torch.float32, torch.float64),
+        f"values: wanted float32 or float64, received {values.dtype}",
+    )
+    check(
+        axes >= 1 and tuple(theta.shape) == (axes,) and len(orders) == axes,
+        f"theta, orders: wanted one entry for each spatial axis of values {tuple(values.shape)}, "
+        f"received {tuple(theta.shape)} and {len(orders)}",
+    )
+    check(all(0 <= order <= 2 for order in orders), f"orders: wanted 0, 1 or 2 an axis, received {list(orders)}")
+    widths = [float(width) for width in theta.tolist()]
+    check(
+        all(width > 0 and math.isfinite(width) for width in widths),
+        f"theta: wanted positive finite widths in pixels, received {widths}",
+    )
+    return widths
+
+
+def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Sequence[int]], output: Tensor) -> None:
+    values, theta, orders = inputs
+    ctx.save_for_backward(values, theta)
+    ctx.orders = list(orders)
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    values, theta = ctx.saved_tensors
+    by_values = by_theta = None
+    if ctx.needs_input_grad[0]:
+        by_values = _filter(gradient, theta, ctx.orders)  # the kernel is symmetric: the filter is its own adjoint
+    if ctx.needs_input_grad[1]:
+        raised = [[o + (a == b) for b, o in enumerate(ctx.orders)] for a in range(len(ctx.orders))]
+        by_theta = torch.stack([(gradient * _filter(values, theta, orders)).sum() for orders in raised]).to(theta)
+    return by_values, by_theta, None
+
+
+_filter.register_autograd(_backward, setup_context=_setup_context)

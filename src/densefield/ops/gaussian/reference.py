@@ -1,0 +1,64 @@
+"""Plain torch twins of the native kernel: one that serves every device, and the dense sum, for tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def kernel_radius(theta: float, order: int, dtype: torch.dtype, size: int) -> int:
+    """Give the largest distance kept: where t^(2 order) exp(-t²/2) at t = r/theta falls below half of eps, the rest is cut.
+
+    Along an axis the cut part weighs less than 0.2 eps of the whole for theta >= 0.5, so float rounding outweighs it.
+    """
+    precision = -math.log(torch.finfo(dtype).eps / 2)
+    t2 = 2 * precision
+    for _ in range(20):  # a contraction: the fixed point of t² = 2 (precision + order log t²)
+        t2 = 2 * (precision + order * math.log(t2))
+    return int(min(size - 1, math.sqrt(t2) * theta))
+
+
+def kernel_weights(
+    distances: Tensor,  # (n,), of the type to compute in
+    theta: float,
+    order: int,
+) -> Tensor:  # (n,)
+    """Weigh distances r by exp(-r²/2 theta²), or by its first or second derivative by theta."""
+    u = (distances / theta).square()
+    if order == 1:
+        factor = u / theta
+    elif order == 2:
+        factor = (u.square() - 3 * u) / theta**2
+    else:
+        factor = torch.ones_like(u)
+    return torch.where(u < 2000, factor * torch.exp(-0.5 * u), 0.0)  # u may be infinite, where theta is tiny
+
+
+def filter_by_matrices(
+    values: Tensor,  # (B, C, *spatial)
+    theta: Sequence[float],
+    orders: Sequence[int],
+) -> Tensor:  # (B, C, *spatial)
+    """Multiply each axis by its (size, size) matrix of weights, cut at `kernel_radius`."""
+    for axis, (width, order) in enumerate(zip(theta, orders, strict=True), start=2):
+        size = values.shape[axis]
+        places = torch.arange(size, device=values.device, dtype=torch.float64)
+        distances = (places[:, None] - places).abs()
+        weights = kernel_weights(distances, width, order)
+        weights = weights.masked_fill(distances > kernel_radius(width, order, values.dtype, size), 0.0)
+        values = (values.transpose(axis, -1) @ weights.to(values.dtype)).transpose(axis, -1)
+    return values.contiguous()
+
+
+def filter_by_enumeration(
+    values: Tensor,  # (B, C, *spatial)
+    theta: Tensor,  # (number of spatial axes,)
+) -> Tensor:  # (B, C, *spatial)
+    """Sum exp(-|p - q|²/2 theta²) over all pairs of points, uncut; autograd goes through. For small grids."""
+    sizes = values.shape[2:]
+    points = torch.cartesian_prod(*[torch.arange(size) for size in sizes]).reshape(-1, len(sizes)).to(values.dtype)
+    scaled = (points[:, None, :] - points[None, :, :]) / theta
+    return (values.flatten(2) @ torch.exp(-0.5 * scaled.square().sum(-1))).reshape(values.shape)

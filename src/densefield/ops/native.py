@@ -1,0 +1,125 @@
+"""The native library: found, loaded once by ctypes, called with status codes turned into exceptions.
+
+`DENSEFIELD_NATIVE` names another library file (or its folder), `0` switches native code off;
+`DENSEFIELD_REQUIRE_NATIVE=1` makes a missing library an error. docs/native.md says how to build it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_SUFFIXES = (".so", ".dylib", ".dll")
+_SCALARS = {torch.float32: "f32", torch.float64: "f64"}
+
+POINTER = ctypes.c_void_p
+INT32 = ctypes.c_int32
+INT64 = ctypes.c_int64
+DOUBLE = ctypes.c_double
+
+
+class NativeLibraryMissing(RuntimeError):
+    """The native library is required and cannot be loaded."""
+
+
+def available() -> bool:
+    """Say whether native kernels serve; the first call loads the library, or warns that there is none."""
+    return _library() is not None
+
+
+def cpu() -> str:
+    """Name the instruction set in use: `baseline`, `avx2`, `avx512`, or `none` without the library."""
+    library = _library()
+    if library is None:
+        return "none"
+    library.df_cpu.restype = ctypes.c_char_p
+    return str(library.df_cpu().decode())
+
+
+@functools.cache
+def kernel(name: str, argument_types: tuple[type, ...]) -> Callable[..., None]:
+    """Give the kernel `name` as a function that raises where the C function returns an error status."""
+    library = _library()
+    if library is None:
+        raise NativeLibraryMissing(f"{name}: the native library is missing")
+    try:
+        function = getattr(library, name)
+    except AttributeError:
+        raise NativeLibraryMissing(f"{name}: not in {library._name}; build the library again") from None
+    function.argtypes = argument_types
+    function.restype = ctypes.c_int
+
+    def call(*arguments: object) -> None:
+        status = function(*arguments)
+        if status == 1:
+            raise ValueError(f"{name}: bad argument")
+        if status == 2:
+            raise MemoryError(f"{name}: out of memory")
+        if status != 0:
+            raise RuntimeError(f"{name}: failed with status {status}")
+
+    return call
+
+
+def suffix(dtype: torch.dtype) -> str:
+    """Give the ending of the kernels for `dtype`: f32 or f64."""
+    return _SCALARS[dtype]
+
+
+def pointer(tensor: Tensor) -> int:
+    """Give the address of a contiguous CPU tensor's first element; the caller keeps the tensor alive."""
+    if tensor.device.type != "cpu" or not tensor.is_contiguous():
+        raise ValueError("a kernel takes contiguous CPU tensors only")
+    return tensor.data_ptr()
+
+
+def int64_array(values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
+    """Give `values` as a C array, to be passed where a POINTER is wanted."""
+    return (ctypes.c_int64 * len(values))(*values)
+
+
+def double_array(values: Sequence[float]) -> ctypes.Array[ctypes.c_double]:
+    """Give `values` as a C array, to be passed where a POINTER is wanted."""
+    return (ctypes.c_double * len(values))(*values)
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    reason = "switched off by DENSEFIELD_NATIVE=0"
+    if os.environ.get("DENSEFIELD_NATIVE") != "0":
+        path = _find()
+        reason = "not found beside densefield/ops; was densefield installed without a C++ compiler?"
+        if path is not None:
+            try:
+                return ctypes.CDLL(str(path))
+            except OSError as error:
+                reason = str(error)
+    advice = "Reinstall densefield where GCC or Clang is present (docs/native.md)."
+    if os.environ.get("DENSEFIELD_REQUIRE_NATIVE", "0") not in ("", "0"):
+        raise NativeLibraryMissing(f"densefield's native library: {reason}. {advice}")
+    warnings.warn(
+        f"densefield's native library: {reason}. Slower torch paths serve instead. {advice}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def _find() -> Path | None:
+    asked = os.environ.get("DENSEFIELD_NATIVE")
+    if asked and Path(asked).is_file():
+        return Path(asked)
+    folder = Path(asked) if asked else resources.files("densefield.ops")
+    for ending in _SUFFIXES:
+        candidate = folder.joinpath(f"densefield_native{ending}")
+        if candidate.is_file():
+            return Path(str(candidate))
+    return None
