@@ -1,0 +1,192 @@
+"""The classes of a segmentation task: their names, their colours and the value that means "not labelled"."""
+
+from __future__ import annotations
+
+import colorsys
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from densefield.checks import InputError, check
+
+Colour = tuple[int, int, int]
+
+IGNORED_COLOUR: Colour = (224, 224, 192)  # the cream that Pascal VOC draws around its objects
+MOST_BYTES = 256 * 1024  # a class list is a page of text; anything longer is the wrong file
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassList:
+    """Names and RGB colours of classes 0 … K-1, in order of their index.
+
+    `ignore_index` is the label value that means "not labelled", in 0 … 255 and none of the classes. A list only
+    promises that masks hold this value when `ignore_declared` is True: otherwise it counts as a wrong label.
+    `ignore_colours` are the colours that mean the same in colour masks.
+    """
+
+    names: tuple[str, ...]
+    colours: tuple[Colour, ...]
+    ignore_index: int = 255
+    ignore_declared: bool = False
+    ignore_colours: tuple[Colour, ...] = ()
+
+    def __post_init__(self) -> None:
+        names, colours = tuple(self.names), tuple(_colour(colour, "colours") for colour in self.colours)
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "colours", colours)
+        object.__setattr__(self, "ignore_colours", tuple(_colour(c, "ignore_colours") for c in self.ignore_colours))
+        check(1 <= len(names) <= 255, f"names: wanted 1 to 255 classes, received {len(names)}")
+        check(
+            len(colours) == len(names), f"colours: wanted one for each of {len(names)} names, received {len(colours)}"
+        )
+        check(all(isinstance(name, str) and name for name in names), "names: wanted non-empty text for every class")
+        twice = _first_repeated(names)
+        check(twice is None, f"names: {twice!r} stands there twice; give each class its own name")
+        same = _first_repeated(colours + self.ignore_colours)
+        check(same is None, f"colours: {same} stands there twice; give each class its own colour")
+        check(
+            isinstance(self.ignore_index, int) and len(names) <= self.ignore_index <= 255,
+            f"ignore_index: wanted a value from {len(names)} (behind the classes) to 255, received {self.ignore_index}",
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def palette(self) -> npt.NDArray[np.uint8]:
+        """The colour of each label value, (256, 3) uint8: black for what is no class, cream for what is ignored."""
+        palette = np.zeros((256, 3), np.uint8)
+        palette[self.ignore_index] = self.ignore_colours[0] if self.ignore_colours else IGNORED_COLOUR
+        palette[: len(self)] = self.colours
+        return palette
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dictionary of lists, numbers and text, for YAML or JSON; `from_dict` reads it."""
+        entries = zip(self.names, self.colours, strict=True)
+        plain: dict[str, Any] = {
+            "classes": [{"index": i, "name": name, "colour": list(colour)} for i, (name, colour) in enumerate(entries)]
+        }
+        if self.ignore_declared or self.ignore_index != 255:
+            plain["ignore_index"] = self.ignore_index
+        if self.ignore_colours:
+            plain["ignore_colours"] = [list(colour) for colour in self.ignore_colours]
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any] | Sequence[Any]) -> ClassList:
+        """A class list from `{"classes": [{name, colour, index}, ...], "ignore_index": 255}` or from the bare list.
+
+        `colour` ([r, g, b] or "#rrggbb") and `index` may be left out: they then follow from the place in the list.
+        """
+        plain = plain if isinstance(plain, Mapping) else {"classes": plain}
+        _known_keys(plain, ("classes", "ignore_index", "ignore_colours"), "class list")
+        entries = plain.get("classes")
+        right = isinstance(entries, Sequence) and not isinstance(entries, str) and 1 <= len(entries) <= 255
+        check(right, "classes: wanted a list of 1 to 255 entries like {name: road, colour: [128, 64, 128], index: 0}")
+        assert isinstance(entries, Sequence)
+        names: list[str | None] = [None] * len(entries)
+        colours: list[Colour] = list(default_colours(len(entries)))
+        for place, entry in enumerate(entries):
+            entry = {"name": entry} if isinstance(entry, str) else entry
+            where = f"classes[{place}]"
+            check(isinstance(entry, Mapping), f"{where}: wanted {{name: ..., colour: ..., index: ...}}")
+            _known_keys(entry, ("name", "colour", "index"), where)
+            name, index = entry.get("name"), entry.get("index", place)
+            check(isinstance(name, str) and bool(name), f"{where}.name: wanted text")
+            whole = isinstance(index, int) and not isinstance(index, bool)
+            check(
+                whole and 0 <= index < len(entries),
+                f"{where}.index: wanted a whole number from 0 to {len(entries) - 1}, every one once"
+                " (what is not a class is named by ignore_index)",
+            )
+            check(names[index] is None, f"{where}.index: {index} is taken by {names[index]!r}; give each class its own")
+            names[index] = name
+            if entry.get("colour") is not None:
+                colours[index] = _colour(entry["colour"], f"{where}.colour")
+        ignored = plain.get("ignore_index")
+        whole = ignored is None or (isinstance(ignored, int) and not isinstance(ignored, bool))
+        check(whole, "ignore_index: wanted a whole number such as 255")
+        masked = plain.get("ignore_colours") or ()
+        check(isinstance(masked, Sequence) and not isinstance(masked, str), "ignore_colours: wanted a list of colours")
+        return cls(
+            names=tuple(str(name) for name in names),
+            colours=tuple(colours),
+            ignore_index=255 if ignored is None else ignored,
+            ignore_declared=ignored is not None or bool(masked),
+            ignore_colours=tuple(_colour(colour, "ignore_colours") for colour in masked),
+        )
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> ClassList:
+        """Read a YAML class list (see `from_dict`); raises `InputError` naming the file and what is wrong in it."""
+        path = Path(path)
+        try:
+            with path.open("rb") as file:
+                raw = file.read(MOST_BYTES + 1)
+        except OSError as error:
+            raise InputError(f"{path}: the class list cannot be read ({error.strerror}); check the path") from error
+        check(len(raw) <= MOST_BYTES, f"{path}: longer than {MOST_BYTES // 1024} KiB; wanted a short YAML class list")
+        try:
+            text = raw.decode("utf-8-sig")
+            # An alias can make a page of text stand for gigabytes; no class list needs one.
+            if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
+                raise InputError(f"{path}: holds a YAML alias (*name); write each entry out")
+            plain = yaml.safe_load(text)
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: not a YAML class list ({reason}); see docs/data.md for one") from error
+        check(isinstance(plain, (dict, list)), f"{path}: wanted a list of classes, each with name, colour and index")
+        try:
+            return cls.from_dict(plain)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+
+def default_colours(n: int) -> tuple[Colour, ...]:
+    """`n` distinct RGB colours, the same for every call: hues a golden angle apart, in four strengths in turn."""
+    check(0 <= n <= 255, f"n: wanted 0 to 255 colours, received {n}")
+    strengths = ((0.72, 0.93), (0.85, 0.66), (0.42, 0.97), (0.95, 0.45))
+    colours: list[Colour] = []
+    step = 0
+    while len(colours) < n:
+        saturation, value = strengths[(step // 7) % 4]
+        red, green, blue = colorsys.hsv_to_rgb((0.58 + step * 0.61803398875) % 1.0, saturation, value)
+        colour = (round(255 * red), round(255 * green), round(255 * blue))
+        if colour not in colours:
+            colours.append(colour)
+        step += 1
+    return tuple(colours)
+
+
+def _colour(colour: Any, where: str) -> Colour:
+    """(r, g, b) from three numbers or "#rrggbb"."""
+    if isinstance(colour, str) and len(colour) == 7 and colour[0] == "#":
+        try:
+            colour = tuple(bytes.fromhex(colour[1:]))
+        except ValueError:
+            colour = ()
+    right = isinstance(colour, Sequence) and not isinstance(colour, str) and len(colour) == 3
+    right = right and all(isinstance(part, int) and 0 <= part <= 255 for part in colour)
+    check(right, f'{where}: wanted three numbers from 0 to 255 such as [128, 64, 128], or "#804080"')
+    return (int(colour[0]), int(colour[1]), int(colour[2]))
+
+
+def _known_keys(plain: Mapping[Any, Any], known: tuple[str, ...], where: str) -> None:
+    """Raise when `plain` has a key that nobody would read: mostly a slip of the pen."""
+    for key in plain:
+        check(key in known, f"{where}: unknown key {str(key)[:40]!r}; wanted only {', '.join(known)}")
+
+
+def _first_repeated(values: Sequence[Any]) -> Any:
+    """The first value that stands in `values` for the second time, or None."""
+    seen = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None

@@ -1,0 +1,81 @@
+"""CamVid in the 480x360 form with 11 classes that the SegNet and FC-DenseNet papers use.
+
+Brostow, Fauqueur, Cipolla, "Semantic Object Classes in Video: A High-Definition Ground Truth Database", 2009.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from densefield.checks import InputError, check
+from densefield.classes import ClassList
+from densefield.data.sample import Sample, read_sample, trained_classes
+
+# In the files 11 means "unlabelled".
+FILE_CLASSES = ClassList(
+    names=(
+        "Sky",
+        "Building",
+        "Pole",
+        "Road",
+        "Sidewalk",
+        "Tree",
+        "Sign",
+        "Fence",
+        "Car",
+        "Pedestrian",
+        "Bicyclist",
+    ),
+    colours=(
+        (128, 128, 128),
+        (128, 0, 0),
+        (192, 192, 128),
+        (128, 64, 128),
+        (0, 0, 192),
+        (128, 128, 0),
+        (192, 128, 128),
+        (64, 64, 128),
+        (64, 0, 128),
+        (64, 64, 0),
+        (0, 128, 192),
+    ),
+    ignore_index=11,
+    ignore_declared=True,
+    ignore_colours=((0, 0, 0),),
+)
+
+
+class CamVid(Dataset[Sample]):
+    """The frames of one split ("train", "val" or "test") under `root`.
+
+    `root` holds `<split>.txt` (a name a line), `<split>/NAME.jpg` or `.png`, `<split>annot/NAME.png`.
+    """
+
+    classes: ClassList = trained_classes(FILE_CLASSES)
+
+    def __init__(self, root: str | os.PathLike[str], split: str = "train") -> None:
+        check(split in ("train", "val", "test"), f"split: wanted train, val or test, received {split!r}")
+        self.root, self.split = Path(root), split
+        listing = self.root / f"{split}.txt"
+        try:
+            lines = listing.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{listing}: cannot be read; wanted CamVid's folder with {split}.txt, {split}/ and {split}annot/"
+            ) from error
+        # The SegNet tutorial lists "/path/train/NAME.png /path/trainannot/NAME.png": the name is what matters.
+        self.names: list[str] = [Path(line.split()[0]).stem for line in lines if line.strip()]
+        check(bool(self.names), f"{listing}: names no frame; wanted one name a line")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        name = self.names[index]
+        image = self.root / self.split / f"{name}.jpg"
+        if not image.exists():
+            image = image.with_suffix(".png")
+        return read_sample(name, image, self.root / f"{self.split}annot" / f"{name}.png", FILE_CLASSES)
