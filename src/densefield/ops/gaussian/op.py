@@ -1,4 +1,4 @@
-"""`gaussian_filter`: exact Gaussian filtering on the grid, the op `densefield::gaussian_filter` behind it, its gradients."""
+"""Exact Gaussian filtering on the grid: the public function, the op `densefield::gaussian_filter` and its gradients."""
 
 from __future__ import annotations
 

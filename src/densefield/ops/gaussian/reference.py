@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def kernel_radius(theta: float, order: int, dtype: torch.dtype, size: int) -> int:
-    """Give the largest distance kept: where t^(2 order) exp(-t²/2) at t = r/theta falls below half of eps, the rest is cut.
+    """Give the largest distance kept: beyond, t^(2 order) exp(-t²/2) at t = r/theta is below half of the type's eps.
 
     Along an axis the cut part weighs less than 0.2 eps of the whole for theta >= 0.5, so float rounding outweighs it.
     """
