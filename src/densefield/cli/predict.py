@@ -1,0 +1,245 @@
+"""`densefield predict`: segment one image, a folder of images, or the image on standard input."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from densefield.checks import InputError, check
+from densefield.draw import overlay as overlaid
+from densefield.files import atomic_write
+from densefield.images import read_image, write_image, write_labels
+
+if TYPE_CHECKING:
+    import torch
+
+    from densefield.segmenter import Segmenter
+
+_STANDARD_INPUT = Path("-")
+
+
+class Job(NamedTuple):
+    """One image, the name of its outputs, and the files that are wanted of it."""
+
+    source: Path
+    labels: Path
+    overlay: Path | None
+    scores: Path | None
+
+    def done(self) -> bool:
+        """Whether every wanted file is there; each was written whole or not at all."""
+        return all(path.exists() for path in self.outputs())
+
+    def outputs(self) -> list[Path]:
+        return [path for path in (self.labels, self.overlay, self.scores) if path is not None]
+
+
+def predict(
+    run: Path,
+    image: Path,
+    /,
+    *,
+    out: Path,
+    overlay: bool = False,
+    scores: bool = False,
+    tile: int | None = None,
+    overlap: int | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> int:
+    """Segment images of any size: OUT/NAME.png holds each pixel's class as a palette PNG.
+
+    Args:
+        run: A training run's folder, or a .safetensors file.
+        image: An image, a folder of images, or - for standard input.
+        out: The folder for the results; it is made where it is missing.
+        overlay: Also draw the classes over the image, as OUT/overlays/NAME.png.
+        scores: Also keep the scores before softmax, float32 (K, H, W), as OUT/scores/NAME.npy.
+        tile: Segment in tiles of so many pixels a side; by default images over two megapixels in tiles of 1024.
+        overlap: How many pixels a tile sees beyond what it decides; more is slower and closer to the whole image.
+        device: Where to compute: cpu, cuda, cuda:1, mps, or auto for the best there is.
+        overwrite: Segment again what OUT already holds.
+
+    Returns 0, or 2 when a file failed: the others are done all the same, and a summary names what failed and why.
+    """
+    from densefield.segmenter import Segmenter
+
+    sources = _sources(image)
+    jobs = _jobs(sources, out, overlay=overlay, scores=scores)
+    segmenter = Segmenter.load(run).to(_device(device))
+    segmenter.tile = segmenter.tile if tile is None else tile
+    segmenter.overlap = segmenter.overlap if overlap is None else overlap
+    waiting = [job for job in jobs if overwrite or job.source == _STANDARD_INPUT or not job.done()]
+    reasons = ((job.source, _failure(segmenter, job)) for job in _shown(waiting))
+    failed = [(source, reason) for source, reason in reasons if reason is not None]
+    _summarize(out, len(waiting) - len(failed), len(jobs) - len(waiting), failed)
+    return 2 if failed else 0
+
+
+class _StandardInput(io.BytesIO):
+    """Standard input read to its end, under the name that messages give it."""
+
+    name = "standard input"
+
+
+class _Unwritable(InputError):
+    """A result could not be written: no fault of the image."""
+
+
+def _sources(image: Path) -> list[Path]:
+    """The image itself, or the images of a folder in order of name."""
+    if image == _STANDARD_INPUT or image.is_file():
+        return [image]
+    check(image.exists(), f"{image}: no such file or folder; wanted an image, a folder of images, or -")
+    known = set(Image.registered_extensions())
+    try:
+        found = sorted(p for p in image.iterdir() if p.suffix.lower() in known and p.name[0] != "." and p.is_file())
+    except OSError as error:
+        raise InputError(f"{image}: cannot be read ({error.strerror}); check its permissions") from error
+    check(bool(found), f"{image}: holds no images; wanted files such as .jpg, .png or .tif directly inside it")
+    return found
+
+
+def _jobs(sources: Sequence[Path], out: Path, *, overlay: bool, scores: bool) -> list[Job]:
+    check(not out.exists() or out.is_dir(), f"{out}: is a file; wanted a folder for the results")
+    jobs = [
+        Job(
+            source,
+            out / f"{name}.png",
+            out / "overlays" / f"{name}.png" if overlay else None,
+            out / "scores" / f"{name}.npy" if scores else None,
+        )
+        for source, name in zip(sources, _names(sources), strict=True)
+    ]
+    inputs = {source.resolve() for source in sources if source != _STANDARD_INPUT}
+    for job in jobs:
+        for path in job.outputs():
+            check(path.resolve() not in inputs, f"{path}: would overwrite an input image; choose another --out")
+    return jobs
+
+
+def _names(sources: Sequence[Path]) -> list[str]:
+    """An output name for each image: a.jpg → a, but a.jpg and a.png side by side keep their endings: a.jpg, a.png."""
+    names = ["stdin" if source == _STANDARD_INPUT else source.stem for source in sources]
+    while True:
+        # Upper and lower case meet in one file on some systems.
+        taken = Counter(name.casefold() for name in names)
+        again = [place for place, name in enumerate(names) if taken[name.casefold()] > 1]
+        if not again:
+            return names
+        kept = [place for place in again if names[place] != sources[place].name]
+        if not kept:
+            first, second = (sources[place] for place in again[:2])
+            raise InputError(f"{first} and {second}: would write the same result; rename one of them")
+        for place in kept:
+            names[place] = sources[place].name
+
+
+def _failure(segmenter: Segmenter, job: Job) -> str | None:
+    """Segment one image; why it failed, or None. A full disk or a locked folder raises: the next would fail alike."""
+    try:
+        _segment(segmenter, job)
+    except _Unwritable:
+        raise
+    except (InputError, MemoryError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+            return "too large for the memory; try a smaller --tile"
+        return text[:300]
+    return None
+
+
+def _segment(segmenter: Segmenter, job: Job) -> None:
+    """Read, segment and write one image, the labels last: they mark it as done."""
+    if job.source == _STANDARD_INPUT:
+        image = read_image(_StandardInput(sys.stdin.buffer.read()))
+    else:
+        image = read_image(job.source)
+    labels = np.empty(image.shape[:2], np.uint8)
+    with contextlib.ExitStack() as stack:
+        file = None if job.scores is None else stack.enter_context(_writing(job.scores))
+        for top, strip in segmenter.score_strips(image):
+            labels[top : top + strip.shape[2]] = strip[0].argmax(dim=0).cpu().numpy()
+            if file is not None:
+                _write_scores(file, strip[0], top, image.shape[0])
+    try:
+        if job.overlay is not None:
+            write_image(job.overlay, overlaid(image, labels, segmenter.classes))
+        write_labels(job.labels, labels, segmenter.classes)
+    except InputError as error:
+        raise _Unwritable(str(error)) from error
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[BinaryIO]:
+    """`atomic_write` whose own failure is told apart from that of what is computed meanwhile."""
+    failure: Exception | None = None
+    try:
+        with atomic_write(path) as file:
+            try:
+                yield file
+            except Exception as error:
+                failure = error
+                raise
+    except InputError as error:
+        if error is failure:
+            raise
+        raise _Unwritable(str(error)) from error
+
+
+def _write_scores(file: BinaryIO, strip: torch.Tensor, top: int, height: int) -> None:
+    """Put rows top … of every class (K, h, W) where they belong in the .npy array (K, height, W)."""
+    values = np.ascontiguousarray(strip.float().cpu().numpy())
+    count, _, width = values.shape
+    if top == 0:
+        header: dict[str, Any] = {"descr": "<f4", "fortran_order": False, "shape": (count, height, width)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + 4 * count * height * width)
+    file.seek(0, os.SEEK_END)
+    begin = file.tell() - 4 * count * height * width
+    for index in range(count):
+        file.seek(begin + 4 * width * (index * height + top))
+        file.write(values[index].astype("<f4", copy=False).tobytes())
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(f"device: {name!r} cannot be used ({reason}); wanted cpu, cuda, cuda:1 or mps") from error
+    return device
+
+
+def _shown(jobs: Sequence[Job]) -> Iterator[Job]:
+    """The jobs one by one, with a progress bar where there is more than one."""
+    if len(jobs) < 2:
+        yield from jobs
+        return
+    columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield from progress.track(jobs)
+
+
+def _summarize(out: Path, written: int, skipped: int, failed: Sequence[tuple[Path, str]]) -> None:
+    already = f", {skipped} already there (--overwrite segments them again)" if skipped else ""
+    wrong = f", {len(failed)} failed:" if failed else ""
+    print(f"{written} segmented into {out}{already}{wrong}")
+    for source, reason in failed:
+        print(f"  {reason}" if str(source) in reason else f"  {source}: {reason}", file=sys.stderr)

@@ -1,0 +1,304 @@
+"""Segmenter: a network with its classes, scaling, tiling and refinement; image in, labels out; saved and loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from huggingface_hub import ModelHubMixin, hf_hub_download
+from torch import Tensor, nn
+from torch.nn import functional
+
+from densefield.built import built_by
+from densefield.checks import InputError, check
+from densefield.classes import ClassList
+from densefield.files import atomic_write
+from densefield.segmenter_config import SegmenterConfig, build_network, network_builder
+from densefield.segmenter_image import ImageLike, Pixels, as_pixels, normalised, read_tile
+from densefield.tiling import Span, padded_spans, score_strips, valid_spans
+from densefield.weights import check_fit, read_tensors, write_tensors
+
+_LARGEST_WHOLE = 2**21  # pixels: without a tile size, larger images are tiled
+_DEFAULT_TILE = 1024
+_HEADER = "densefield"  # the key of the safetensors header that holds the description
+_FILES = (("model.safetensors", "config.json"), ("segmenter.safetensors", "segmenter.json"))
+_CARD = """---
+{{ card_data }}
+---
+A densefield segmenter: `Segmenter.from_pretrained("<this repository>")("photo.jpg")` gives a class for each pixel.
+"""
+
+
+class Segmenter(
+    nn.Module, ModelHubMixin, library_name="densefield", pipeline_tag="image-segmentation", model_card_template=_CARD
+):
+    """Segments images of any size with `network`, (B, C, H, W) → scores (B, K, h, w).
+
+    `mean` and `std` scale pixels in [0, 1], one value a channel; a network of one channel reads luminance. `refinement`
+    takes (scores, image in [0, 1]) and gives scores. Images with a side over `tile` pixels are segmented in tiles
+    (`tile=None`: whole up to two megapixels, then by 1024), each seeing `overlap` pixels beyond what it decides
+    (`overlap=None`: the network's `reach`, at most a quarter of the tile). `overlap` ≥ `reach` leaves no seams.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        classes: ClassList,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        refinement: nn.Module | None = None,
+        tile: int | None = None,
+        overlap: int | None = None,
+    ) -> None:
+        super().__init__()
+        channels = getattr(network, "in_channels", len(mean))
+        check(len(mean) == channels, f"mean: wanted {channels} values, one a channel, received {len(mean)}")
+        check(len(std) == channels, f"std: wanted {channels} values, one a channel, received {len(std)}")
+        check(all(value > 0 for value in std), f"std: wanted positive values, received {tuple(std)}")
+        count = getattr(network, "num_classes", len(classes))
+        check(count == len(classes), f"classes: wanted {count} for this network, received {len(classes)}")
+        self.network = network
+        self.refinement = refinement
+        self.classes = classes
+        self.mean = tuple(float(value) for value in mean)
+        self.std = tuple(float(value) for value in std)
+        self.tile = tile
+        self.overlap = overlap
+
+    def forward(self, image: ImageLike) -> Tensor:
+        """Labels (H, W) int64 of a path, Pillow image, uint8 (H, W, 3) or (3, H, W) tensor; (B, H, W) of a batch."""
+        pixels = as_pixels(image)
+        batch, _, height, width = pixels.values.shape
+        labels = torch.empty((batch, height, width), dtype=torch.int64, device=pixels.values.device)
+        for rows, scores in self._strips(pixels):
+            labels[:, rows.keep_start : rows.keep_stop] = scores.argmax(dim=1)
+        return labels if pixels.batched else labels[0]
+
+    def scores(self, image: ImageLike) -> Tensor:
+        """Scores (K, H, W) of what `forward` takes, (B, K, H, W) of a batch; on the image's device."""
+        pixels = as_pixels(image)
+        batch, _, height, width = pixels.values.shape
+        whole: Tensor | None = None
+        for rows, scores in self._strips(pixels):
+            if whole is None:
+                whole = scores.new_empty((batch, scores.shape[1], height, width))
+            whole[:, :, rows.keep_start : rows.keep_stop] = scores
+        assert whole is not None
+        return whole if pixels.batched else whole[0]
+
+    def score_strips(self, image: ImageLike) -> Iterator[tuple[int, Tensor]]:
+        """Yield (first row, scores (B, K, h, W)) from top to bottom: for images whose whole scores memory cannot hold.
+
+        A refinement looks at the whole image; with one, a single strip is yielded.
+        """
+        for rows, scores in self._strips(as_pixels(image)):
+            yield rows.keep_start, scores
+
+    def _strips(self, pixels: Pixels) -> Iterator[tuple[Span, Tensor]]:
+        height = pixels.values.shape[2]
+        if self.refinement is None:
+            yield from self._network_strips(pixels.values)
+            return
+        scores = torch.cat([strip for _, strip in self._network_strips(pixels.values)], dim=2)
+        with torch.no_grad(), _evaluating(self):
+            device, dtype = _placement(self.network)
+            image = normalised(pixels.values.to(device), channels=pixels.values.shape[1], dtype=dtype)
+            image = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
+            refined = self.refinement(scores.to(device), image)
+        wanted = tuple(scores.shape)
+        check(tuple(refined.shape) == wanted, f"refinement: wanted scores {wanted}, received {tuple(refined.shape)}")
+        yield Span(0, height, 0, height), refined.to(pixels.values.device)
+
+    def _network_strips(self, pixels: Tensor) -> Iterator[tuple[Span, Tensor]]:
+        height, width = pixels.shape[2:]
+        margin = int(getattr(self.network, "margin", 0))
+        device, dtype = _placement(self.network)
+
+        def score(rows: Span, columns: Span) -> Tensor:
+            tile = read_tile(pixels, rows, columns, mean=self.mean, std=self.std, device=device, dtype=dtype)
+            # Not around the whole generator: it would switch gradients off for whoever consumes the strips.
+            with torch.no_grad(), _evaluating(self.network):
+                scores = self.network(tile)
+            return self._of_size(scores, tile.shape[2] - 2 * margin, tile.shape[3] - 2 * margin).to(pixels.device)
+
+        yield from score_strips(score, self._spans(height, height * width), self._spans(width, height * width), margin)
+
+    def _spans(self, length: int, area: int) -> list[Span]:
+        margin = int(getattr(self.network, "margin", 0))
+        stride = int(getattr(self.network, "stride", 32))
+        tile = self.tile if self.tile is not None else (_DEFAULT_TILE if area > _LARGEST_WHOLE else 2 * _LARGEST_WHOLE)
+        check(tile > 0, f"tile: wanted at least one pixel, received {tile}")
+        if margin:
+            smallest = getattr(self.network, "smallest", None)
+            return valid_spans(length, tile=tile, margin=margin, stride=stride, smallest=smallest)
+        overlap = self.overlap
+        if overlap is None:
+            overlap = min(int(getattr(self.network, "reach", tile)), tile // 4 // stride * stride)
+        check(overlap >= 0, f"overlap: wanted at least 0 pixels, received {overlap}")
+        return padded_spans(length, tile=tile, overlap=overlap, stride=stride)
+
+    def _of_size(self, scores: object, height: int, width: int) -> Tensor:
+        """The network's answer, checked; coarser scores, as many published networks give, are enlarged bilinearly."""
+        right = isinstance(scores, Tensor) and scores.dim() == 4 and scores.shape[1] == len(self.classes)
+        if not isinstance(scores, Tensor) or not right:
+            what = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            raise InputError(f"network: wanted scores (B, {len(self.classes)}, H, W), received {what}")
+        if tuple(scores.shape[2:]) == (height, width):
+            return scores
+        received = tuple(scores.shape[2:])
+        coarser = received[0] <= height and received[1] <= width
+        check(coarser, f"network: wanted scores of {(height, width)} pixels or fewer, received {received}")
+        return functional.interpolate(scores, size=(height, width), mode="bilinear", align_corners=False)
+
+    def save(self, path: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
+        """Write PATH.safetensors and PATH.json, or into the folder PATH model.safetensors and config.json.
+
+        `dtype=torch.float16` halves the file; tensors whose values it cannot hold keep theirs. The safetensors file
+        also carries the description, so it loads alone. Raises `InputError` for a network that no function of
+        `densefield.networks` built: its code cannot be found again from a file.
+        """
+        weights, description = _paths_to_save(Path(path))
+        config = self._config()
+        write_tensors(weights, self.state_dict(), {"format": "pt", _HEADER: config}, dtype=dtype)
+        with atomic_write(description) as file:
+            file.write(config.encode())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, refinement: nn.Module | None = None) -> Segmenter:
+        """Read what `save` wrote (the file or its folder) without running anything from it; half precision is widened.
+
+        A segmenter that was saved with a refinement wants one of the same kind here; its tensors are then filled in.
+        Raises `InputError` in one line for what is missing, damaged, unknown or does not fit.
+        """
+        weights, description = _paths_to_load(Path(path))
+        tensors, header = read_tensors(weights)
+        if description.is_file():
+            text, source = _read_text(description), str(description)
+        else:
+            text, source = header.get(_HEADER, ""), str(weights)
+            check(bool(text), f"{weights}: holds no description of a segmenter; put {description.name} beside it")
+        config = SegmenterConfig.from_json(text, source)
+        kind = None if refinement is None else type(refinement).__name__
+        if config.refinement is not None and kind != config.refinement:
+            raise InputError(f"{source}: was saved with a {config.refinement}; pass it as refinement=, received {kind}")
+        with torch.device("meta"):  # shapes first: a lying description must not set aside memory
+            sketch = cls._build(config, refinement, source)
+            check_fit(sketch.state_dict(), tensors, weights)
+        with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then overwritten
+            segmenter = cls._build(config, refinement, source)
+        segmenter.load_state_dict(tensors, strict=True)
+        return segmenter.eval()
+
+    @classmethod
+    def _build(cls, config: SegmenterConfig, refinement: nn.Module | None, source: str) -> Segmenter:
+        network = build_network(config.network, config.arguments, source)
+        try:
+            return cls(
+                network,
+                config.classes,
+                mean=config.mean,
+                std=config.std,
+                refinement=refinement,
+                tile=config.tile,
+                overlap=config.overlap,
+            )
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from error
+
+    def _config(self) -> str:
+        built = built_by(self.network)
+        if built is None:
+            raise InputError(
+                f"network: a {type(self.network).__name__} cannot be saved: only what functions of densefield.networks"
+                " build can be built again from a file; keep its state_dict() instead"
+            )
+        network_builder(built.function, "network")
+        return SegmenterConfig(
+            network=built.function,
+            arguments=built.arguments,
+            classes=self.classes,
+            mean=self.mean,
+            std=self.std,
+            tile=self.tile,
+            overlap=self.overlap,
+            refinement=None if self.refinement is None else type(self.refinement).__name__,
+        ).to_json()
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        refinement: nn.Module | None = None,
+        **model_kwargs: object,
+    ) -> Segmenter:
+        check(not model_kwargs, f"from_pretrained: takes no {', '.join(model_kwargs)}; wanted only refinement")
+        if os.path.isdir(model_id):
+            return cls.load(model_id, refinement=refinement)
+        weights = hf_hub_download(
+            model_id,
+            _FILES[0][0],
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+        )
+        return cls.load(Path(weights).parent, refinement=refinement)
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the block; each submodule then gets back its own, frozen ones stay frozen."""
+    modes = {part: part.training for part in module.modules()}
+    try:
+        module.eval()
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def _placement(network: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where and in which precision the network computes."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return torch.device("cpu"), torch.float32
+
+
+def _paths_to_save(path: Path) -> tuple[Path, Path]:
+    if path.suffix == ".safetensors":
+        return path, path.with_suffix(".json")
+    return path / _FILES[0][0], path / _FILES[0][1]
+
+
+def _paths_to_load(path: Path) -> tuple[Path, Path]:
+    if path.is_dir():
+        for weights, description in _FILES:
+            if (path / weights).is_file():
+                return path / weights, path / description
+        names = " or ".join(weights for weights, _ in _FILES)
+        raise InputError(f"{path}: holds no segmenter; wanted {names} inside (training writes it)")
+    check(path.exists(), f"{path}: no such file or folder; wanted a saved segmenter")
+    check(path.suffix == ".safetensors", f"{path}: wanted a .safetensors file, or a folder that holds one")
+    return path, path.with_suffix(".json")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); save or download the segmenter again") from error

@@ -1,0 +1,115 @@
+"""The words that describe a saved segmenter: which network, which classes, how pixels are scaled. No code in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from densefield import networks
+from densefield.checks import InputError, check
+from densefield.classes import ClassList
+
+_FORMAT = "densefield segmenter"
+_VERSION = 1
+_LONGEST = 2**20  # characters; a class list of thousands of names is far shorter
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmenterConfig:
+    """Everything of a saved segmenter except its tensors."""
+
+    network: str
+    arguments: dict[str, Any]
+    classes: ClassList
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    tile: int | None = None
+    overlap: int | None = None
+    refinement: str | None = None
+
+    def to_json(self) -> str:
+        """Indented JSON; the fields stand under one key of their own, beside the format's name and version."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields["classes"] = self.classes.to_dict()
+        try:
+            return json.dumps({"format": _FORMAT, "version": _VERSION, "segmenter": fields}, indent=2, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"arguments of {self.network}: cannot be saved as JSON ({error})") from error
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> SegmenterConfig:
+        """Parse and check; every `InputError` begins with `source`, the file the text came from."""
+        check(len(text) <= _LONGEST, f"{source}: longer than {_LONGEST} characters; not a segmenter's description")
+        try:
+            outer = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{source}: not JSON ({error}); save or download the segmenter again") from error
+        known = isinstance(outer, dict) and outer.get("format") == _FORMAT and isinstance(outer.get("segmenter"), dict)
+        check(known, f'{source}: does not describe a segmenter; wanted "format": "{_FORMAT}" and its fields')
+        version = outer.get("version")
+        check(version == _VERSION, f"{source}: version {version!r}, wanted {_VERSION}; a newer densefield may read it")
+        return _checked(outer["segmenter"], source)
+
+
+def _checked(fields: Mapping[str, Any], source: str) -> SegmenterConfig:
+    wanted = {field.name: field for field in dataclasses.fields(SegmenterConfig)}
+    for name in fields:
+        check(name in wanted, f"{source}: unknown field {name!r}; wanted {', '.join(wanted)}")
+    for name, field in wanted.items():
+        check(name in fields or field.default is None, f"{source}: misses the field {name!r}")
+    check(isinstance(fields["network"], str), f"{source}: network: wanted a name")
+    check(isinstance(fields["arguments"], dict), f"{source}: arguments: wanted names and values")
+    try:
+        classes = ClassList.from_dict(fields["classes"])
+    except (InputError, AttributeError, TypeError) as error:
+        raise InputError(f"{source}: classes: {error}") from error
+    for name in ("tile", "overlap"):
+        value = fields.get(name)
+        whole = value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+        check(whole, f"{source}: {name}: wanted a whole number of pixels or null, received {value!r}")
+    refinement = fields.get("refinement")
+    check(refinement is None or isinstance(refinement, str), f"{source}: refinement: wanted a name or null")
+    return SegmenterConfig(
+        network=fields["network"],
+        arguments=dict(fields["arguments"]),
+        classes=classes,
+        mean=_numbers(fields["mean"], f"{source}: mean"),
+        std=_numbers(fields["std"], f"{source}: std"),
+        tile=fields.get("tile"),
+        overlap=fields.get("overlap"),
+        refinement=refinement,
+    )
+
+
+def _numbers(values: Any, where: str) -> tuple[float, ...]:
+    right = isinstance(values, list) and 1 <= len(values) <= 1024
+    right = right and all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+    check(right, f"{where}: wanted a list of finite numbers, one a channel")
+    return tuple(float(value) for value in values)
+
+
+def network_builder(name: str, source: str) -> Callable[..., nn.Module]:
+    """The function of that name in `densefield.networks`; nothing else is ever looked up."""
+    builders = [known for known in networks.__all__ if inspect.isfunction(getattr(networks, known))]
+    check(name in builders, f"{source}: unknown network {name!r}; wanted one of {', '.join(builders)}")
+    builder: Callable[..., nn.Module] = getattr(networks, name)
+    return builder
+
+
+def build_network(name: str, arguments: Mapping[str, Any], source: str = "network") -> nn.Module:
+    """Call `densefield.networks.<name>(**arguments)`; `InputError` beginning with `source` for what does not fit."""
+    builder = network_builder(name, source)
+    known = inspect.signature(builder).parameters
+    for argument in arguments:
+        check(argument in known, f"{source}: {name} takes no argument {argument!r}; wanted {', '.join(known)}")
+    try:
+        return builder(**arguments)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{source}: {name} does not accept its arguments ({reason})") from error

@@ -1,0 +1,8 @@
+"""Checkpoints in and out, without ever running code from a file."""
+
+from __future__ import annotations
+
+from densefield.weights.checkpoint import read_checkpoint
+from densefield.weights.tensors import check_fit, read_tensors, write_tensors
+
+__all__ = ["check_fit", "read_checkpoint", "read_tensors", "write_tensors"]
