@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
@@ -134,7 +134,7 @@ def _opened(source: Source) -> Iterator[tuple[Image.Image, str, int]]:
                 f"{name}: cannot be read ({error.strerror}); check the path and its permissions"
             ) from error
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        if isinstance(error, Image.UnidentifiedImageError):
+        if isinstance(error, UnidentifiedImageError):
             reason = "no picture format that Pillow knows"
         raise InputError(f"{name}: not a whole picture ({reason}); replace or remove the file") from error
 

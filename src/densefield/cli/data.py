@@ -1,0 +1,38 @@
+"""`densefield data check`: is a folder fit for training?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from densefield.classes import ClassList
+from densefield.data.audit import audit
+
+
+def check(directory: Path, *, images: str = "images", masks: str = "masks", classes: Path | None = None) -> int:
+    """Check a folder of images and masks before training; ends with 0 when all is well, with 2 when it is not.
+
+    Parameters
+    ----------
+    directory
+        The folder that holds both others.
+    images
+        Its folder of images.
+    masks
+        Its folder of masks, which have the images' names.
+    classes
+        The class list (YAML); without it classes.yaml in the directory, if there is one.
+    """
+    if classes is None and (directory / "classes.yaml").exists():
+        classes = directory / "classes.yaml"
+    listed = None if classes is None else ClassList.read(classes)
+
+    def shown(names: list[str]) -> Iterable[str]:
+        return track(names, "Reading", console=Console(stderr=True), transient=True)
+
+    found = audit(directory / images, directory / masks, listed, progress=shown)
+    found.show(Console())
+    return found.exit_code

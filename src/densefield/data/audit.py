@@ -1,0 +1,181 @@
+"""Is a folder of images and masks fit for training? All that is wrong with it, and how often each class occurs."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from densefield.checks import InputError
+from densefield.classes import ClassList
+from densefield.data.pairs import find_pairs
+from densefield.data.sample import describe_foreign, foreign_values
+from densefield.images import read_image, read_labels
+
+_SHOWN = 10  # problems of a kind in the table; the rest is counted
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One thing that would spoil training: its kind, and a line that names the file and what to do."""
+
+    kind: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What `audit` found. Pixels are counted by label value over all masks that could be read."""
+
+    pairs: int
+    problems: tuple[Problem, ...]
+    pixels: dict[int, int]
+    images_with: dict[int, int]  # how many masks hold the value at all
+    sizes: dict[tuple[int, int], int]  # images by (width, height)
+    classes: ClassList | None
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing is wrong, else 2."""
+        return 0 if self.good else 2
+
+    @property
+    def unseen(self) -> list[str]:
+        """Classes without a single pixel; no error, yet nothing can be learned of them."""
+        names = self.classes.names if self.classes else ()
+        return [name for index, name in enumerate(names) if not self.pixels.get(index)]
+
+    def show(self, console: Console) -> None:
+        """Print the class table, the problems by kind and a last line that says whether all is well."""
+        console.print(Group(*self._lines()))
+
+    def _lines(self) -> Iterable[Table | Text]:
+        if self.pixels:
+            yield self._class_table()
+        if self.sizes:
+            (width, height), most = max(self.sizes.items(), key=lambda item: item[1])
+            others = f", {len(self.sizes) - 1} other sizes" if len(self.sizes) > 1 else ""
+            yield Text(f"{self.pairs} pairs of image and mask; {most} images are {width}x{height}{others}")
+        if self.unseen:
+            yield Text(f"No pixel of: {', '.join(self.unseen)}", style="yellow")
+        kinds = Counter(problem.kind for problem in self.problems)
+        for kind, count in kinds.items():
+            yield Text(f"{kind}: {count}", style="bold red")
+            for problem in [problem for problem in self.problems if problem.kind == kind][:_SHOWN]:
+                yield Text(f"  {problem.message}")
+            if count > _SHOWN:
+                yield Text(f"  ... and {count - _SHOWN} more")
+        if self.good:
+            yield Text("Nothing is wrong.", style="bold green")
+        else:
+            yield Text(f"{len(self.problems)} problems in all.", style="bold red")
+
+    def _class_table(self) -> Table:
+        table = Table("value", "class", "pixels", "share", "in images")
+        for column in table.columns[:1] + table.columns[2:]:
+            column.justify = "right"
+        total = sum(self.pixels.values())
+        named = range(len(self.classes)) if self.classes else ()
+        for value in sorted({*self.pixels, *named}):
+            name = Text("no class", style="red")
+            if self.classes is None:
+                name = Text("")
+            elif 0 <= value < len(self.classes):
+                red, green, blue = self.classes.colours[value]
+                name = Text.assemble(("██", f"rgb({red},{green},{blue})"), f" {self.classes.names[value]}")
+            elif value == self.classes.ignore_index and self.classes.ignore_declared:
+                name = Text("not labelled (ignored)", style="dim")
+            count = self.pixels.get(value, 0)
+            seen = str(self.images_with.get(value, 0))
+            table.add_row(str(value), name, f"{count:,}", f"{100 * count / total:.2f} %", seen)
+        return table
+
+
+def audit(
+    images: str | os.PathLike[str],
+    masks: str | os.PathLike[str],
+    classes: ClassList | None = None,
+    *,
+    progress: Callable[[list[str]], Iterable[str]] = iter,
+) -> Audit:
+    """Read every image and mask of two folders and note what is wrong with them.
+
+    Without `classes` any value may be a class, except 255: it mostly means "not labelled", which a class list has to
+    say. `progress` may wrap the names to show how far the work is. Raises `InputError` for a missing or empty folder.
+    """
+    pairs = find_pairs(images, masks)
+    problems = [
+        Problem("image without mask", f"{path}: no mask of this name in {masks}; add one or remove the image")
+        for path in pairs.without_mask
+    ]
+    problems += [
+        Problem("mask without image", f"{path}: no image of this name in {images}; add one or remove the mask")
+        for path in pairs.without_image
+    ]
+    problems += [
+        Problem("two files of one name", f"{second}: has the same name as {first.name}; keep one of them")
+        for first, second in pairs.rivals
+    ]
+    pixels: Counter[int] = Counter()
+    images_with: Counter[int] = Counter()
+    sizes: Counter[tuple[int, int]] = Counter()
+    for name in progress(pairs.names):
+        image_size = _size_of_image(pairs.images[name], problems)
+        if image_size is not None:
+            sizes[image_size] += 1
+        try:
+            labels = read_labels(pairs.masks[name], classes)
+        except InputError as error:
+            problems.append(Problem("unusable mask", str(error)))
+            continue
+        size = (labels.shape[1], labels.shape[0])
+        if image_size is not None and image_size != size:
+            problems.append(_size_problem(pairs.images[name], image_size, pairs.masks[name], size))
+        values, counts = np.unique(labels, return_counts=True)
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            pixels[value] += count
+            images_with[value] += 1
+        problems += _label_problems(pairs.masks[name], values, classes)
+    return Audit(len(pairs.names), tuple(problems), dict(pixels), dict(images_with), dict(sizes), classes)
+
+
+def _size_of_image(path: Path, problems: list[Problem]) -> tuple[int, int] | None:
+    """(width, height) of an image that can be decoded to its end; else None, and a problem more."""
+    try:
+        image = read_image(path)
+    except InputError as error:
+        problems.append(Problem("unusable image", str(error)))
+        return None
+    return image.shape[1], image.shape[0]
+
+
+def _size_problem(image: Path, image_size: tuple[int, int], mask: Path, size: tuple[int, int]) -> Problem:
+    """An image and a mask whose sizes differ."""
+    message = f"{mask}: {size[0]}x{size[1]} pixels, its image {image.name} has {image_size[0]}x{image_size[1]}"
+    if image_size == size[::-1]:
+        message += "; is the image rotated by its EXIF entry?"
+    return Problem("sizes differ", message)
+
+
+def _label_problems(mask: Path, values: np.ndarray, classes: ClassList | None) -> list[Problem]:
+    """Label values of one mask that the class list does not know."""
+    if classes is None:
+        undeclared = 255 in values
+        message = f"{mask}: holds label value 255 and no class list says what it means; name it in classes.yaml"
+        return [Problem("value outside the class list", message)] if undeclared else []
+    foreign = foreign_values(values, classes)
+    if not foreign:
+        return []
+    return [Problem("value outside the class list", f"{mask}: {describe_foreign(foreign, classes)}")]
