@@ -69,7 +69,7 @@ def error_map(labels: ArrayLike, target: ArrayLike, *, ignore_index: int = 255) 
     """White where labels (H, W) equal the target, red where they differ, grey where the target is ignored."""
     values, truth = _label_map("labels", labels), _label_map("target", target)
     check(values.shape == truth.shape, f"labels: wanted the target's size {truth.shape}, received {values.shape}")
-    drawn = np.where((values == truth)[..., None], np.array(RIGHT, np.uint8), np.array(WRONG, np.uint8))
+    drawn: Picture = np.where((values == truth)[..., None], np.array(RIGHT, np.uint8), np.array(WRONG, np.uint8))
     drawn[truth == ignore_index] = UNCOUNTED
     return drawn
 
@@ -89,7 +89,7 @@ def score_map(values: ArrayLike, *, low: float | None = None, high: float | None
     place = np.clip((np.where(finite, numbers, low) - low) / ((high - low) or 1.0), 0, 1) * (len(RAMP) - 1)
     left = np.minimum(place.astype(np.intp), len(RAMP) - 2)
     part = (place - left)[..., None]
-    drawn = np.rint((1 - part) * RAMP[left] + part * RAMP[left + 1]).astype(np.uint8)
+    drawn: Picture = np.rint((1 - part) * RAMP[left] + part * RAMP[left + 1]).astype(np.uint8)
     drawn[~finite] = UNCOUNTED
     return drawn
 

@@ -1,0 +1,236 @@
+"""The report of an evaluation: figures, classes, confusions, curves, the worst and the best images."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from densefield import draw
+from densefield.checks import check
+from densefield.classes import ClassList
+from densefield.files import atomic_write
+from densefield.metrics import ConfusionMatrix
+from densefield.report.curves import Curves, Series, line_chart
+from densefield.report.heat_map import MOST_CLASSES, heat_map, largest_confusions
+from densefield.report.page import page, percent, swatch
+from densefield.report.pictures import picture_element, shrunk_image, shrunk_labels
+
+STYLE = """
+.figures { display: grid; grid-template-columns: 1.5fr 1fr 1fr 1fr; gap: 18px; margin: 0; }
+.figures div { border-left: 3px solid var(--rule); padding-left: 14px; }
+.figures div:first-child { border-color: var(--good); }
+.figures dt { color: var(--soft); font-size: 0.9rem; line-height: 1.3; }
+.figures dd { margin: 2px 0 0; font-size: 1.75rem; font-weight: 600; letter-spacing: -0.02em; line-height: 1.15;
+  font-variant-numeric: tabular-nums; }
+.figures div:first-child dd { font-size: 2.6rem; }
+.figures dd small { font-size: 0.5em; font-weight: 400; color: var(--soft); letter-spacing: 0; margin-left: 0.15em; }
+table.classes { border-collapse: collapse; width: 100%; min-width: 460px; font-variant-numeric: tabular-nums; }
+.classes th { text-align: left; font-weight: 500; color: var(--soft); font-size: 0.88rem; padding: 6px 12px 6px 0;
+  border-bottom: 1px solid var(--rule); }
+.classes td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--rule); white-space: nowrap; }
+.classes tr:last-child td { border-bottom: 0; }
+.classes td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 8em; }
+.classes td.value { width: 27%; }
+.bar { display: flex; align-items: center; gap: 10px; }
+.bar b { font-weight: 500; min-width: 2.9em; text-align: right; }
+.bar i { flex: 1; height: 9px; border-radius: 5px; background: var(--track); overflow: hidden; }
+.bar i u { display: block; height: 100%; border-radius: 5px; }
+.confusions { columns: 2 300px; margin: 14px 0 0; padding: 0; list-style: none; font-size: 0.93rem; }
+.confusions li { padding: 3px 0; break-inside: avoid; }
+.confusions b { font-weight: 600; font-variant-numeric: tabular-nums; }
+.matrix .cell { fill: var(--track); } .matrix { margin: 0 auto; max-width: none; }
+.matrix g:hover rect { stroke: var(--ink); stroke-width: 1.5; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 18px 26px; }
+.chart { margin: 0; max-width: 640px; } .chart svg { width: 100%; }
+.chart circle:hover { stroke: currentColor; stroke-opacity: 0.35; }
+.legend { display: flex; flex-wrap: wrap; gap: 2px 16px; font-size: 0.88rem; color: var(--soft); margin-bottom: 6px; }
+.legend i { display: inline-block; width: 18px; height: 3px; border-radius: 2px; margin-right: 7px; vertical-align:
+  0.25em; }
+.example { margin: 16px 0 0; }
+.example h3 { display: flex; justify-content: space-between; gap: 12px; overflow-wrap: anywhere; }
+.example h3 span { white-space: nowrap; font-weight: 400; color: var(--soft); } .example h3 b { color: var(--ink); }
+.four { display: grid; grid-template-columns: repeat(4, 1fr); gap: 10px; }
+.four figure { margin: 0; }
+.four img { display: block; width: 100%; height: auto; border-radius: 6px; background: var(--track); }
+.four img.small { image-rendering: pixelated; }
+.four figcaption { font-size: 0.82rem; color: var(--soft); margin-top: 3px; }
+.keys { margin-top: 18px; } .keys span { color: var(--ink); }
+@media (max-width: 760px) { .four { grid-template-columns: 1fr 1fr; } .figures { grid-template-columns: 1fr 1fr; } }
+@media (max-width: 400px) { .figures dd { font-size: 1.4rem; } .figures div:first-child dd { font-size: 1.9rem; } }
+"""
+
+
+class Example(NamedTuple):
+    """One image of the evaluated set and what was predicted for it."""
+
+    name: str
+    image: NDArray[np.uint8]  # (H, W, 3)
+    target: NDArray[np.integer]  # (H, W); values that are no class count as ignored
+    labels: NDArray[np.integer]  # (H, W)
+    iou: float  # the mean IoU of this image alone
+
+
+def write_evaluation(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    confusion: ConfusionMatrix,
+    classes: ClassList,
+    examples: Sequence[Example],
+    curve: Curves | None = None,
+    trimap: Series | None = None,
+    facts: Sequence[tuple[str, str]] = (),
+    per_end: int = 4,
+) -> None:
+    """Write one self-contained HTML file: the four figures, classes, confusions, curves, worst and best images.
+
+    `examples` may hold many images: the `per_end` worst and best by IoU are shown, each with target, prediction and
+    errors. `curve` is {chart: {line: [(epoch, value), ...]}}, see `read_curves`; `trimap` is {line: [(width in
+    pixels, mean IoU from 0 to 1), ...]}; `facts` are (name, value) pairs under the title. All text is escaped.
+    Raises `InputError` where the parts do not fit together or the file cannot be written.
+    """
+    check(
+        len(classes) == confusion.num_classes,
+        f"classes: received {len(classes)} names, wanted {confusion.num_classes} as the confusion matrix counts",
+    )
+    ranked = sorted((example for example in examples if not math.isnan(example.iou)), key=lambda example: example.iou)
+    # Few images: each is shown once, the better half first.
+    best = ranked[len(ranked) // 2 :][::-1][:per_end]
+    worst = ranked[: len(ranked) // 2][:per_end]
+    sections = [_figures(confusion), _classes(confusion, classes)]
+    if best:
+        sections.append(_images("Best images" if worst else "Images", best, classes))
+    if worst:
+        sections.append(_images("Worst images", worst, classes))
+    if len(classes) > 1:
+        sections.append(_confusions(confusion, classes))
+    if trimap:
+        sections.append(_trimap(trimap))
+    if curve:
+        sections.append(_learning(curve))
+    with atomic_write(path) as file:
+        file.write(page(title, sections, facts=facts, style=STYLE).encode("utf-8"))
+
+
+def _figures(confusion: ConfusionMatrix) -> str:
+    """The four headline figures, the mean IoU largest."""
+    figures = (
+        ("Mean IoU", confusion.mean_iou()),
+        ("Pixel accuracy", confusion.pixel_accuracy()),
+        ("Mean class accuracy", confusion.mean_accuracy()),
+        ("Frequency-weighted IoU", confusion.frequency_weighted_iou()),
+    )
+    return (
+        '<dl class="figures">'
+        + "".join(f"<div><dt>{name}</dt><dd>{percent(value)}<small>%</small></dd></div>" for name, value in figures)
+        + "</dl>"
+    )
+
+
+def _classes(confusion: ConfusionMatrix, classes: ClassList) -> str:
+    """A table of every class with bars."""
+    rows = []
+    columns = (confusion.iou_per_class(), confusion.accuracy_per_class(), confusion.frequency_per_class())
+    for number, name in enumerate(classes.names):
+        iou, accuracy, frequency = (float(column[number]) for column in columns)
+        rows.append(
+            f"<tr><td>{swatch(classes.colours[number])}{escape(name)}</td>"
+            f"{_bar(iou, 'var(--s1)')}{_bar(accuracy, 'var(--s3)')}{_bar(frequency, 'var(--soft)')}</tr>"
+        )
+    return (
+        "<h2>Classes</h2><p>IoU: pixels found and right, of all that are or were taken for the class. Accuracy: pixels "
+        "found, of all that are the class. Share: of the target’s pixels. All in %; – where a class does not occur.</p>"
+        '<div class="scroll"><table class="classes"><thead><tr><th>Class</th><th>IoU</th><th>Accuracy</th>'
+        f"<th>Share</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _bar(share: float, colour: str) -> str:
+    """A table cell with a number and a bar."""
+    width = 0.0 if share != share else 100 * share
+    return (
+        f'<td class="value"><div class="bar"><b>{percent(share)}</b>'
+        f'<i><u style="width:{width:.1f}%;background:{colour}"></u></i></div></td>'
+    )
+
+
+def _confusions(confusion: ConfusionMatrix, classes: ClassList) -> str:
+    """The heat-map (of the most frequent classes where there are many) and the largest confusions."""
+    counts = confusion.counts.numpy()
+    kept = np.arange(len(classes))
+    note = ""
+    if len(classes) > MOST_CLASSES:
+        kept = np.sort(np.argsort(-counts.sum(1), kind="stable")[:MOST_CLASSES])
+        note = f" The grid shows the {MOST_CLASSES} most frequent of {len(classes)} classes."
+    grid = heat_map(counts, classes.names, kept)
+    pairs = "".join(
+        f"<li>{swatch(classes.colours[i])}{escape(classes.names[i])} taken for {swatch(classes.colours[j])}"
+        f"{escape(classes.names[j])}: <b>{percent(share)} %</b> of its pixels</li>"
+        for i, j, share in largest_confusions(counts)
+    )
+    listed = f'<h3 style="margin-top:18px">Where most pixels go wrong</h3><ul class="confusions">{pairs}</ul>'
+    return (
+        f"<h2>Confusion matrix</h2><p>What each class is taken for; hover over a cell for its figures.{note}</p>{grid}"
+        f"{listed if pairs else ''}"
+    )
+
+
+def _trimap(trimap: Series) -> str:
+    """Accuracy near the boundaries."""
+    chart = line_chart(trimap, x_label="distance to a boundary, at most (pixels)", y_label="Mean IoU (%)", scale=100.0)
+    return (
+        "<h2>Near the boundaries</h2><p>Mean IoU counted only on pixels within a band around the target’s boundaries: "
+        f"the narrower the band, the more it shows how sharp the masks are.</p>{chart}"
+    )
+
+
+def _learning(curve: Curves) -> str:
+    """A chart for each figure of the metrics table."""
+    charts = "".join(line_chart(lines, x_label="epoch", y_label=name) for name, lines in curve.items())
+    return f'<h2>Learning curves</h2><div class="charts">{charts}</div>'
+
+
+def _images(heading: str, examples: Sequence[Example], classes: ClassList) -> str:
+    """Image, target, prediction and errors of each example in a row, and the colours' meaning."""
+    seen: set[int] = set()
+    rows = []
+    for example in examples:
+        target, labels = (np.asarray(values) for values in (example.target, example.labels))
+        check(
+            example.image.shape[:2] == target.shape == labels.shape,
+            f"examples: {example.name} has an image of {example.image.shape[:2]}, a target of {target.shape} and "
+            f"labels of {labels.shape}; wanted one size",
+        )
+        # Whatever is no class counts as ignored, so that any data set's own value for it will do.
+        target = shrunk_labels(np.where((target >= 0) & (target < len(classes)), target, 255).astype(np.uint8))
+        labels = shrunk_labels(labels.astype(np.uint8))
+        image = shrunk_image(example.image)
+        seen.update(np.unique(target).tolist(), np.unique(labels).tolist())
+        pictures = (
+            ("Image", image, True),
+            ("Target", draw.overlay(image, target, classes, alpha=0.65), True),
+            ("Prediction", draw.overlay(image, labels, classes, alpha=0.65), True),
+            ("Errors", draw.error_map(labels, target), False),
+        )
+        figures = "".join(
+            f"<figure>{picture_element(pixels, f'{caption} of {example.name}', photograph=photograph)}"
+            f"<figcaption>{caption}</figcaption></figure>"
+            for caption, pixels, photograph in pictures
+        )
+        rows.append(
+            f'<div class="example"><h3>{escape(example.name)}<span>IoU <b>{percent(example.iou)} %</b></span></h3>'
+            f'<div class="four">{figures}</div></div>'
+        )
+    keys = "".join(
+        f"<span>{swatch(classes.colours[number])}{escape(classes.names[number])}</span>"
+        for number in sorted(seen)
+        if number < len(classes)
+    )
+    errors = f"<span>{swatch(draw.WRONG)}wrong</span><span>{swatch(draw.UNCOUNTED)}not counted</span>"
+    return f'<h2>{heading}</h2>{"".join(rows)}<div class="legend keys">{keys}{errors}</div>'
