@@ -55,11 +55,11 @@ class Segmenter(
         overlap: int | None = None,
     ) -> None:
         super().__init__()
-        channels = getattr(network, "in_channels", len(mean))
+        channels = _fact(network, "in_channels", len(mean))
         check(len(mean) == channels, f"mean: wanted {channels} values, one a channel, received {len(mean)}")
         check(len(std) == channels, f"std: wanted {channels} values, one a channel, received {len(std)}")
         check(all(value > 0 for value in std), f"std: wanted positive values, received {tuple(std)}")
-        count = getattr(network, "num_classes", len(classes))
+        count = _fact(network, "num_classes", len(classes))
         check(count == len(classes), f"classes: wanted {count} for this network, received {len(classes)}")
         self.network = network
         self.refinement = refinement
@@ -115,7 +115,7 @@ class Segmenter(
 
     def _network_strips(self, pixels: Tensor) -> Iterator[tuple[Span, Tensor]]:
         height, width = pixels.shape[2:]
-        margin = int(getattr(self.network, "margin", 0))
+        margin = _fact(self.network, "margin", 0)
         device, dtype = _placement(self.network)
 
         def score(rows: Span, columns: Span) -> Tensor:
@@ -128,16 +128,16 @@ class Segmenter(
         yield from score_strips(score, self._spans(height, height * width), self._spans(width, height * width), margin)
 
     def _spans(self, length: int, area: int) -> list[Span]:
-        margin = int(getattr(self.network, "margin", 0))
-        stride = int(getattr(self.network, "stride", 32))
+        margin = _fact(self.network, "margin", 0)
+        stride = _fact(self.network, "stride", 32)
         tile = self.tile if self.tile is not None else (_DEFAULT_TILE if area > _LARGEST_WHOLE else 2 * _LARGEST_WHOLE)
         check(tile > 0, f"tile: wanted at least one pixel, received {tile}")
         if margin:
-            smallest = getattr(self.network, "smallest", None)
+            smallest = _fact(self.network, "smallest", 2 * margin + 1)
             return valid_spans(length, tile=tile, margin=margin, stride=stride, smallest=smallest)
         overlap = self.overlap
         if overlap is None:
-            overlap = min(int(getattr(self.network, "reach", tile)), tile // 4 // stride * stride)
+            overlap = min(_fact(self.network, "reach", tile), tile // 4 // stride * stride)
         check(overlap >= 0, f"overlap: wanted at least 0 pixels, received {overlap}")
         return padded_spans(length, tile=tile, overlap=overlap, stride=stride)
 
@@ -269,6 +269,12 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
+
+
+def _fact(network: nn.Module, name: str, otherwise: int) -> int:
+    """A whole number that our networks state of themselves; others may mean something else by the name."""
+    value = getattr(network, name, otherwise)
+    return value if isinstance(value, int) else otherwise
 
 
 def _placement(network: nn.Module) -> tuple[torch.device, torch.dtype]:

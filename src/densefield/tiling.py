@@ -47,20 +47,19 @@ def padded_spans(length: int, *, tile: int, overlap: int, stride: int = 1) -> li
     ]
 
 
-def valid_spans(length: int, *, tile: int, margin: int, stride: int = 1, smallest: int | None = None) -> list[Span]:
+def valid_spans(length: int, *, tile: int, margin: int, stride: int, smallest: int) -> list[Span]:
     """Tiles for a network of valid convolutions, which loses `margin` on each side and reads only fitting lengths.
 
     Fitting lengths are `smallest` plus multiples of `stride` (188 + 16 n for the paper's U-Net). Every tile reads
     `margin` more than it keeps, so that its scores are the whole image's without further overlap.
     """
-    least = 2 * margin + 1 if smallest is None else smallest
-    check(tile >= least, f"tile: wanted at least {least}, the least this network reads, received {tile}")
+    check(tile >= smallest, f"tile: wanted at least {smallest}, the least this network reads, received {tile}")
 
     def fitting(wanted: int) -> int:
         """The shortest fitting length that is at least `wanted`."""
-        return least + max(0, -(-(wanted - least) // stride)) * stride
+        return smallest + max(0, -(-(wanted - smallest) // stride)) * stride
 
-    longest = least + (tile - least) // stride * stride
+    longest = smallest + (tile - smallest) // stride * stride
     if length + 2 * margin <= longest:
         return [Span(-margin, fitting(length + 2 * margin) - margin, 0, length)]
     step = (longest - 2 * margin) // stride * stride

@@ -22,6 +22,21 @@ import torch
 from densefield.checks import InputError, check
 
 _LARGEST_PICKLE = 64 * 2**20
+_BYTES_OF_STORAGE = {
+    "BoolStorage": 1,
+    "ByteStorage": 1,
+    "CharStorage": 1,
+    "UntypedStorage": 1,
+    "ShortStorage": 2,
+    "HalfStorage": 2,
+    "BFloat16Storage": 2,
+    "IntStorage": 4,
+    "FloatStorage": 4,
+    "LongStorage": 8,
+    "DoubleStorage": 8,
+    "ComplexFloatStorage": 8,
+    "ComplexDoubleStorage": 16,
+}
 _TENSOR_REBUILDERS = {"_rebuild_tensor", "_rebuild_tensor_v2"}
 
 
@@ -108,8 +123,9 @@ class _Inspector(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
         if module == "torch" and name.endswith("Storage"):
-            storage = getattr(torch, name, None)
-            return storage if isinstance(storage, type) else self._refuse(f"unknown storage {name}")
+            if name not in _BYTES_OF_STORAGE:
+                self._refuse(f"holds numbers of a kind that is not read ({name})")
+            return _BYTES_OF_STORAGE[name]
         if module == "torch._utils" and name in _TENSOR_REBUILDERS:
             return self._tensor
         if "rebuild" in name and (module, name) != ("torch._utils", "_rebuild_parameter"):
@@ -119,11 +135,12 @@ class _Inspector(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> _Storage:
         if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage"):
             self._refuse("a storage that is described wrongly")
-        _, kind, key, _, elements = pid
+        _, width, key, _, elements = pid
         held = self._records.get(key)
         if held is None:
             self._refuse(f"misses the record {key!r}")
-        width = torch.empty(0, dtype=kind.dtype).element_size() if hasattr(kind, "dtype") else 1
+        if not isinstance(width, int):
+            self._refuse("a storage of no known kind")
         if not isinstance(elements, int) or elements < 0 or elements * width != held:
             self._refuse(f"record {key!r} claims {elements} elements of {width} bytes, but holds {held} bytes")
         return _Storage(elements)

@@ -1,0 +1,369 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from densefield import networks
+from densefield.built import remembered
+from densefield.checks import InputError
+from densefield.classes import ClassList
+from densefield.segmenter import Segmenter
+from densefield.weights import read_tensors, write_tensors
+
+CLASSES = ClassList(names=("sky", "road", "car"), colours=((0, 0, 255), (128, 128, 128), (255, 0, 0)))
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+
+
+class Tiny(nn.Module):
+    """Two convolutions with batch normalisation between them; a score sees two pixels around it."""
+
+    margin, stride, reach = 0, 1, 2
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.num_classes, self.in_channels = num_classes, in_channels
+        self.first, self.norm = nn.Conv2d(in_channels, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.dropout, self.last = nn.Dropout(0.5), nn.Conv2d(4, num_classes, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.last(self.dropout(functional.relu(self.norm(self.first(image)))))
+
+
+class Remembers(nn.Module):
+    """A refinement with a tensor of its own, for images of three channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor([0.0, 5.0, 0.0]))
+
+    def forward(self, scores: Tensor, image: Tensor) -> Tensor:
+        assert image.shape == (scores.shape[0], 3, *scores.shape[2:])
+        return scores + self.shift[:, None, None] * image.mean(dim=1, keepdim=True)
+
+
+@remembered
+def tiny(num_classes: int, in_channels: int = 3) -> Tiny:
+    return Tiny(num_classes, in_channels)
+
+
+@pytest.fixture(autouse=True)
+def _seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    monkeypatch.setattr(networks, "tiny", tiny, raising=False)
+    monkeypatch.setattr(networks, "__all__", [*networks.__all__, "tiny"])
+
+
+def segmenter(**arguments: Any) -> Segmenter:
+    network = tiny(3)
+    network.norm.running_mean = torch.rand(4)
+    return Segmenter(network, CLASSES, mean=MEAN, std=STD, **arguments)
+
+
+@pytest.fixture
+def photo() -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).integers(0, 256, (13, 17, 3), np.uint8)
+
+
+def by_hand(whole: Segmenter, photo: np.ndarray[Any, Any]) -> Tensor:
+    """The network's scores in evaluation mode, computed without the segmenter's own code."""
+    scaled = (photo / 255 - np.array(MEAN)) / np.array(STD)
+    whole.network.eval()
+    with torch.no_grad():
+        return whole.network(torch.tensor(scaled, dtype=torch.float32).permute(2, 0, 1)[None])[0]
+
+
+def test_every_form_of_an_image_gives_the_same_labels(photo: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    whole = segmenter()
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    tensor = torch.from_numpy(photo).permute(2, 0, 1) / 255
+    scores = by_hand(whole, photo)
+    for image in (photo, tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(photo), tensor):
+        torch.testing.assert_close(whole.scores(image), scores, rtol=1e-5, atol=1e-5)
+        labels = whole(image)
+        assert labels.dtype == torch.int64
+        assert labels.tolist() == scores.argmax(dim=0).tolist()
+    batch = whole(torch.stack([tensor, tensor.flip(2)]))
+    assert batch.shape == (2, 13, 17)
+    assert batch[0].tolist() == whole(tensor).tolist()
+    assert batch[1].tolist() == whole(tensor.flip(2)).tolist()
+    assert whole.scores(tensor[None]).shape == (1, 3, 13, 17)
+
+
+def test_rotation_palette_and_alpha_follow_the_rules_of_files(photo: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    whole = segmenter()
+    picture = Image.fromarray(photo)
+    picture.getexif()[0x0112] = 6
+    picture.save(tmp_path / "turned.png", exif=picture.getexif())
+    with Image.open(tmp_path / "turned.png") as turned:
+        torch.testing.assert_close(whole(turned), whole(np.ascontiguousarray(np.rot90(photo, -1))))
+    plain = Image.fromarray(photo)
+    for picture in (plain.quantize(7), plain.convert("RGBA"), Image.new("I;16", (9, 8))):
+        picture.save(tmp_path / "a.png")
+        assert whole(picture).tolist() == whole(tmp_path / "a.png").tolist()
+
+
+def test_grey_networks_read_luminance(photo: np.ndarray[Any, Any]) -> None:
+    network = tiny(3, in_channels=1)
+    grey = Segmenter(network, CLASSES, mean=[0.5], std=[0.25])
+    light = torch.tensor(photo @ np.array([0.299, 0.587, 0.114]) / 255, dtype=torch.float32)
+    with torch.no_grad():
+        expected = network.eval()((light[None, None] - 0.5) / 0.25)[0]
+    torch.testing.assert_close(grey.scores(photo), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(grey.scores(light[None]), expected, rtol=1e-5, atol=1e-5)
+    alike = np.repeat(photo[:, :, :1], 3, axis=2)
+    torch.testing.assert_close(grey.scores(photo[:, :, 0]), grey.scores(alike), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [(7, None), (8, 2), (9, 3), (17, None), (12, 5)])
+def test_tiles_equal_the_whole(photo: np.ndarray[Any, Any], tile: int, overlap: int | None) -> None:
+    tiled = segmenter(tile=tile, overlap=2 if overlap is None else overlap)
+    whole = by_hand(tiled, photo)
+    torch.testing.assert_close(tiled.scores(photo), whole, rtol=1e-5, atol=1e-5)
+    strips = list(tiled.score_strips(photo))
+    assert len(strips) == len({top for top, _ in strips}) == (1 if tile == 17 else len(strips))
+    torch.testing.assert_close(torch.cat([strip for _, strip in strips], dim=2)[0], whole, rtol=1e-5, atol=1e-5)
+    assert tiled(photo).tolist() == whole.argmax(dim=0).tolist()
+
+
+def test_large_images_are_tiled_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    network = nn.Conv2d(3, 3, 1)
+    network.register_forward_hook(lambda _module, inputs, _output: sizes.append(tuple(inputs[0].shape[2:])))
+    large = Segmenter(network, CLASSES, mean=MEAN, std=STD)
+    large(np.zeros((1000, 2000, 3), np.uint8))
+    assert sizes == [(1000, 2000)]
+    large(np.zeros((1100, 2000, 3), np.uint8))
+    assert len(sizes) > 2
+    assert max(max(size) for size in sizes[1:]) == 1024
+
+
+def test_refinement_sees_the_whole_image_in_its_own_colours(photo: np.ndarray[Any, Any]) -> None:
+    refined = segmenter(refinement=Remembers(), tile=8, overlap=2)
+    plain = by_hand(refined, photo)
+    expected = plain + torch.tensor([0.0, 5.0, 0.0])[:, None, None] * torch.tensor(photo / 255).mean(dim=2).float()
+    torch.testing.assert_close(refined.scores(photo), expected, rtol=1e-5, atol=1e-5)
+    assert len(list(refined.score_strips(photo))) == 1
+
+
+def test_dropout_sleeps_and_each_part_gets_its_mode_back(photo: np.ndarray[Any, Any]) -> None:
+    whole = segmenter()
+    whole.train()
+    whole.network.norm.eval()
+    torch.testing.assert_close(whole.scores(photo), whole.scores(photo), rtol=0, atol=0)
+    assert whole.network.dropout.training
+    assert not whole.network.norm.training
+
+
+def test_scores_can_be_learned_from(photo: np.ndarray[Any, Any]) -> None:
+    shift = torch.zeros(3, 1, 1, requires_grad=True)
+    for _, strip in segmenter().score_strips(photo):
+        (strip * shift).sum().backward()
+    assert shift.grad is not None
+
+
+def test_coarse_scores_are_enlarged(photo: np.ndarray[Any, Any]) -> None:
+    coarse = Segmenter(nn.Sequential(nn.AvgPool2d(4), nn.Conv2d(3, 3, 1)), CLASSES, mean=MEAN, std=STD)
+    scores = coarse.scores(photo)
+    assert scores.shape == (3, 13, 17)
+    assert len(torch.unique(scores)) > 12
+
+
+@pytest.mark.parametrize("name", ["model", "a.safetensors"])
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_saved_and_loaded_it_says_the_same(
+    name: str, dtype: torch.dtype | None, photo: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    saved = segmenter(tile=11, overlap=2)
+    saved.save(tmp_path / name, dtype=dtype)
+    state = torch.get_rng_state()
+    loaded = Segmenter.load(tmp_path / name)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (loaded.classes, loaded.mean, loaded.std) == (CLASSES, MEAN, STD)
+    assert (loaded.tile, loaded.overlap) == (11, 2)
+    assert not loaded.training
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    close = {"rtol": 0.0, "atol": 0.0} if dtype is None else {"rtol": 1e-2, "atol": 1e-2}
+    torch.testing.assert_close(loaded.scores(photo), saved.scores(photo), **close)
+    loaded.save(tmp_path / "again")
+    torch.testing.assert_close(Segmenter.load(tmp_path / "again").scores(photo), loaded.scores(photo), rtol=0, atol=0)
+
+
+def test_the_safetensors_file_loads_alone(photo: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    saved = segmenter()
+    saved.save(tmp_path / "a.safetensors")
+    (tmp_path / "a.json").unlink()
+    assert Segmenter.load(tmp_path / "a.safetensors")(photo).tolist() == saved(photo).tolist()
+
+
+def test_a_run_folder_loads(photo: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    saved = segmenter()
+    saved.save(tmp_path / "segmenter.safetensors")
+    assert Segmenter.load(tmp_path)(photo).tolist() == saved(photo).tolist()
+
+
+def test_the_hubs_mixin_works_offline(
+    photo: np.ndarray[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_arguments: object, **_named: object) -> None:
+        raise AssertionError("no network here")
+
+    monkeypatch.setattr("socket.socket.connect", offline)
+    saved = segmenter()
+    saved.save_pretrained(tmp_path / "hub")
+    assert {p.name for p in (tmp_path / "hub").iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    assert "image-segmentation" in (tmp_path / "hub" / "README.md").read_text()
+    loaded = Segmenter.from_pretrained(tmp_path / "hub")
+    assert loaded(photo).tolist() == saved(photo).tolist()
+    with pytest.raises(InputError, match="takes no tile"):
+        Segmenter.from_pretrained(tmp_path / "hub", tile=3)
+
+
+def test_push_to_hub_uploads_what_load_reads(
+    photo: np.ndarray[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Hub:
+        def __init__(self, token: str | None = None) -> None:
+            pass
+
+        def create_repo(self, repo_id: str, **_: object) -> Any:
+            return type("Repository", (), {"repo_id": repo_id})
+
+        def upload_folder(self, folder_path: Path, **_: object) -> str:
+            seen.append(Segmenter.load(folder_path))
+            return "done"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
+    saved = segmenter()
+    assert saved.push_to_hub("somebody/streets") == "done"
+    assert seen[0](photo).tolist() == saved(photo).tolist()
+
+
+def test_a_refinement_is_asked_for_again(photo: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    saved = segmenter(refinement=Remembers())
+    nn.init.constant_(saved.refinement.shift, -3.0)
+    saved.save(tmp_path)
+    with pytest.raises(InputError, match="was saved with a Remembers; pass it as refinement=, received None"):
+        Segmenter.load(tmp_path)
+    loaded = Segmenter.load(tmp_path, refinement=Remembers())
+    torch.testing.assert_close(loaded.scores(photo), saved.scores(photo), rtol=0, atol=0)
+
+
+def test_a_strangers_network_segments_but_is_not_saved(photo: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    foreign = Segmenter(nn.Conv2d(3, 3, 1), CLASSES, mean=MEAN, std=STD)
+    assert foreign(photo).shape == (13, 17)
+    with pytest.raises(InputError, match="network: a Conv2d cannot be saved: only what functions of"):
+        foreign.save(tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def damaged(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A saved segmenter whose description was changed."""
+    segmenter().save(tmp_path / "a.safetensors")
+    description = json.loads((tmp_path / "a.json").read_text())
+    change(description["segmenter"])
+    (tmp_path / "a.json").write_text(json.dumps(description))
+    return tmp_path / "a.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(network="os.system"), "unknown network 'os.system'; wanted one of .*tiny"),
+        (lambda d: d.update(network="annotations"), "unknown network"),
+        (lambda d: d["arguments"].update(layers=3), "tiny takes no argument 'layers'; wanted num_classes"),
+        (lambda d: d["arguments"].update(num_classes="3"), "tiny does not accept its arguments"),
+        (lambda d: d["arguments"].update(num_classes=10**12), "classes: wanted 1000000000000|does not accept"),
+        (lambda d: d["arguments"].update(in_channels=10**6), "mean: wanted 1000000 values"),
+        (lambda d: d.update(network=["tiny"]), "network: wanted a name"),
+        (lambda d: d.update(extra=1), "unknown field 'extra'"),
+        (lambda d: d.pop("mean"), "misses the field 'mean'"),
+        (lambda d: d.update(mean=[0.5, None, 0.1]), "mean: wanted a list of finite numbers"),
+        (lambda d: d.update(std=[0.5, 0.0, 0.1]), "std: wanted positive values"),
+        (lambda d: d.update(tile=-4), "tile: wanted a whole number"),
+        (lambda d: d.update(classes={"classes": []}), "classes: "),
+        (lambda d: d.update(classes=7), "classes: "),
+        (lambda d: d["classes"]["classes"].pop(), "classes: wanted 3 for this network, received 2"),
+    ],
+)
+def test_a_wrong_description_is_one_line(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    path = damaged(tmp_path, change)
+    with pytest.raises(InputError, match=message) as caught:
+        Segmenter.load(path)
+    assert str(caught.value).startswith(str(tmp_path / "a.json"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"segmenter": 1}', '{"format": "other"}', "\xff", "[" * 9999])
+def test_a_damaged_description_is_one_line(tmp_path: Path, text: str) -> None:
+    path = damaged(tmp_path, lambda _: None)
+    (tmp_path / "a.json").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"a\.json: ") as caught:
+        Segmenter.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_tensors_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    path = damaged(tmp_path, lambda _: None)
+    tensors, header = read_tensors(path)
+    write_tensors(path, {**tensors, "network.last.bias": torch.zeros(4)}, header)
+    with pytest.raises(InputError, match=r"tensor network\.last\.bias: wanted shape \(3,\), received \(4,\)"):
+        Segmenter.load(path)
+    write_tensors(path, {}, header)
+    with pytest.raises(InputError, match="misses 9 tensors"):
+        Segmenter.load(path)
+
+
+def test_what_is_no_segmenter_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no segmenter; wanted model\.safetensors or segmenter\.safetensors"):
+        Segmenter.load(tmp_path)
+    with pytest.raises(InputError, match="no such file or folder"):
+        Segmenter.load(tmp_path / "none")
+    (tmp_path / "a.ckpt").touch()
+    with pytest.raises(InputError, match=r"a\.ckpt: wanted a \.safetensors file"):
+        Segmenter.load(tmp_path / "a.ckpt")
+    write_tensors(tmp_path / "b.safetensors", {"a": torch.zeros(1)})
+    with pytest.raises(InputError, match=r"b\.safetensors: holds no description of a segmenter"):
+        Segmenter.load(tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4, 3)), r"received float64 \(4, 4, 3\)"),
+        (np.zeros((4, 4, 2), np.uint8), r"received uint8 \(4, 4, 2\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"received uint8 \(0, 4, 3\)"),
+        (torch.zeros(3, 4, 4, dtype=torch.uint8), r"received torch.uint8 \(3, 4, 4\)"),
+        (torch.zeros(4, 4), r"received torch.float32 \(4, 4\)"),
+        (torch.full((3, 4, 4), 255.0), r"float values in \[0, 1\], received 255 to 255"),
+        (torch.full((3, 4, 4), float("nan")), "received nan to nan"),
+        (torch.zeros(2, 4, 4), "wanted 3 channels for this network, received 2"),
+        (7, "received int"),
+    ],
+)
+def test_images_of_another_kind_are_named(image: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        segmenter()(image)
+
+
+def test_arguments_that_do_not_fit_are_named(photo: np.ndarray[Any, Any]) -> None:
+    with pytest.raises(InputError, match="mean: wanted 3 values, one a channel, received 1"):
+        Segmenter(tiny(3), CLASSES, mean=[0.5], std=STD)
+    with pytest.raises(InputError, match="classes: wanted 4 for this network, received 3"):
+        Segmenter(tiny(4), CLASSES, mean=MEAN, std=STD)
+    with pytest.raises(InputError, match=r"network: wanted scores \(B, 3, H, W\), received \(1, 5, 13, 17\)"):
+        Segmenter(nn.Conv2d(3, 5, 1), CLASSES, mean=MEAN, std=STD)(photo)
+    with pytest.raises(InputError, match=r"tile: wanted at least 9 .*received 8"):
+        segmenter(tile=8, overlap=4)(photo)
