@@ -1,0 +1,149 @@
+// Filtering by a lattice that is built: splat, blur, slice, for some channels at a time.
+#include "permutohedral.h"
+
+#include <cstdint>
+#include <cstring>
+
+#include "dispatch.h"
+#include "guard.h"
+#include "lattice_rows.h"
+#include "memory.h"
+#include "parallel.h"
+
+namespace densefield {
+
+template <class T>
+struct LatticeFilter {
+    const T* values;
+    T* output;
+    int64_t batch, channels, points;
+    int d;
+    int64_t rows;
+    const int32_t* vertices;
+    const T* weights;
+    const int32_t *neighbours, *starts, *entries;
+    bool reverse;
+    T scale;
+    int n_threads;
+};
+
+DF_DECLARE(void lattice_filter(const LatticeFilter<float>& job); void lattice_filter(const LatticeFilter<double>& job);)
+
+namespace DF_TARGET {
+namespace {
+
+constexpr int64_t chunk_points = 2048;
+
+template <class T, int W>
+void filter_channels(const LatticeFilter<T>& job, int64_t first, T* pixels, T* table, T* other) {
+    const int64_t count = job.channels - first < W ? job.channels - first : W;
+    const int64_t each = (job.points + chunk_points - 1) / chunk_points;
+    const int corners = job.d + 1;
+
+    const auto pack = [&](int64_t chunk, int) {
+        const int64_t item = chunk / each, begin = chunk % each * chunk_points;
+        const int64_t end = begin + chunk_points < job.points ? begin + chunk_points : job.points;
+        const T* const from = job.values + (item * job.channels + first) * job.points;
+        T* const to = pixels + item * job.points * W;
+        for (int64_t i = begin; i < end; ++i) {
+            for (int64_t c = 0; c < count; ++c) to[i * W + c] = from[c * job.points + i];
+            for (int64_t c = count; c < W; ++c) to[i * W + c] = 0;
+        }
+    };
+    parallel_for(each * job.batch, job.n_threads, pack);
+
+    const auto inverse = ~uint64_t{0} / static_cast<uint64_t>(corners) + 1;
+    const auto splat = [&](int64_t chunk, int) {
+        const int64_t begin = chunk * chunk_rows, end = begin + chunk_rows < job.rows ? begin + chunk_rows : job.rows;
+        for (int64_t row = begin; row < end; ++row) {
+            Row<T, W> sum;
+            sum.zero();
+            for (int32_t i = job.starts[row]; i < job.starts[row + 1]; ++i) {
+                const auto entry = static_cast<uint32_t>(job.entries[i]);
+                const auto point = static_cast<int64_t>((static_cast<unsigned __int128>(inverse) * entry) >> 64);
+                sum.add_from(pixels + point * W, job.weights[entry]);
+            }
+            sum.store(table + row * W);
+        }
+    };
+    parallel_for((job.rows + chunk_rows - 1) / chunk_rows, job.n_threads, splat);
+    std::memset(table + job.rows * W, 0, W * sizeof(T));
+    std::memset(other + job.rows * W, 0, W * sizeof(T));
+    const T* const blurred =
+        blur<T, W>(table, other, job.neighbours, corners, job.rows, job.reverse, job.n_threads);
+
+    const auto slice = [&](int64_t chunk, int) {
+        const int64_t item = chunk / each, begin = chunk % each * chunk_points;
+        const int64_t end = begin + chunk_points < job.points ? begin + chunk_points : job.points;
+        T* const to = job.output + (item * job.channels + first) * job.points;
+        for (int64_t i = begin; i < end; ++i) {
+            const int64_t place = (item * job.points + i) * corners;
+            Row<T, W> sum;
+            sum.zero();
+            for (int r = 0; r < corners; ++r)
+                sum.add_from(blurred + static_cast<int64_t>(job.vertices[place + r]) * W, job.weights[place + r] * job.scale);
+            T out[W];
+            sum.store(out);
+            for (int64_t c = 0; c < count; ++c) to[c * job.points + i] = out[c];
+        }
+    };
+    parallel_for(each * job.batch, job.n_threads, slice);
+}
+
+template <class T, int W>
+void filter_all(const LatticeFilter<T>& job) {
+    Buffer<T> pixels(job.batch * job.points * W), table((job.rows + 1) * W), other((job.rows + 1) * W);
+    for (int64_t first = 0; first < job.channels; first += W)
+        filter_channels<T, W>(job, first, pixels.data(), table.data(), other.data());
+}
+
+template <class T>
+void filter(const LatticeFilter<T>& job) {
+    if (job.channels <= 4) return filter_all<T, 4>(job);
+    if (job.channels <= 8) return filter_all<T, 8>(job);
+    if (job.channels > 16 && job.channels <= 24) return filter_all<T, 24>(job);
+    return filter_all<T, 16>(job);
+}
+
+}  // namespace
+
+void lattice_filter(const LatticeFilter<float>& job) { filter(job); }
+void lattice_filter(const LatticeFilter<double>& job) { filter(job); }
+
+}  // namespace DF_TARGET
+}  // namespace densefield
+
+#if defined(DF_ENTRY)
+namespace densefield {
+namespace {
+
+template <class T>
+int run_filter(const LatticeFilter<T>& job) {
+    return guarded([&] {
+        if (job.batch < 1 || job.channels < 1 || job.points < 1 || job.d < 1 || job.rows < 1 || job.n_threads < 1)
+            throw BadArgument();
+        DF_DISPATCH(lattice_filter(job));
+    });
+}
+
+}  // namespace
+}  // namespace densefield
+
+extern "C" int df_lattice_filter_f32(const float* values, float* output, int64_t batch, int64_t channels,
+                                     int64_t points, int32_t d, int64_t rows, const int32_t* vertices,
+                                     const float* weights, const int32_t* neighbours, const int32_t* starts,
+                                     const int32_t* entries, int32_t reverse, float scale, int32_t n_threads) {
+    return densefield::run_filter(densefield::LatticeFilter<float>{values, output, batch, channels, points, d, rows,
+                                                                   vertices, weights, neighbours, starts, entries,
+                                                                   reverse != 0, scale, n_threads});
+}
+
+extern "C" int df_lattice_filter_f64(const double* values, double* output, int64_t batch, int64_t channels,
+                                     int64_t points, int32_t d, int64_t rows, const int32_t* vertices,
+                                     const double* weights, const int32_t* neighbours, const int32_t* starts,
+                                     const int32_t* entries, int32_t reverse, double scale, int32_t n_threads) {
+    return densefield::run_filter(densefield::LatticeFilter<double>{values, output, batch, channels, points, d, rows,
+                                                                    vertices, weights, neighbours, starts, entries,
+                                                                    reverse != 0, scale, n_threads});
+}
+#endif

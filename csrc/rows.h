@@ -1,0 +1,149 @@
+// Rows of W neighbouring channels, computed in float or double and stored as such or in half precision.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+#include "simd.h"
+
+namespace densefield::DF_TARGET {
+
+#if defined(__F16C__)
+struct Half {
+    uint16_t bits;
+};
+#else
+using Half = float;  // without fast conversion, half precision only costs
+#endif
+
+template <class T, int W>
+struct RowBlock {
+    typedef T Type __attribute__((vector_size(W * sizeof(T))));
+};
+
+template <class T, int W>
+using Lanes = typename RowBlock<T, W>::Type;
+
+template <int W, class T>
+DF_INLINE void get(const T* from, Lanes<T, W>& to) {
+    std::memcpy(&to, from, sizeof(to));
+}
+
+template <int W, class T>
+DF_INLINE void put(T* to, const Lanes<T, W>& from) {
+    std::memcpy(to, &from, sizeof(from));
+}
+
+#if defined(__F16C__)
+template <int W>
+DF_INLINE void get(const Half* from, Lanes<float, W>& to) {
+    const auto* const bits = reinterpret_cast<const __m128i*>(from);
+    if constexpr (W == 4) {
+        const __m128 wide = _mm_cvtph_ps(_mm_loadl_epi64(bits));
+        std::memcpy(&to, &wide, sizeof(to));
+    } else if constexpr (W == 8) {
+        const __m256 wide = _mm256_cvtph_ps(_mm_loadu_si128(bits));
+        std::memcpy(&to, &wide, sizeof(to));
+    } else {
+        static_assert(W == 16);
+#if defined(__AVX512F__)
+        const __m512 wide = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+        std::memcpy(&to, &wide, sizeof(to));
+#else
+        const __m256 low = _mm256_cvtph_ps(_mm_loadu_si128(bits)), high = _mm256_cvtph_ps(_mm_loadu_si128(bits + 1));
+        std::memcpy(&to, &low, sizeof(low));
+        std::memcpy(reinterpret_cast<char*>(&to) + sizeof(low), &high, sizeof(high));
+#endif
+    }
+}
+
+template <int W>
+DF_INLINE void put(Half* to, const Lanes<float, W>& from) {
+    if constexpr (W == 4) {
+        __m128 wide;
+        std::memcpy(&wide, &from, sizeof(wide));
+        _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_cvtps_ph(wide, _MM_FROUND_TO_NEAREST_INT));
+    } else if constexpr (W == 8) {
+        __m256 wide;
+        std::memcpy(&wide, &from, sizeof(wide));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(wide, _MM_FROUND_TO_NEAREST_INT));
+    } else {
+        static_assert(W == 16);
+#if defined(__AVX512F__)
+        __m512 wide;
+        std::memcpy(&wide, &from, sizeof(wide));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(wide, _MM_FROUND_TO_NEAREST_INT));
+#else
+        __m256 low, high;
+        std::memcpy(&low, &from, sizeof(low));
+        std::memcpy(&high, reinterpret_cast<const char*>(&from) + sizeof(low), sizeof(high));
+        auto* const bits = reinterpret_cast<__m128i*>(to);
+        _mm_storeu_si128(bits, _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT));
+        _mm_storeu_si128(bits + 1, _mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT));
+#endif
+    }
+}
+#endif
+
+// A row as its widest block and the row of what remains: 24 floats are 16 and 8.
+template <class T, int W>
+struct Row {
+    static constexpr int most = static_cast<int>(64 / sizeof(T));
+    static constexpr int width = W < most ? W : most;
+    Lanes<T, width> head;
+    Row<T, W - width> rest;
+
+    DF_INLINE void zero() {
+        head = Lanes<T, width>{};
+        rest.zero();
+    }
+    template <class S>
+    DF_INLINE void load(const S* from) {
+        get<width>(from, head);
+        rest.load(from + width);
+    }
+    template <class S>
+    DF_INLINE void store(S* to) const {
+        put<width>(to, head);
+        rest.store(to + width);
+    }
+    DF_INLINE void add(const Row& other) {
+        head += other.head;
+        rest.add(other.rest);
+    }
+    DF_INLINE void add(const Row& other, T factor) {
+        head += other.head * factor;
+        rest.add(other.rest, factor);
+    }
+    DF_INLINE void scale(T factor) {
+        head *= factor;
+        rest.scale(factor);
+    }
+    template <class S>
+    DF_INLINE void add_from(const S* from, T factor) {
+        Lanes<T, width> loaded;
+        get<width>(from, loaded);
+        head += loaded * factor;
+        rest.add_from(from + width, factor);
+    }
+};
+
+template <class T>
+struct Row<T, 0> {
+    DF_INLINE void zero() {}
+    template <class S>
+    DF_INLINE void load(const S*) {}
+    template <class S>
+    DF_INLINE void store(S*) const {}
+    DF_INLINE void add(const Row&) {}
+    DF_INLINE void add(const Row&, T) {}
+    DF_INLINE void scale(T) {}
+    template <class S>
+    DF_INLINE void add_from(const S*, T) {}
+};
+
+}  // namespace densefield::DF_TARGET

@@ -1,0 +1,8 @@
+"""Gaussian filtering in any number of feature dimensions by the permutohedral lattice."""
+
+from __future__ import annotations
+
+from densefield.ops.permutohedral.lattice import Lattice, build_lattice
+from densefield.ops.permutohedral.op import lattice_filter
+
+__all__ = ["Lattice", "build_lattice", "lattice_filter"]

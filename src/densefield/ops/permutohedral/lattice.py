@@ -1,0 +1,150 @@
+"""`build_lattice`: the points of a permutohedral lattice that features touch, and how they hang together."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from densefield.checks import InputError, check, check_finite
+from densefield.ops import native
+from densefield.ops.permutohedral.memory import check_memory
+from densefield.ops.permutohedral.torch_path import build_by_sorting
+
+MAX_FEATURES = 16
+
+
+class Lattice(NamedTuple):
+    """A built lattice of M points over a batch of B sets of N pixels: indices into a table of M rows of values."""
+
+    vertices: Tensor  # (B, N, d+1) int32: the rows at the corners of each pixel's simplex
+    weights: Tensor  # (B, N, d+1): barycentric, they sum to 1
+    neighbours: Tensor  # (d+1, M, 2) int32: the rows one step back and on along each blur axis; M where there is none
+    starts: Tensor  # (M+1,) int32: row r is touched by entries[starts[r]:starts[r+1]]
+    entries: Tensor  # (B*N*(d+1),) int32: places in the flattened `vertices`, sorted by row
+
+    @property
+    def rows(self) -> int:
+        """The number of lattice points, M."""
+        return self.starts.shape[0] - 1
+
+
+def build_lattice(
+    features: Tensor,  # (B, d, N), divided by the kernel's widths
+) -> Lattice:
+    """Find the lattice points around each pixel's feature vector (Adams, Baek, Davis 2010, section 3), 1 <= d <= 16.
+
+    The lattice depends on `features` only: build once, filter any number of channels any number of times. Not
+    differentiable; `lattice_filter` is given `features` again for that. Raises `InputError` for more than 16 dimensions,
+    values that are not finite, no pixels, or features so wide that the lattice's coordinates or memory overflow.
+    """
+    check(
+        features.dim() == 3 and features.shape[0] > 0 and features.shape[2] > 0,
+        f"features: wanted shape (B, d, N) with at least one pixel, received {tuple(features.shape)}",
+    )
+    check(features.is_floating_point(), f"features: wanted a floating-point tensor, received {features.dtype}")
+    d = features.shape[1]
+    check(1 <= d <= MAX_FEATURES, f"features: wanted 1 to {MAX_FEATURES} dimensions, received {d}")
+    check_finite("features", features)
+    wide = features.detach()
+    return Lattice(*_build(wide.float() if wide.dtype.itemsize < 4 else wide))
+
+
+def rescue_precision(features: Tensor) -> Tensor:  # (B, d, N)
+    """Give float64 features where float32 cannot tell a lattice cell from the next (tiny widths), else the same."""
+    if features.dtype == torch.float32 and float(features.abs().max()) > 2e4:
+        return features.double()
+    return features
+
+
+@torch.library.custom_op("densefield::lattice_build", mutates_args=())
+def _build(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Build on any device, by sorting."""
+    return build_by_sorting(features)
+
+
+@_build.register_kernel("cpu")
+def _(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    precise = rescue_precision(features)
+    if not native.available():
+        parts = build_by_sorting(precise)
+        return parts[0], parts[1].to(features.dtype), *parts[2:]
+    batch, d, points = features.shape
+    entries = batch * points * (d + 1)
+    check(
+        entries < 2**31,
+        f"features: {batch} x {points} pixels of {d} dimensions need {entries} lattice corners, wanted fewer than 2^31",
+    )
+    check_memory(entries * (8 + 2 * precise.element_size()), f"a lattice over {batch} x {points} pixels")
+    precise = precise.contiguous()
+    vertices = torch.empty((batch, points, d + 1), dtype=torch.int32)
+    weights = torch.empty((batch, points, d + 1), dtype=precise.dtype)
+    rows, handle = ctypes.c_int64(), ctypes.c_void_p()
+    try:
+        native.kernel(f"df_lattice_build_{native.suffix(precise.dtype)}", _BUILD)(
+            native.pointer(precise),
+            batch,
+            d,
+            points,
+            native.pointer(vertices),
+            native.pointer(weights),
+            ctypes.addressof(rows),
+            ctypes.addressof(handle),
+            torch.get_num_threads(),
+        )
+    except ValueError:
+        raise InputError(
+            f"features: span up to {float(features.abs().max()):.3g} kernel widths in {d} dimensions, more than lattice "
+            "coordinates can hold; use larger kernel widths"
+        ) from None
+    try:
+        count = rows.value
+        check_memory((d + 1) * count * 8 + 4 * entries, f"the {count} lattice points of {batch} x {points} pixels")
+        neighbours = torch.empty((d + 1, count, 2), dtype=torch.int32)
+        starts = torch.empty(count + 1, dtype=torch.int32)
+        places = torch.empty(entries, dtype=torch.int32)
+        native.kernel("df_lattice_links", _LINKS)(
+            handle,
+            native.pointer(vertices),
+            native.pointer(neighbours),
+            native.pointer(starts),
+            native.pointer(places),
+            torch.get_num_threads(),
+        )
+    finally:
+        native.kernel("df_lattice_free", (native.POINTER,))(handle)
+    return vertices, weights.to(features.dtype), neighbours, starts, places
+
+
+_BUILD = (
+    native.POINTER,
+    native.INT64,
+    native.INT32,
+    native.INT64,
+    native.POINTER,
+    native.POINTER,
+    native.POINTER,
+    native.POINTER,
+    native.INT32,
+)
+_LINKS = (native.POINTER,) * 5 + (native.INT32,)
+
+
+@_build.register_fake
+def _(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    batch, d, points = features.shape
+    rows = torch.library.get_ctx().new_dynamic_size()
+
+    def indices(shape: Sequence[int | torch.SymInt]) -> Tensor:
+        return features.new_empty(shape, dtype=torch.int32)
+
+    return (
+        indices((batch, points, d + 1)),
+        features.new_empty((batch, points, d + 1)),
+        indices((d + 1, rows, 2)),
+        indices((rows + 1,)),
+        indices((batch * points * (d + 1),)),
+    )

@@ -1,0 +1,156 @@
+"""`lattice_filter`: Gaussian filtering by a built lattice, the op `densefield::lattice_filter` behind it, its gradients."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from densefield.checks import check
+from densefield.ops import native
+from densefield.ops.permutohedral.lattice import Lattice
+from densefield.ops.permutohedral.memory import check_memory
+from densefield.ops.permutohedral.torch_path import filter_by_gathering
+
+
+def lattice_filter(
+    values: Tensor,  # (B, C, N)
+    lattice: Lattice,
+    *,
+    features: Tensor | None = None,  # (B, d, N), those that the lattice was built from
+    reverse: bool = False,
+) -> Tensor:  # (B, C, N)
+    """Approximate sum_j exp(-|f_i - f_j|² / 2) values_j: splat, blur, slice (Adams, Baek, Davis 2010).
+
+    As the original: scaled by 1 / (1 + 2^-d), lattice points that no pixel touches are left out of the blur.
+    `reverse` blurs in the reverse order, which is the transpose. Differentiable by `values` exactly, and by `features`
+    where given through moments of the same filter, dk/df_i = -(f_i - f_j) k. Half types are computed in float32.
+    Raises `InputError` where shapes do not fit the lattice.
+    """
+    batch, points, corners = lattice.vertices.shape
+    check(
+        values.dim() == 3 and values.shape[0] == batch and values.shape[2] == points and values.shape[1] > 0,
+        f"values: wanted shape ({batch}, C, {points}) to fit the lattice, received {tuple(values.shape)}",
+    )
+    check(values.is_floating_point(), f"values: wanted a floating-point tensor, received {values.dtype}")
+    if features is not None:
+        check(
+            tuple(features.shape) == (batch, corners - 1, points),
+            f"features: wanted shape {(batch, corners - 1, points)}, received {tuple(features.shape)}",
+        )
+    wide = values.float() if values.dtype.itemsize < 4 else values
+    parts = (lattice.vertices, lattice.weights.to(wide.dtype), *lattice[2:])
+    result: Tensor = _filter(wide, features, *parts, reverse)
+    return result.to(values.dtype)
+
+
+@torch.library.custom_op("densefield::lattice_filter", mutates_args=())
+def _filter(
+    values: Tensor,
+    features: Tensor | None,
+    vertices: Tensor,
+    weights: Tensor,
+    neighbours: Tensor,
+    starts: Tensor,
+    entries: Tensor,
+    reverse: bool,
+) -> Tensor:
+    """Filter on any device; `features` serve the backward pass alone."""
+    return filter_by_gathering(values, vertices, weights, neighbours, starts, reverse)
+
+
+@_filter.register_kernel("cpu")
+def _(
+    values: Tensor,
+    features: Tensor | None,
+    vertices: Tensor,
+    weights: Tensor,
+    neighbours: Tensor,
+    starts: Tensor,
+    entries: Tensor,
+    reverse: bool,
+) -> Tensor:
+    if not native.available():
+        return filter_by_gathering(values, vertices, weights, neighbours, starts, reverse)
+    batch, channels, points = values.shape
+    corners, rows = vertices.shape[2], starts.shape[0] - 1
+    width = min(24, channels)
+    check_memory(values.element_size() * width * (2 * rows + batch * points), f"filtering on {rows} lattice points")
+    values, vertices, weights, neighbours = (x.contiguous() for x in (values, vertices, weights, neighbours))
+    result = torch.empty_like(values)
+    native.kernel(
+        f"df_lattice_filter_{native.suffix(values.dtype)}",
+        _FILTER_F64 if values.dtype == torch.float64 else _FILTER_F32,
+    )(
+        native.pointer(values),
+        native.pointer(result),
+        batch,
+        channels,
+        points,
+        corners - 1,
+        rows,
+        native.pointer(vertices),
+        native.pointer(weights),
+        native.pointer(neighbours),
+        native.pointer(starts),
+        native.pointer(entries),
+        int(reverse),
+        1 / (1 + 2.0 ** (1 - corners)),
+        torch.get_num_threads(),
+    )
+    return result
+
+
+_FILTER = (native.POINTER,) * 2 + (native.INT64,) * 3 + (native.INT32, native.INT64) + (native.POINTER,) * 5
+_FILTER_F32 = (*_FILTER, native.INT32, ctypes.c_float, native.INT32)
+_FILTER_F64 = (*_FILTER, native.INT32, native.DOUBLE, native.INT32)
+
+
+@_filter.register_fake
+def _(
+    values: Tensor,
+    features: Tensor | None,
+    vertices: Tensor,
+    weights: Tensor,
+    neighbours: Tensor,
+    starts: Tensor,
+    entries: Tensor,
+    reverse: bool,
+) -> Tensor:
+    return torch.empty_like(values, memory_format=torch.contiguous_format)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    values, features, *parts, reverse = inputs
+    ctx.save_for_backward(values, features, *parts)
+    ctx.reverse = reverse
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    values, features, *parts = ctx.saved_tensors
+
+    def forth(x: Tensor) -> Tensor:
+        return _filter(x, features, *parts, ctx.reverse)
+
+    def back(x: Tensor) -> Tensor:
+        return _filter(x, features, *parts, not ctx.reverse)
+
+    by_features = None
+    by_values = back(gradient) if any(ctx.needs_input_grad[:2]) else None
+    if ctx.needs_input_grad[1]:
+        # Moments: K(f v) is the kernel's sum with f_j inside; only differences count, so centring keeps digits.
+        centred = (features - features.mean(-1, keepdim=True)).to(values.dtype)
+        out = forth(values)
+        parts_by_axis = []
+        for feature in centred.unbind(1):
+            f = feature[:, None]
+            ahead = gradient * (f * out - forth(f * values))
+            behind = values * (f * by_values - back(f * gradient))
+            parts_by_axis.append(-(ahead + behind).sum(1))
+        by_features = torch.stack(parts_by_axis, 1).to(features.dtype)
+    return by_values, by_features, *([None] * 6)
+
+
+_filter.register_autograd(_backward, setup_context=_setup_context)

@@ -1,0 +1,117 @@
+"""The lattice in plain torch: serves every device, and the CPU where the native library is missing."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def build_by_sorting(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Build the parts of a `Lattice` from features (B, d, N); the rows are in the order of their coordinates."""
+    batch, d, points = features.shape
+    digits, weights, axes = simplex(features)
+    shape = (batch, points, d + 1, d + 1)
+    steps = axis_steps(d, features.device)  # (d+1, d)
+    moves = steps[axes]  # (B, N, d+1, d): what leads from vertex r-1 to vertex r, nothing for r = 0
+    moves[..., 0, :] = 0
+    corners = digits[..., None, :] + moves.cumsum(-2)  # (B, N, d+1, d)
+    item = torch.arange(batch, device=features.device).view(batch, 1, 1, 1).expand(*shape[:3], 1)
+    corners = torch.cat([item, corners], -1).reshape(-1, d + 1)
+    found, vertices = torch.unique(corners, dim=0, return_inverse=True)
+    neighbours = _neighbours(found, steps)
+    entries = torch.argsort(vertices, stable=True)
+    counts = torch.bincount(vertices, minlength=found.shape[0])
+    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return (
+        vertices.view(shape[:3]).int(),
+        weights,
+        neighbours.int(),
+        starts.int(),
+        entries.int(),
+    )
+
+
+def axis_steps(d: int, device: torch.device) -> Tensor:  # (d+1, d) int64
+    """Give the step along each blur axis in the coordinates m_k = (c_0 - c_k) / (d + 1), k = 1 … d."""
+    return torch.cat([-torch.ones(1, d, dtype=torch.int64), torch.eye(d, dtype=torch.int64)]).to(device)
+
+
+def simplex(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the simplex around each feature vector (B, d, N).
+
+    Gives the coordinates m (B, N, d) of its first vertex, barycentric weights (B, N, d+1), and for each vertex r >= 1
+    the axis (B, N, d+1) of the step that leads to it from vertex r - 1.
+    """
+    d = features.shape[1]
+    places = torch.arange(1, d + 1, device=features.device, dtype=features.dtype)
+    scale = (d + 1) * math.sqrt(2 / 3) / (places * (places + 1)).sqrt()
+    scaled = features.transpose(1, 2) * scale  # (B, N, d)
+    after = scaled.flip(-1).cumsum(-1).flip(-1)  # sums over features k …
+    zeros = torch.zeros_like(scaled[..., :1])
+    elevated = torch.cat([after, zeros], -1) - torch.cat([zeros, scaled * places], -1)  # (B, N, d+1), sums to 0
+    near = elevated / (d + 1)
+    whole = near.round()
+    gap = near - whole
+    over = whole.sum(-1, keepdim=True).long()
+    order = torch.argsort(gap, dim=-1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(-1, order, torch.arange(d + 1, device=order.device).expand_as(order)) + over
+    shift = (rank < 0).long() - (rank > d).long()
+    rank = rank + shift * (d + 1)
+    whole, gap = whole + shift, gap - shift
+    order = torch.empty_like(rank).scatter_(-1, rank, torch.arange(d + 1, device=rank.device).expand_as(rank))
+    descending = gap.gather(-1, order).flip(-1)  # entry r: the gap of rank d - r
+    weights = descending - torch.cat([descending[..., -1:] - 1, descending[..., :-1]], -1)
+    digits = (whole[..., :1] - whole[..., 1:]).long()
+    axes = order.flip(-1).roll(1, -1)  # entry r: the axis of rank d + 1 - r
+    return digits, weights, axes
+
+
+def _neighbours(found: Tensor, steps: Tensor) -> Tensor:  # (M, 1+d), (d+1, d) -> (d+1, M, 2)
+    rows = found.shape[0]
+    lower = found.amin(0) - 1
+    radix = found.amax(0) + 2 - lower
+    links = []
+    if math.prod(int(r) for r in radix) < 2**62:
+        place = torch.cat([radix.flip(0)[:-1].cumprod(0).flip(0), radix.new_ones(1)])
+        codes = ((found - lower) * place).sum(-1)
+        for step in (steps * place[1:]).sum(-1):
+            sides = []
+            for wanted in (codes - step, codes + step):
+                at = torch.searchsorted(codes, wanted).clamp(max=rows - 1)
+                sides.append(torch.where(codes[at] == wanted, at, rows))
+            links.append(torch.stack(sides, -1))
+        return torch.stack(links)
+    for step in steps:  # coordinates too wide for one number: compare whole rows
+        step = torch.cat([step.new_zeros(1), step])
+        sides = []
+        for wanted in (found - step, found + step):
+            inverse = torch.unique(torch.cat([found, wanted]), dim=0, return_inverse=True)[1]
+            owner = torch.full((2 * rows,), rows, device=found.device)
+            owner[inverse[:rows]] = torch.arange(rows, device=found.device)
+            sides.append(owner[inverse[rows:]])
+        links.append(torch.stack(sides, -1))
+    return torch.stack(links)
+
+
+def filter_by_gathering(
+    values: Tensor,  # (B, C, N)
+    vertices: Tensor,
+    weights: Tensor,
+    neighbours: Tensor,
+    starts: Tensor,
+    reverse: bool,
+) -> Tensor:  # (B, C, N)
+    """Splat, blur and slice with index operations; the parts are those of a `Lattice`."""
+    batch, channels, points = values.shape
+    corners, rows = vertices.shape[2], starts.shape[0] - 1
+    flat = vertices.reshape(-1).long()
+    shares = (values.transpose(1, 2)[:, :, None, :] * weights[..., None]).reshape(-1, channels)
+    table = values.new_zeros((rows + 1, channels)).index_add(0, flat, shares)
+    for axis in range(corners - 1, -1, -1) if reverse else range(corners):
+        links = neighbours[axis].long()
+        blurred = table[:rows] + 0.5 * (table[links[:, 0]] + table[links[:, 1]])
+        table = torch.cat([blurred, table[rows:]])
+    sliced = (table[flat].view(batch, points, corners, channels) * weights[..., None]).sum(2)
+    return (sliced / (1 + 2.0 ** (1 - corners))).transpose(1, 2).contiguous()
