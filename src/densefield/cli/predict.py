@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -81,7 +81,8 @@ def predict(
     segmenter.tile = segmenter.tile if tile is None else tile
     segmenter.overlap = segmenter.overlap if overlap is None else overlap
     waiting = [job for job in jobs if overwrite or job.source == _STANDARD_INPUT or not job.done()]
-    reasons = ((job.source, _failure(segmenter, job)) for job in _shown(waiting))
+    with contextlib.closing(_shown(waiting)) as shown:
+        reasons = [(job.source, _failure(segmenter, job)) for job in shown]
     failed = [(source, reason) for source, reason in reasons if reason is not None]
     _summarize(out, len(waiting) - len(failed), len(jobs) - len(waiting), failed)
     return 2 if failed else 0
@@ -227,7 +228,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _shown(jobs: Sequence[Job]) -> Iterator[Job]:
+def _shown(jobs: Sequence[Job]) -> Generator[Job]:
     """The jobs one by one, with a progress bar where there is more than one."""
     if len(jobs) < 2:
         yield from jobs

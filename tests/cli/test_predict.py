@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import io
+import os
+import struct
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from densefield import networks
+from densefield.built import remembered
+from densefield.checks import InputError
+from densefield.classes import ClassList
+from densefield.cli.predict import predict
+from densefield.segmenter import Segmenter
+
+CLASSES = ClassList(names=("red", "green", "blue"), colours=((200, 0, 0), (0, 200, 0), (0, 0, 200)))
+
+
+OFFSETS = (0.0, 1e-4, 2e-4)  # less than a step of 8-bit colours: so that no two scores are equal
+
+
+class Brightest(nn.Module):
+    """Each pixel's scores are its colour channels, blurred over 3×3 pixels: the result is known by hand."""
+
+    in_channels, num_classes, margin, stride, reach = 3, 3, 0, 1, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blur = nn.AvgPool2d(3, stride=1, padding=1)
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.blur(image) * self.scale + torch.tensor(OFFSETS)[:, None, None]
+
+
+@remembered
+def brightest() -> Brightest:
+    return Brightest()
+
+
+@pytest.fixture(autouse=True)
+def _known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "brightest", brightest, raising=False)
+    monkeypatch.setattr(networks, "__all__", [*networks.__all__, "brightest"])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    Segmenter(brightest(), CLASSES, mean=(0.0,) * 3, std=(1.0,) * 3).save(tmp_path / "run" / "segmenter.safetensors")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three images of which one is cut short, and a text."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    save(folder / "a.png", 0)
+    save(folder / "b.tif", 1)
+    save(folder / "cut.jpg", 2)
+    (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:-300])
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def save(path: Path, seed: int) -> np.ndarray[Any, Any]:
+    photo = np.random.default_rng(seed).integers(0, 256, (23, 31, 3), np.uint8)
+    Image.fromarray(photo).save(path)
+    return photo
+
+
+def known_scores(photo: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    padded = np.pad(photo / 255, ((1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
+    return windows.mean(axis=(3, 4)).transpose(2, 0, 1) + np.array(OFFSETS)[:, None, None]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("tile", [None, 9])
+def test_labels_overlay_and_scores_of_one_image(
+    run: Path, tmp_path: Path, tile: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = save(tmp_path / "a.png", 3)
+    out = tmp_path / "out"
+    assert predict(run, tmp_path / "a.png", out=out, overlay=True, scores=True, tile=tile, overlap=1, device="cpu") == 0
+    assert files(out) == ["a.png", "overlays/a.png", "scores/a.npy"]
+    expected = known_scores(photo)
+    scores = np.load(out / "scores" / "a.npy")
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
+    with Image.open(out / "a.png") as labels:
+        assert labels.mode == "P"
+        assert np.array(labels).tolist() == expected.argmax(axis=0).tolist()
+        assert np.array(labels.convert("RGB"))[5, 5].tolist() == list(CLASSES.colours[expected.argmax(axis=0)[5, 5]])
+    with Image.open(out / "overlays" / "a.png") as overlay:
+        assert overlay.size == (31, 23)
+    assert "1 segmented into" in capsys.readouterr().out
+
+
+def test_a_folder_goes_on_after_a_failure_and_names_it(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert predict(run, photos, out=out, device="cpu") == 2
+    assert files(out) == ["a.png", "b.png"]
+    said = capsys.readouterr()
+    assert "2 segmented" in said.out
+    assert "1 failed" in said.out
+    assert said.err.count("cut.jpg") == 1
+
+    before = (out / "a.png").stat().st_mtime_ns
+    (out / "b.png").unlink()
+    assert predict(run, photos, out=out, device="cpu") == 2
+    assert "1 segmented" in (said := capsys.readouterr().out)
+    assert "1 already there" in said
+    assert (out / "a.png").stat().st_mtime_ns == before
+
+    (photos / "cut.jpg").unlink()
+    assert predict(run, photos, out=out, overlay=True, device="cpu") == 0
+    assert "2 segmented" in capsys.readouterr().out
+    assert predict(run, photos, out=out, overwrite=True, device="cpu") == 0
+    assert "2 segmented" in capsys.readouterr().out
+
+
+def test_a_bomb_is_a_line_in_the_summary(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    (photos / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels)
+    assert predict(run, photos, out=tmp_path / "out", device="cpu") == 2
+    said = capsys.readouterr()
+    assert "2 failed" in said.out
+    assert "bomb.png" in said.err
+    assert "million pixels" in said.err
+
+
+def test_standard_input(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = save(tmp_path / "a.png", 4)
+    stream = io.TextIOWrapper(io.BytesIO((tmp_path / "a.png").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stream)
+    assert predict(run, Path("-"), out=tmp_path / "out", device="cpu") == 0
+    with Image.open(tmp_path / "out" / "stdin.png") as labels:
+        assert np.array(labels).tolist() == known_scores(photo).argmax(axis=0).tolist()
+
+
+def test_standard_input_that_is_no_image_is_named(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"no image")))
+    assert predict(run, Path("-"), out=tmp_path / "out", device="cpu") == 2
+    assert "standard input: not a whole picture" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_one_stem_keep_their_endings(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    names = {name: f"{name}.png" for name in ("a.png", "a.bmp", "A.TIF", "a.png.tif")} | {"b.png": "b.png"}
+    shown = {name: save(folder / name, seed) for seed, name in enumerate(names)}
+    assert predict(run, folder, out=tmp_path / "out", device="cpu") == 0
+    assert files(tmp_path / "out") == sorted(names.values())
+    for source, target in names.items():
+        with Image.open(tmp_path / "out" / target) as labels:
+            assert np.array(labels).tolist() == known_scores(shown[source]).argmax(axis=0).tolist()
+
+
+def test_inputs_are_never_overwritten(run: Path, photos: Path) -> None:
+    before = (photos / "a.png").read_bytes()
+    with pytest.raises(InputError, match=r"a\.png: would overwrite an input image; choose another --out"):
+        predict(run, photos, out=photos, device="cpu")
+    with pytest.raises(InputError, match="would overwrite an input image"):
+        predict(run, photos / "a.png", out=photos, device="cpu")
+    assert (photos / "a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_a_full_disk_ends_the_run_in_one_line(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: bool
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"could not be written .*No space left.*free some space") as caught:
+        predict(run, photos, out=tmp_path / "out", scores=scores, device="cpu")
+    assert "\n" not in str(caught.value)
+    assert files(tmp_path / "out") == []
+
+
+def test_what_cannot_begin_is_named(run: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: holds no images"):
+        predict(run, tmp_path / "empty", out=out)
+    with pytest.raises(InputError, match="none: no such file or folder"):
+        predict(run, tmp_path / "none", out=out)
+    with pytest.raises(InputError, match="photos: holds no segmenter"):
+        predict(photos, photos, out=out)
+    with pytest.raises(InputError, match="is a file; wanted a folder"):
+        predict(run, photos, out=photos / "a.png")
+    with pytest.raises(InputError, match="device: 'gpu0' cannot be used"):
+        predict(run, photos, out=out, device="gpu0")
+    (run / "segmenter.safetensors").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"segmenter\.safetensors: not a readable safetensors file"):
+        predict(run, photos, out=out)
+    assert not out.exists()
+
+
+def test_a_tile_that_is_too_small_is_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "a.png", 3)
+    assert predict(run, tmp_path / "a.png", out=tmp_path / "out", tile=4, overlap=2, device="cpu") == 2
+    assert "tile: wanted at least 5" in capsys.readouterr().err
