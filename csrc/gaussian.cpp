@@ -1,5 +1,5 @@
-// A line of the grid is filtered by out[i] = w0 in[i] + sum_k w_k (in[i-k] + in[i+k]). As many neighbouring lines as a
-// vector has lanes go side by side in a panel, with zeros before and after.
+// A line of the grid is filtered by out[i] = w0 in[i] + sum_k w_k (in[i-k] + in[i+k]). As many lines as a vector has
+// lanes stand side by side in a panel in the first-level cache, with zeros before and after.
 #include "gaussian.h"
 
 #include <cfloat>
@@ -15,64 +15,209 @@
 namespace densefield {
 
 struct Axis {
-    int64_t outer, size, inner;  // the array seen as (outer, size, inner), filtered along the middle
+    int64_t outer, size, inner;  // one plane seen as (outer, size, inner), filtered along the middle
     double theta;
     int64_t order;
     int64_t radius;
 };
 
-DF_DECLARE(void gaussian_axis(const float* input, float* output, const Axis& axis, int n_threads);
-           void gaussian_axis(const double* input, double* output, const Axis& axis, int n_threads);)
+constexpr int kMaxAxes = 8;
+
+struct Grid {
+    int64_t planes, points;
+    int axes;
+    Axis axis[kMaxAxes];  // the innermost first
+};
+
+DF_DECLARE(void gaussian_planes(const float* input, float* output, const Grid& grid, int n_threads);
+           void gaussian_planes(const double* input, double* output, const Grid& grid, int n_threads);)
 
 namespace DF_TARGET {
 namespace {
 
+// Lines filtered at once times 3 must fit the registers: 16 of them for AVX2 and SSE, 32 for AVX-512 and NEON.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kBlock = 8;
+#else
+constexpr int kBlock = 4;
+#endif
+
 double weight(double r, double theta, int64_t order) {
-    const double u = r * r / (theta * theta);
+    const double u = (r / theta) * (r / theta);
     const double factor = order == 0 ? 1.0 : order == 1 ? u / theta : (u * u - 3.0 * u) / (theta * theta);
     const double value = factor * std::exp(-0.5 * u);
     return std::isfinite(value) ? value : 0.0;  // u overflows where theta is tiny
 }
 
 template <class T>
-void filter(const T* input, T* output, const Axis& axis, int n_threads) {
-    constexpr int width = lanes<T>;
-    const int64_t radius = axis.radius, size = axis.size, inner = axis.inner;
-    Buffer<T> weights(radius + 1);
-    for (int64_t k = 0; k <= radius; ++k)
-        weights[k] = static_cast<T>(weight(static_cast<double>(k), axis.theta, axis.order));
+class AxisFilter {
+public:
+    AxisFilter(const Axis& axis, int n_threads)
+        : axis_(axis),
+          chunks_in_row_((axis.inner + width - 1) / width),
+          weights_(axis.radius + 1),
+          panel_size_((axis.size + 2 * axis.radius + tile) * width),
+          panels_(n_threads * panel_size_) {
+        for (int64_t k = 0; k <= axis.radius; ++k)
+            weights_[k] = static_cast<T>(weight(static_cast<double>(k), axis.theta, axis.order));
+        std::memset(panels_.data(), 0, sizeof(T) * static_cast<size_t>(n_threads * panel_size_));
+    }
 
-    const int64_t lines = axis.outer * inner, chunks = (lines + width - 1) / width;
-    const auto place = [=](int64_t line) { return (line / inner) * size * inner + line % inner; };
-    const auto body = [&](int64_t chunk, int) {
-        Buffer<T> panel((size + 2 * radius) * width);
-        std::memset(panel.data(), 0, sizeof(T) * static_cast<size_t>((size + 2 * radius) * width));
-        const int64_t first = chunk * width;
-        const int64_t count = lines - first < width ? lines - first : width;
-        T* const middle = panel.data() + radius * width;
-        for (int64_t lane = 0; lane < count; ++lane)
-            for (int64_t i = 0; i < size; ++i) middle[i * width + lane] = input[place(first + lane) + i * inner];
-        for (int64_t i = 0; i < size; ++i) {
-            Vector<T> sum = {};
-            for (int64_t k = radius; k > 0; --k)  // small terms first
-                sum += weights[k] * (load(middle + (i - k) * width) + load(middle + (i + k) * width));
-            sum += weights[0] * load(middle + i * width);
-            T out[width];
-            store(out, sum);
-            for (int64_t lane = 0; lane < count; ++lane) output[place(first + lane) + i * inner] = out[lane];
+    int64_t chunks() const {  // of one plane
+        return axis_.inner == 1 ? (axis_.outer + width - 1) / width : axis_.outer * chunks_in_row_;
+    }
+
+    // Filters one panel of lines; `input` and `output` are the plane's and may be the same.
+    void run(const T* input, T* output, int64_t chunk, int slot) const {
+        T* const panel = panels_.data() + slot * panel_size_ + axis_.radius * width;
+        if (axis_.inner == 1) {
+            run_along_rows(input, output, chunk * width, panel);
+        } else {
+            const int64_t column = chunk % chunks_in_row_ * width;
+            const int64_t start = chunk / chunks_in_row_ * axis_.size * axis_.inner + column;
+            run_across_rows(input + start, output + start, axis_.inner - column, panel);
         }
-    };
-    parallel_for(chunks, n_threads, body);
+    }
+
+private:
+    static constexpr int width = lanes<T>;
+    static constexpr int tile = width > kBlock ? width : kBlock;  // outputs computed at once; may go beyond the line
+    static_assert(tile % width == 0 && tile % kBlock == 0, "a tile is made of whole squares and whole blocks");
+
+    // out[i] for kBlock neighbouring i from `panel`. Going inwards from k to k - 1, the windows in[i-k] and in[i+k]
+    // shift by one place, so that each step loads two vectors for kBlock sums; small terms are added first.
+    DF_INLINE void block(const T* panel, Vector<T>* out) const {
+        constexpr int n = kBlock;
+        Vector<T> sum[n], below[n], above[n];
+#pragma GCC unroll 8
+        for (int i = 0; i < n; ++i) sum[i] = Vector<T>{};
+        int64_t k = axis_.radius;
+        for (; k % n != 0; --k) {
+            const T w = weights_[k];
+#pragma GCC unroll 8
+            for (int i = 0; i < n; ++i) sum[i] += w * (load(panel + (i - k) * width) + load(panel + (i + k) * width));
+        }
+        if (k > 0) {
+#pragma GCC unroll 8
+            for (int i = 0; i < n; ++i) {
+                below[i] = load(panel + (i - k) * width);
+                above[i] = load(panel + (i + k) * width);
+            }
+            for (; k > 0; k -= n) {
+#pragma GCC unroll 8
+                for (int p = 0; p < n; ++p) {  // place i of a window stands in register (i + p) % n, or (i - p) % n
+                    const T w = weights_[k - p];
+#pragma GCC unroll 8
+                    for (int i = 0; i < n; ++i) sum[i] += w * (below[(i + p) % n] + above[(i + n - p) % n]);
+                    below[p] = load(panel + (n - k + p) * width);
+                    above[n - 1 - p] = load(panel + (k - p - 1) * width);
+                }
+            }
+        }
+        const T w = weights_[0];
+#pragma GCC unroll 8
+        for (int i = 0; i < n; ++i) out[i] = sum[i] + w * load(panel + i * width);
+    }
+
+    void run_across_rows(const T* input, T* output, int64_t available, T* panel) const {
+        const int64_t size = axis_.size, inner = axis_.inner;
+        const bool whole = available >= width;
+        const size_t bytes = sizeof(T) * static_cast<size_t>(whole ? width : available);
+        for (int64_t i = 0; i < size; ++i) {
+            if (whole) {
+                store(panel + i * width, load(input + i * inner));
+            } else {
+                std::memcpy(panel + i * width, input + i * inner, bytes);  // the other lanes are never stored
+            }
+        }
+        for (int64_t i = 0; i < size; i += kBlock) {
+            Vector<T> out[kBlock];
+            block(panel + i * width, out);
+            for (int j = 0; j < kBlock && i + j < size; ++j) {
+                if (whole) {
+                    store(output + (i + j) * inner, out[j]);
+                } else {
+                    std::memcpy(output + (i + j) * inner, &out[j], bytes);
+                }
+            }
+        }
+    }
+
+    void run_along_rows(const T* input, T* output, int64_t first, T* panel) const {
+        const int64_t size = axis_.size, count = axis_.outer - first < width ? axis_.outer - first : width;
+        input += first * size;
+        output += first * size;
+        if (size < width) {
+            for (int64_t i = 0; i < size; ++i)
+                for (int64_t lane = 0; lane < count; ++lane) panel[i * width + lane] = input[lane * size + i];
+        } else {
+            for (int64_t i = 0; i < size; i += width) {
+                const int64_t at = i < size - width ? i : size - width;  // the last square overlaps its neighbour
+                Vector<T> square[width];
+                for (int lane = 0; lane < width; ++lane)
+                    square[lane] = load(input + (lane < count ? lane : count - 1) * size + at);
+                transpose<T>(square);
+                for (int j = 0; j < width; ++j) store(panel + (at + j) * width, square[j]);
+            }
+        }
+        for (int64_t i = 0; i < size; i += tile) {
+            Vector<T> out[tile];
+            for (int j = 0; j < tile; j += kBlock) block(panel + (i + j) * width, out + j);
+            for (int j = 0; j < tile; j += width) {
+                transpose<T>(out + j);
+                const int64_t rest = size - i - j;
+                for (int64_t lane = 0; lane < count && rest > 0; ++lane) {
+                    T* const to = output + lane * size + i + j;
+                    if (rest >= width) {
+                        store(to, out[j + lane]);
+                    } else {
+                        std::memcpy(to, &out[j + lane], sizeof(T) * static_cast<size_t>(rest));
+                    }
+                }
+            }
+        }
+    }
+
+    Axis axis_;
+    int64_t chunks_in_row_;
+    Buffer<T> weights_;
+    int64_t panel_size_;
+    Buffer<T> panels_;
+};
+
+template <class T>
+void filter_planes(const T* input, T* output, const Grid& grid, int n_threads) {
+    // Whole planes to each thread while there are enough of them: what one axis wrote, the next finds in the cache.
+    if (grid.planes >= 2 * n_threads && grid.axes == 2) {
+        const AxisFilter<T> along(grid.axis[0], n_threads), across(grid.axis[1], n_threads);
+        const auto body = [&](int64_t plane, int slot) {
+            T* const out = output + plane * grid.points;
+            for (int64_t chunk = 0; chunk < along.chunks(); ++chunk)
+                along.run(input + plane * grid.points, out, chunk, slot);
+            for (int64_t chunk = 0; chunk < across.chunks(); ++chunk) across.run(out, out, chunk, slot);
+        };
+        parallel_for(grid.planes, n_threads, body);
+        return;
+    }
+    for (int a = 0; a < grid.axes; ++a) {
+        const AxisFilter<T> axis(grid.axis[a], n_threads);
+        const T* const from = a == 0 ? input : output;
+        const auto body = [&](int64_t chunk, int slot) {
+            const int64_t offset = chunk / axis.chunks() * grid.points;
+            axis.run(from + offset, output + offset, chunk % axis.chunks(), slot);
+        };
+        parallel_for(grid.planes * axis.chunks(), n_threads, body);
+    }
 }
 
 }  // namespace
 
-void gaussian_axis(const float* input, float* output, const Axis& axis, int n_threads) {
-    filter(input, output, axis, n_threads);
+void gaussian_planes(const float* input, float* output, const Grid& grid, int n_threads) {
+    filter_planes(input, output, grid, n_threads);
 }
 
-void gaussian_axis(const double* input, double* output, const Axis& axis, int n_threads) {
-    filter(input, output, axis, n_threads);
+void gaussian_planes(const double* input, double* output, const Grid& grid, int n_threads) {
+    filter_planes(input, output, grid, n_threads);
 }
 
 }  // namespace DF_TARGET
@@ -94,20 +239,20 @@ template <class T>
 int gaussian_filter(const T* input, T* output, int64_t planes, int32_t dimensions, const int64_t* sizes,
                     const double* theta, const int64_t* orders, int32_t n_threads, double tolerance) {
     return guarded([&] {
-        if (planes < 0 || dimensions < 1 || n_threads < 1) throw BadArgument();
-        int64_t points = 1;
+        if (planes < 0 || dimensions < 1 || dimensions > kMaxAxes || n_threads < 1) throw BadArgument();
+        Grid grid{planes, 1, dimensions, {}};
         for (int32_t a = 0; a < dimensions; ++a) {
             if (sizes[a] < 0 || !(theta[a] > 0.0) || orders[a] < 0 || orders[a] > 2) throw BadArgument();
-            points *= sizes[a];
+            grid.points *= sizes[a];
         }
-        if (planes * points == 0) return;
+        if (planes * grid.points == 0) return;
         int64_t inner = 1;
         for (int32_t a = dimensions - 1; a >= 0; --a) {
-            const Axis axis{planes * points / (sizes[a] * inner), sizes[a], inner, theta[a], orders[a],
-                            radius_of(theta[a], orders[a], tolerance, sizes[a])};
-            DF_DISPATCH(gaussian_axis(a == dimensions - 1 ? input : output, output, axis, n_threads));
+            grid.axis[dimensions - 1 - a] = Axis{grid.points / (sizes[a] * inner), sizes[a], inner, theta[a], orders[a],
+                                                 radius_of(theta[a], orders[a], tolerance, sizes[a])};
             inner *= sizes[a];
         }
+        DF_DISPATCH(gaussian_planes(input, output, grid, n_threads));
     });
 }
 

@@ -21,10 +21,12 @@ struct Simd;
 template <>
 struct Simd<float> {
     typedef float Vector __attribute__((vector_size(DF_VECTOR_BYTES)));
+    typedef int32_t Lanes __attribute__((vector_size(DF_VECTOR_BYTES)));
 };
 template <>
 struct Simd<double> {
     typedef double Vector __attribute__((vector_size(DF_VECTOR_BYTES)));
+    typedef int64_t Lanes __attribute__((vector_size(DF_VECTOR_BYTES)));
 };
 
 template <class T>
@@ -43,6 +45,47 @@ DF_INLINE Vector<T> load(const T* from) {  // any alignment
 template <class T>
 DF_INLINE void store(T* to, const Vector<T>& vector) {
     std::memcpy(to, &vector, sizeof(vector));
+}
+
+#if defined(__clang__) || __GNUC__ >= 12
+#define DF_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define DF_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (typename Simd<T>::Lanes){__VA_ARGS__})
+#endif
+
+// The lower (or upper) halves of a and b, their lanes taken in turn.
+template <class T>
+DF_INLINE Vector<T> interleave_lower(const Vector<T>& a, const Vector<T>& b) {
+    if constexpr (lanes<T> == 2) return DF_SHUFFLE(a, b, 0, 2);
+    if constexpr (lanes<T> == 4) return DF_SHUFFLE(a, b, 0, 4, 1, 5);
+    if constexpr (lanes<T> == 8) return DF_SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+    if constexpr (lanes<T> == 16) return DF_SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+
+template <class T>
+DF_INLINE Vector<T> interleave_upper(const Vector<T>& a, const Vector<T>& b) {
+    if constexpr (lanes<T> == 2) return DF_SHUFFLE(a, b, 1, 3);
+    if constexpr (lanes<T> == 4) return DF_SHUFFLE(a, b, 2, 6, 3, 7);
+    if constexpr (lanes<T> == 8) return DF_SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+    if constexpr (lanes<T> == 16)
+        return DF_SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+
+// Transposes a square of lanes x lanes numbers: each round of interleaving moves one bit of the row to the column.
+template <class T>
+DF_INLINE void transpose(Vector<T>* rows) {
+    constexpr int half = lanes<T> / 2;
+    Vector<T> other[lanes<T>];
+#pragma GCC unroll 4
+    for (int round = 1; round < lanes<T>; round *= 2) {
+#pragma GCC unroll 8
+        for (int i = 0; i < half; ++i) {
+            other[2 * i] = interleave_lower<T>(rows[i], rows[i + half]);
+            other[2 * i + 1] = interleave_upper<T>(rows[i], rows[i + half]);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < lanes<T>; ++i) rows[i] = other[i];
+    }
 }
 
 }  // namespace densefield::DF_TARGET

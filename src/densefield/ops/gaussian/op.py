@@ -27,7 +27,10 @@ def gaussian_filter(
     twice by `values` and by `theta` (a tensor), so that widths can be learned. Half types are computed in float32.
     Raises `InputError` for a wrong shape or type and for a theta that is not positive and finite.
     """
-    check(values.dim() >= 3, f"values: wanted shape (B, C, *spatial), received {tuple(values.shape)}")
+    check(
+        3 <= values.dim() <= 10,
+        f"values: wanted shape (B, C, *spatial) with 1 to 8 spatial axes, received {tuple(values.shape)}",
+    )
     check(values.is_floating_point(), f"values: wanted a floating-point tensor, received {values.dtype}")
     axes = values.dim() - 2
     widths = _widths(theta, axes)
@@ -122,7 +125,9 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None,
         by_values = _filter(gradient, theta, ctx.orders)  # the kernel is symmetric: the filter is its own adjoint
     if ctx.needs_input_grad[1]:
         raised = [[o + (a == b) for b, o in enumerate(ctx.orders)] for a in range(len(ctx.orders))]
-        by_theta = torch.stack([(gradient * _filter(values, theta, orders)).sum() for orders in raised]).to(theta)
+        by_theta = torch.stack(
+            [(gradient * _filter(values, theta, orders)).sum(dtype=theta.dtype) for orders in raised]
+        )
     return by_values, by_theta, None
 
 

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import warnings
+
+import pytest
+import torch
+
+from densefield.ops import native
+from densefield.ops.gaussian import gaussian_filter
+
+needs_native = pytest.mark.skipif(os.environ.get("DENSEFIELD_NATIVE") == "0", reason="native code is switched off")
+
+
+@pytest.fixture
+def load_anew(monkeypatch):
+    """Load the library again under other environment variables, for one test."""
+
+    def load(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        native._library.cache_clear()
+        native.kernel.cache_clear()
+
+    yield load
+    monkeypatch.undo()
+    native._library.cache_clear()
+    native.kernel.cache_clear()
+
+
+def filter_in_float64(values):
+    return gaussian_filter(values.double(), 2.0)
+
+
+def test_missing_library_warns_once_and_torch_serves(load_anew):
+    values = torch.rand(1, 2, 9, 11)
+    expected = filter_in_float64(values)
+    load_anew(DENSEFIELD_NATIVE="0", DENSEFIELD_REQUIRE_NATIVE="0")
+    with pytest.warns(RuntimeWarning, match="native library: switched off by DENSEFIELD_NATIVE=0") as record:
+        torch.testing.assert_close(filter_in_float64(values), expected)
+        filter_in_float64(values)
+    assert len(record) == 1
+    assert not native.available()
+    assert native.cpu() == "none"
+
+
+def test_required_library_missing_is_an_error(load_anew, tmp_path):
+    load_anew(DENSEFIELD_NATIVE=str(tmp_path), DENSEFIELD_REQUIRE_NATIVE="1")
+    with pytest.raises(native.NativeLibraryMissing, match="not found"):
+        native.available()
+
+
+def test_unloadable_library_warns_with_the_reason(load_anew, tmp_path):
+    broken = tmp_path / "densefield_native.so"
+    broken.write_bytes(b"not a library")
+    load_anew(DENSEFIELD_NATIVE=str(broken), DENSEFIELD_REQUIRE_NATIVE="0")
+    with pytest.warns(RuntimeWarning, match="densefield_native.so"):
+        assert not native.available()
+
+
+@needs_native
+@pytest.mark.parametrize("target", ["baseline", "avx2", "avx512"])
+def test_every_cpu_target_of_the_binary_agrees(load_anew, tmp_path, target):
+    order = ["baseline", "avx2", "avx512"]
+    if order.index(target) > order.index(native.cpu()):
+        pytest.skip(f"this CPU lacks {target}")
+    cases = [
+        torch.randn(1, 2, *shape, dtype=dtype)
+        for shape in [(1, 1), (5, 3), (37, 45), (4, 6, 5)]
+        for dtype in (torch.float32, torch.float64)
+    ]
+    expected = [gaussian_filter(values, 2.0) for values in cases]
+    # A copy is another library to the loader, and so chooses its target anew.
+    copy = tmp_path / "densefield_native.so"
+    shutil.copy(native._find(), copy)
+    load_anew(DENSEFIELD_NATIVE=str(copy), DENSEFIELD_CPU=target)
+    assert native.cpu() == target
+    for values, wanted in zip(cases, expected, strict=True):
+        torch.testing.assert_close(gaussian_filter(values, 2.0), wanted)
+
+
+@needs_native
+def test_error_status_becomes_an_exception():
+    values = torch.zeros(4)
+    call = native.kernel(
+        "df_gaussian_filter_f32",
+        (*[native.POINTER] * 2, native.INT64, native.INT32, *[native.POINTER] * 3, native.INT32),
+    )
+    sizes, theta, orders = native.int64_array([4]), native.double_array([1.0]), native.int64_array([0])
+    address = native.pointer(values)
+    with pytest.raises(ValueError, match="df_gaussian_filter_f32: bad argument"):
+        call(address, address, 1, 1, sizes, theta, orders, 0)
+    with pytest.raises(native.NativeLibraryMissing, match="df_no_such_kernel"):
+        native.kernel("df_no_such_kernel", ())
+
+
+def test_pointer_refuses_what_a_kernel_cannot_read():
+    with pytest.raises(ValueError, match="contiguous CPU tensors"):
+        native.pointer(torch.zeros(3, 4).T)
+
+
+@needs_native
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_forked_child_can_use_the_kernels():
+    values = torch.rand(1, 8, 40, 50)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected = gaussian_filter(values, 2.0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads in the parent
+            child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # where the child hangs, this kills it
+            os._exit(0 if gaussian_filter(values, 2.0).tolist() == expected.tolist() else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert torch.equal(gaussian_filter(values, 2.0), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+@needs_native
+def test_calls_from_several_threads_at_once_do_not_mix():
+    inputs = [torch.rand(1, 4, 30, 40) for _ in range(4)]
+    expected = [gaussian_filter(values, 2.0) for values in inputs]
+    wrong = []
+
+    def work(index):
+        for _ in range(20):
+            if not torch.equal(gaussian_filter(inputs[index], 2.0), expected[index]):
+                wrong.append(index)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
