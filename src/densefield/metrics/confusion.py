@@ -76,17 +76,11 @@ class ConfusionMatrix:
         self.counts += other.counts
 
     def all_reduce(self) -> None:
-        """Sum over all processes; does nothing where `torch.distributed` is not initialised.
+        """Sum over all processes; nothing changes where `torch.distributed` is not initialised.
 
         Call it once, after the last update: a second call would count everything again.
         """
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            return
-        # NCCL sums only what lies on a GPU.
-        on_gpu = torch.distributed.get_backend() == torch.distributed.Backend.NCCL
-        counts = self.counts.cuda() if on_gpu else self.counts.clone()
-        torch.distributed.all_reduce(counts)
-        self.counts = counts.cpu()
+        self.counts = sum_over_processes(self.counts)
 
     def reset(self) -> None:
         """Forget everything counted so far."""
@@ -126,6 +120,17 @@ class ConfusionMatrix:
         if not int(self.counts.sum()):
             return math.nan
         return float((self.frequency_per_class() * self.iou_per_class().nan_to_num(nan=0.0)).sum())
+
+
+def sum_over_processes(counts: Tensor) -> Tensor:
+    """The sum of `counts` (on the CPU) over all processes; itself where `torch.distributed` is not initialised."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return counts
+    # NCCL sums only what lies on a GPU.
+    on_gpu = torch.distributed.get_backend() == torch.distributed.Backend.NCCL
+    summed = counts.cuda() if on_gpu else counts.clone()
+    torch.distributed.all_reduce(summed)
+    return summed.cpu()
 
 
 def _integers(name: str, values: Tensor | NDArray[np.generic]) -> Tensor:

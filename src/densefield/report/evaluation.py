@@ -57,7 +57,8 @@ table.classes { border-collapse: collapse; width: 100%; min-width: 460px; font-v
 .example h3 span { white-space: nowrap; font-weight: 400; color: var(--soft); } .example h3 b { color: var(--ink); }
 .four { display: grid; grid-template-columns: repeat(4, 1fr); gap: 10px; }
 .four figure { margin: 0; }
-.four img { display: block; width: 100%; height: auto; border-radius: 6px; background: var(--track); }
+.four img { display: block; width: 100%; height: auto; border-radius: 6px; background: var(--track);
+  outline: 1px solid var(--rule); outline-offset: -1px; }
 .four img.small { image-rendering: pixelated; }
 .four figcaption { font-size: 0.82rem; color: var(--soft); margin-top: 3px; }
 .keys { margin-top: 18px; } .keys span { color: var(--ink); }
