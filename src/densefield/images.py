@@ -91,7 +91,7 @@ def write_labels(
     right = labels.ndim == 2 and np.issubdtype(labels.dtype, np.integer) and labels.size > 0
     check(right, f"labels: wanted whole numbers (H, W), received {labels.dtype} {labels.shape}")
     least, most = int(labels.min()), int(labels.max())
-    check(0 <= least and most <= 255, f"labels: wanted values from 0 to 255, received {least} to {most}")
+    check(least >= 0 and most <= 255, f"labels: wanted values from 0 to 255, received {least} to {most}")
     picture = Image.fromarray(labels.astype(np.uint8)).convert("L")
     picture.putpalette(classes.palette().tobytes())
     with atomic_write(path) as file:
@@ -165,7 +165,7 @@ def _to_8_bits(values: npt.NDArray[np.generic], name: str) -> Pixels:
 def _labels_of_colours(image: Pixels, classes: ClassList, name: str) -> Pixels:
     """Class indices (H, W) of a colour mask (H, W, 3)."""
     table = {colour: index for index, colour in enumerate(classes.colours)}
-    table.update({colour: classes.ignore_index for colour in classes.ignore_colours})
+    table.update(dict.fromkeys(classes.ignore_colours, classes.ignore_index))
     wide = image.astype(np.int64)
     codes = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
     found, places = np.unique(codes, return_inverse=True)

@@ -19,7 +19,7 @@ class RandomFlip:
         if rng.random() >= self.probability:
             return image, target
         # Copies, because torch.from_numpy refuses negative strides.
-        return np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(target[:, ::-1])
+        return image[:, ::-1].copy(), target[:, ::-1].copy()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,4 +30,4 @@ class RandomDihedral:
         turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
         if mirrored:
             image, target = image[:, ::-1], target[:, ::-1]
-        return np.ascontiguousarray(np.rot90(image, turns)), np.ascontiguousarray(np.rot90(target, turns))
+        return np.rot90(image, turns).copy(), np.rot90(target, turns).copy()

@@ -31,7 +31,7 @@ def warp(
     """
     rows, columns = target.shape
     check(
-        0 < min(rows, columns) and max(rows, columns) <= _LONGEST,
+        min(rows, columns) > 0 and max(rows, columns) <= _LONGEST,
         f"image: wanted sides from 1 to {_LONGEST} pixels to be warped, received {rows}x{columns}",
     )
     check(scale > 0 and math.isfinite(scale), f"scale: wanted a positive number, received {scale}")

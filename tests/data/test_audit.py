@@ -1,0 +1,104 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from densefield.checks import InputError
+from densefield.classes import ClassList
+from densefield.data.audit import audit
+from densefield.images import write_image, write_labels
+
+CLASSES = ClassList(("a", "b", "never"), ((255, 0, 0), (0, 255, 0), (0, 0, 255)))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    for index in range(3):
+        write_image(images / f"{index}.png", np.full((4, 5, 3), 7, np.uint8))
+        write_labels(masks / f"{index}.png", np.array([[0, 1, 1, 1, 0]] * 4), CLASSES)
+    return images, masks
+
+
+def kinds(found):
+    return [problem.kind for problem in found.problems]
+
+
+def printed(found):
+    file = io.StringIO()
+    found.show(Console(file=file, width=200))
+    return file.getvalue()
+
+
+def test_all_is_well(folders):
+    found = audit(*folders, CLASSES)
+    assert (found.good, found.exit_code, found.pairs) == (True, 0, 3)
+    assert found.pixels == {0: 24, 1: 36}
+    assert found.images_with == {0: 3, 1: 3}
+    assert found.sizes == {(5, 4): 3}
+    assert found.unseen == ["never"]
+    text = printed(found)
+    assert "40.00 %" in text
+    assert "60.00 %" in text
+    assert "No pixel of: never" in text
+    assert "Nothing is wrong" in text
+
+
+def test_every_problem_is_found_at_once(folders):
+    images, masks = folders
+    write_image(images / "alone.png", np.zeros((4, 5, 3), np.uint8))
+    write_labels(masks / "single.png", np.zeros((4, 5), int), CLASSES)
+    write_labels(masks / "0.png", np.zeros((5, 4), int), CLASSES)
+    write_labels(masks / "1.png", np.array([[0, 3, 255, 1, 0]] * 4), CLASSES)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(images / "2.jpg")
+    (images / "2.png").unlink()
+    (images / "2.jpg").write_bytes((images / "2.jpg").read_bytes()[:-900])
+    (masks / "2.png").write_bytes((masks / "2.png").read_bytes()[:40])
+    found = audit(images, masks, CLASSES)
+    assert found.exit_code == 2
+    assert sorted(kinds(found)) == [
+        "image without mask",
+        "mask without image",
+        "sizes differ",
+        "unusable image",
+        "unusable mask",
+        "value outside the class list",
+    ]
+    text = printed(found)
+    for name in ("alone.png", "single.png", "0.png", "1.png", "2.jpg", "2.png"):
+        assert name in text
+    assert "3, 255" in text
+    assert "6 problems" in text
+
+
+def test_undeclared_255_is_named_with_and_without_a_list(folders):
+    write_labels(folders[1] / "1.png", np.array([[0, 1, 255, 1, 0]] * 4), CLASSES)
+    for classes in (CLASSES, None):
+        found = audit(*folders, classes)
+        assert kinds(found) == ["value outside the class list"]
+        assert "255" in found.problems[0].message
+    declared = ClassList(CLASSES.names, CLASSES.colours, ignore_declared=True)
+    assert audit(*folders, declared).good
+
+
+def test_rotated_image_gets_a_hint(folders):
+    write_image(folders[0] / "0.png", np.zeros((5, 4, 3), np.uint8))
+    found = audit(*folders, CLASSES)
+    assert kinds(found) == ["sizes differ"]
+    assert "EXIF" in found.problems[0].message
+
+
+def test_many_problems_are_counted_not_listed(folders):
+    for index in range(30):
+        write_image(folders[0] / f"more{index:02}.png", np.zeros((4, 5, 3), np.uint8))
+    text = printed(audit(*folders, CLASSES))
+    assert "image without mask: 30" in text
+    assert "... and 20 more" in text
+
+
+def test_empty_folder(folders, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty"):
+        audit(folders[0], tmp_path / "empty", CLASSES)

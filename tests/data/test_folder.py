@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from densefield.checks import InputError
+from densefield.classes import ClassList
+from densefield.data import Folder
+from densefield.images import write_image, write_labels
+
+CLASSES = ClassList(("a", "b"), ((255, 0, 0), (0, 255, 0)))
+IGNORING = ClassList(("a", "b"), ((255, 0, 0), (0, 255, 0)), ignore_index=9, ignore_declared=True)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    for name in ("x", "deep/y"):
+        write_image(images / f"{name}.png", np.full((3, 4, 3), 7, np.uint8))
+        write_labels(masks / f"{name}.png", np.array([[0, 1, 1, 0]] * 3), CLASSES)
+    (images / "notes.txt").write_text("no picture")
+    (images / ".hidden.png").write_text("no picture")
+    return images, masks
+
+
+def test_pairs_by_name(folders):
+    folder = Folder(*folders, CLASSES)
+    assert folder.names == ["deep/y", "x"]
+    assert folder[0].target.tolist() == [[0, 1, 1, 0]] * 3
+    assert folder[1].name == "x"
+    assert Folder(*folders, CLASSES, names=["x"]).names == ["x"]
+
+
+def test_class_list_from_a_file_and_colour_masks(folders, tmp_path):
+    path = tmp_path / "classes.yaml"
+    path.write_text("- {name: a, colour: [255, 0, 0]}\n- {name: b, colour: [0, 255, 0]}\n")
+    write_image(folders[1] / "x.png", np.array([[[0, 255, 0], [255, 0, 0]] * 2] * 3, np.uint8))
+    assert Folder(*folders, path)[1].target.tolist() == [[1, 0, 1, 0]] * 3
+
+
+def test_declared_ignored_value_becomes_255(folders):
+    write_labels(folders[1] / "x.png", np.array([[0, 9, 1, 0]] * 3), IGNORING)
+    folder = Folder(*folders, IGNORING)
+    assert folder[1].target.tolist() == [[0, 255, 1, 0]] * 3
+    assert folder.classes.ignore_index == 255
+
+
+@pytest.mark.parametrize(("value", "hint"), [(255, "ignore_index: 255"), (2, "wanted 0 to 1")])
+def test_undeclared_values_are_named_never_ignored(folders, value, hint):
+    write_labels(folders[1] / "x.png", np.array([[0, value, 1, 0]] * 3), CLASSES)
+    with pytest.raises(InputError, match=rf"x\.png: holds label value {value}.*{hint}"):
+        Folder(*folders, CLASSES)[1]
+
+
+def test_missing_partners_and_folders(folders, tmp_path):
+    images, masks = folders
+    with pytest.raises(InputError, match="no such folder"):
+        Folder(tmp_path / "nowhere", masks, CLASSES)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: holds no picture"):
+        Folder(images, tmp_path / "empty", CLASSES)
+    with pytest.raises(InputError, match="two folders"):
+        Folder(images, images, CLASSES)
+    (masks / "x.png").unlink()
+    with pytest.raises(InputError, match=r"x\.png: has no mask"):
+        Folder(images, masks, CLASSES)
+    assert Folder(images, masks, CLASSES, names=["deep/y"])[0].name == "deep/y"
+    with pytest.raises(InputError, match="not among"):
+        Folder(images, masks, CLASSES, names=["x"])
+
+
+def test_two_images_of_one_name(folders):
+    Image.new("RGB", (4, 3)).save(folders[0] / "x.jpg")
+    with pytest.raises(InputError, match="same name"):
+        Folder(*folders, CLASSES)

@@ -1,0 +1,89 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from densefield.checks import InputError
+from densefield.classes import ClassList, default_colours
+
+ROADS = ClassList(("road", "tree"), ((128, 64, 128), (0, 128, 0)), ignore_index=11, ignore_declared=True)
+
+
+def test_yaml_file_says_what_it_says(tmp_path):
+    path = tmp_path / "classes.yaml"
+    path.write_text(
+        "ignore_index: 11\n"
+        "classes:\n"
+        "  - {name: tree, colour: [0, 128, 0], index: 1}\n"
+        "  - {name: road, colour: '#804080', index: 0}\n"
+    )
+    assert ClassList.read(path) == ROADS
+
+
+def test_bare_list_of_names_takes_places_and_default_colours(tmp_path):
+    path = tmp_path / "classes.yaml"
+    path.write_text("- sky\n- sea\n")
+    read = ClassList.read(path)
+    assert read.names == ("sky", "sea")
+    assert read.colours == default_colours(2)
+    assert not read.ignore_declared
+
+
+@pytest.mark.parametrize("classes", [ROADS, dataclasses.replace(ROADS, ignore_colours=((0, 0, 0),), ignore_index=255)])
+def test_dictionary_round_trip(classes):
+    assert ClassList.from_dict(classes.to_dict()) == classes
+
+
+def test_palette_by_hand():
+    palette = ROADS.palette()
+    assert palette.shape == (256, 3)
+    assert palette.dtype == np.uint8
+    assert palette[0].tolist() == [128, 64, 128]
+    assert palette[1].tolist() == [0, 128, 0]
+    assert palette[2].tolist() == [0, 0, 0]
+    assert palette[11].tolist() == [224, 224, 192]
+    assert dataclasses.replace(ROADS, ignore_colours=((1, 2, 3),)).palette()[11].tolist() == [1, 2, 3]
+
+
+def test_default_colours_differ_and_do_not_depend_on_the_number():
+    colours = default_colours(255)
+    assert len(set(colours)) == 255
+    assert colours[:11] == default_colours(11)
+    near = [np.abs(np.subtract(a, b)).sum() for i, a in enumerate(colours[:12]) for b in colours[:i]]
+    assert min(near) > 60
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("- {name: a, index: 3}\n", "index"),
+        ("- {name: a, index: 0}\n- {name: b, index: 0}\n", "taken by 'a'"),
+        ("- a\n- a\n", "'a' stands there twice"),
+        ("- {name: a, colour: [1, 2]}\n", "colour"),
+        ("- {name: a, colour: [1, 2, 300]}\n", "colour"),
+        ("- {name: a, color: [1, 2, 3]}\n", "unknown key 'color'"),
+        ("clases: [a]\n", "unknown key 'clases'"),
+        ("classes: [a, b]\nignore_index: 1\n", "ignore_index"),
+        ("classes: [a]\nignore_index: 256\n", "ignore_index"),
+        ("{}", "classes"),
+        ("12", "wanted a list"),
+        ("a: [", "not a YAML class list"),
+        ("- &x a\n- *x\n", "alias"),
+        ("[" * 3000, "YAML"),
+        ("# " + "x" * 300_000, "KiB"),
+        ("!!python/object/apply:os.getcwd []", "not a YAML"),
+    ],
+)
+def test_bad_files_get_one_line_that_names_file_and_fault(tmp_path, text, wanted):
+    path = tmp_path / "classes.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        ClassList.read(path)
+    assert str(path) in str(caught.value)
+    assert wanted in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.yaml"):
+        ClassList.read(tmp_path / "nowhere.yaml")

@@ -1,0 +1,214 @@
+import io
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from densefield.checks import InputError
+from densefield.classes import ClassList
+from densefield.images import read_image, read_labels, write_image, write_labels
+
+CLASSES = ClassList(
+    ("road", "tree", "car"),
+    ((128, 64, 128), (0, 128, 0), (64, 0, 128)),
+    ignore_declared=True,
+    ignore_colours=((0, 0, 0),),
+)
+
+
+def noise(height=5, width=7, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def png(width, height, depth, colour_type, rows):
+    """A PNG file written by hand, chunk by chunk."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.bmp", "a.webp"])
+def test_lossless_formats_come_back_exactly(tmp_path, name):
+    image = noise()
+    Image.fromarray(image).save(tmp_path / name, **({"lossless": True} if name == "a.webp" else {}))
+    assert np.array_equal(read_image(tmp_path / name), image)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path, orientation, suffix):
+    # What each value means, by its definition: row 0 and column 0 of the file lie at these sides of the scene.
+    to_scene = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, -1),
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, 1),
+    }
+    stored = np.zeros((16, 32, 3), np.uint8)
+    stored[:8, :8], stored[:8, 24:], stored[8:, :8] = 255, 140, 70
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{suffix}"
+    Image.fromarray(stored).save(path, exif=exif, **({"quality": 100} if suffix == "jpg" else {}))
+    read, wanted = read_image(path), to_scene[orientation](stored)
+    assert read.shape == wanted.shape
+    assert np.abs(read.astype(int) - wanted.astype(int)).max() <= 4
+
+
+def test_broken_exif_does_not_spoil_the_pixels():
+    file = io.BytesIO()
+    Image.fromarray(noise()).save(file, format="PNG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
+    assert np.array_equal(read_image(io.BytesIO(file.getvalue())), noise())
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ([0, 32768, 65535], [0, 128, 255]),  # 16 bits in use
+        ([0, 2048, 4095], [0, 128, 255]),  # a 12-bit camera
+        ([0, 100, 255], [0, 100, 255]),  # 8-bit values in a wide file stay
+        ([0, 0, 0], [0, 0, 0]),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_grey(tmp_path, values, wanted, suffix):
+    path = tmp_path / f"wide.{suffix}"
+    Image.fromarray(np.array([values], np.uint16)).save(path)
+    read = read_image(path)
+    assert read.shape == (1, 3, 3)
+    assert read[0, :, 0].tolist() == wanted
+    assert (read == read[..., :1]).all()
+
+
+def test_16_bit_colour():
+    rows = b"\0" + struct.pack(">6H", 65535, 32768, 0, 256, 512, 1024)
+    assert read_image(io.BytesIO(png(2, 1, 16, 2, rows))).tolist() == [[[255, 128, 0], [1, 2, 4]]]
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [([0.0, 0.5, 1.0], [0, 128, 255]), ([-3.0, 0.0, 3.0], [0, 128, 255]), ([7.0, 7.0, 7.0], [0, 0, 0])],
+)
+def test_floating_point_tiff(tmp_path, values, wanted):
+    Image.fromarray(np.array([values], np.float32)).save(tmp_path / "f.tif")
+    assert read_image(tmp_path / "f.tif")[0, :, 0].tolist() == wanted
+
+
+def test_not_a_number_is_named(tmp_path):
+    Image.fromarray(np.array([[0.0, np.nan]], np.float32)).save(tmp_path / "nan.tif")
+    with pytest.raises(InputError, match=r"nan\.tif.*NaN"):
+        read_image(tmp_path / "nan.tif")
+
+
+def test_grey_palette_bilevel_and_alpha():
+    def reread(picture):
+        file = io.BytesIO()
+        picture.save(file, format="PNG")
+        return read_image(io.BytesIO(file.getvalue())).tolist()
+
+    assert reread(Image.fromarray(np.array([[9, 200]], np.uint8))) == [[[9] * 3, [200] * 3]]
+    assert reread(Image.fromarray(np.array([[True, False]]))) == [[[255] * 3, [0] * 3]]
+    palette = Image.fromarray(np.array([[1, 0]], np.uint8)).convert("L")
+    palette.putpalette([1, 2, 3, 4, 5, 6])
+    assert reread(palette) == [[[4, 5, 6], [1, 2, 3]]]
+    clear = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], np.uint8)
+    assert reread(Image.fromarray(clear)) == [[[10, 20, 30], [255, 255, 255]]]
+
+
+def test_truncated_jpeg_is_named(tmp_path):
+    path = tmp_path / "cut.jpg"
+    Image.fromarray(noise(64, 64)).save(path)
+    path.write_bytes(path.read_bytes()[:-600])
+    with pytest.raises(InputError, match=r"cut\.jpg: not a whole picture .*replace or remove"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
+def test_no_pictures(tmp_path, content):
+    path = tmp_path / "odd.png"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_image(path)
+    assert "odd.png" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(InputError, match=r"gone\.png: no such file"):
+        read_image(tmp_path / "gone.png")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize("read", [read_image, read_labels])
+def test_png_bomb_is_refused_without_decoding(tmp_path, read):
+    path = tmp_path / "bomb.png"
+    # 50,000 x 50,000 pixels would be 2.5 GB; the body is short of that, which only a decoder would notice.
+    path.write_bytes(png(50_000, 50_000, 8, 0, bytes(1_000_000)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"bomb\.png.*million pixels"):
+            read(path)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_grey_label_files_of_few_bits_are_not_stretched(depth):
+    values = np.arange(8) % 2**depth
+    bits = "".join(f"{value:0{depth}b}" for value in values)
+    row = b"\0" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    assert read_labels(io.BytesIO(png(8, 1, depth, 0, row))).tolist() == [values.tolist()]
+
+
+def test_palettes_are_not_expanded(tmp_path):
+    labels = np.array([[0, 1, 2, 255]], np.uint8)
+    write_labels(tmp_path / "mask.png", labels, CLASSES)
+    assert read_labels(tmp_path / "mask.png").tolist() == labels.tolist()
+    with Image.open(tmp_path / "mask.png") as picture:
+        assert picture.mode == "P"
+        colours = np.asarray(picture.convert("RGB"))
+    assert colours.tolist() == [[[128, 64, 128], [0, 128, 0], [64, 0, 128], [0, 0, 0]]]
+
+
+def test_wide_labels_keep_their_values(tmp_path):
+    Image.fromarray(np.array([[3, 40_000]], np.uint16)).save(tmp_path / "wide.png")
+    assert read_labels(tmp_path / "wide.png").tolist() == [[3, 40_000]]
+
+
+def test_colour_masks(tmp_path):
+    path = tmp_path / "mask.png"
+    write_image(path, np.array([[[0, 128, 0], [64, 0, 128]], [[0, 0, 0], [128, 64, 128]]], np.uint8))
+    assert read_labels(path, CLASSES).tolist() == [[1, 2], [255, 0]]
+    with pytest.raises(InputError, match=r"mask\.png.*class list"):
+        read_labels(path)
+    write_image(path, np.array([[[0, 128, 1]]], np.uint8))
+    with pytest.raises(InputError, match=r"mask\.png.*colour \[0, 128, 1\]"):
+        read_labels(path, CLASSES)
+
+
+def test_jpeg_masks_are_refused(tmp_path):
+    Image.fromarray(noise()[..., 0]).save(tmp_path / "mask.jpg")
+    with pytest.raises(InputError, match=r"mask\.jpg: a JPEG changes label values"):
+        read_labels(tmp_path / "mask.jpg")
+
+
+def test_write_image_round_trip_and_bad_arguments(tmp_path):
+    write_image(tmp_path / "new" / "a.png", noise())
+    assert np.array_equal(read_image(tmp_path / "new" / "a.png"), noise())
+    with pytest.raises(InputError, match="image: wanted uint8"):
+        write_image(tmp_path / "b.png", noise().astype(float))
+    with pytest.raises(InputError, match="labels: wanted"):
+        write_labels(tmp_path / "b.png", np.array([[300]]), CLASSES)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.png", "new"]
