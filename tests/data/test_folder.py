@@ -27,7 +27,6 @@ def test_pairs_by_name(folders):
     assert folder.names == ["deep/y", "x"]
     assert folder[0].target.tolist() == [[0, 1, 1, 0]] * 3
     assert folder[1].name == "x"
-    assert Folder(*folders, CLASSES, names=["x"]).names == ["x"]
 
 
 def test_class_list_from_a_file_and_colour_masks(folders, tmp_path):
@@ -63,9 +62,27 @@ def test_missing_partners_and_folders(folders, tmp_path):
     (masks / "x.png").unlink()
     with pytest.raises(InputError, match=r"x\.png: has no mask"):
         Folder(images, masks, CLASSES)
-    assert Folder(images, masks, CLASSES, names=["deep/y"])[0].name == "deep/y"
-    with pytest.raises(InputError, match="not among"):
-        Folder(images, masks, CLASSES, names=["x"])
+
+
+def test_splits_share_nothing_and_hardly_move(tmp_path):
+    def add(names):
+        for name in names:
+            write_image(tmp_path / "images" / f"{name}.png", np.zeros((2, 2, 3), np.uint8))
+            write_labels(tmp_path / "masks" / f"{name}.png", np.zeros((2, 2), int), CLASSES)
+
+    def split(which, val=0.2):
+        return Folder(tmp_path / "images", tmp_path / "masks", CLASSES, split=which, val=val).names
+
+    add(range(30))
+    train, val = split("train"), split("val")
+    assert (len(train), len(val)) == (24, 6)
+    assert sorted(train + val) == split("all")
+    assert len(split("val", 0.999)) == 29
+    assert len(split("val", 0.001)) == 1
+    add(["one more"])
+    assert len(set(split("val")) ^ set(val)) <= 2
+    with pytest.raises(InputError, match="split"):
+        split("test")
 
 
 def test_two_images_of_one_name(folders):

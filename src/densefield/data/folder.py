@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
 
 from torch.utils.data import Dataset
 
-from densefield.checks import check
+from densefield.checks import InputError, check
 from densefield.classes import ClassList
-from densefield.data.pairs import find_pairs
+from densefield.data.pairs import Pairs, find_pairs
 from densefield.data.sample import Sample, read_sample, trained_classes
 
 
 class Folder(Dataset[Sample]):
-    """Images in one folder, masks of the same names in another; files that hold class indices or the classes' colours.
+    """Images in one folder, masks of the same names in another; masks hold class indices or the classes' colours.
 
-    `classes` is a `ClassList` or the path of its YAML file; `names` picks some of the images, in that order.
+    `classes` is a `ClassList` or the path of its YAML file. `split` is "all", or "train" and "val" with a share `val` of
+    the images held out: always the same ones, chosen by a hash of their names, so that a few images more move few.
     Raises `InputError` where an image has no mask or a mask no image, and on reading for what cannot be used.
     """
 
@@ -25,22 +26,23 @@ class Folder(Dataset[Sample]):
         images: str | os.PathLike[str],
         masks: str | os.PathLike[str],
         classes: ClassList | str | os.PathLike[str],
-        names: Sequence[str] | None = None,
+        *,
+        split: str = "all",
+        val: float = 0.2,
     ) -> None:
+        check(split in ("all", "train", "val"), f"split: wanted all, train or val, received {split!r}")
+        check(0 < val < 1, f"val: wanted a share between 0 and 1, received {val}")
+        self.split = split
         self.file_classes = classes if isinstance(classes, ClassList) else ClassList.read(classes)
         self.classes = trained_classes(self.file_classes)
         self.pairs = find_pairs(images, masks)
-        hint = "'densefield data check' lists all such files"
-        if names is None:
-            for alone, missing in ((self.pairs.without_mask, f"mask in {masks}"), (self.pairs.without_image, "image")):
-                more = f" ({len(alone)} such files)" if len(alone) > 1 else ""
-                check(not alone, f"{alone[0] if alone else ''}: has no {missing} of the same name{more}; {hint}")
-            names = self.pairs.names
-        for first, second in self.pairs.rivals:
-            check(False, f"{second}: has the same name as {first.name}; keep one of them, {hint}")
-        unknown = sorted(set(names) - set(self.pairs.names))
-        check(not unknown, f"names: {unknown[:1]} is not among the {len(self.pairs.names)} pairs of image and mask")
-        self.names: list[str] = list(names)
+        _all_paired(self.pairs)
+        self.names: list[str] = self.pairs.names
+        if split != "all":
+            count = len(self.names)
+            check(count >= 2, f"{images}: holds one image; wanted at least two, one of them for validation")
+            held_out = set(sorted(self.names, key=_shuffled)[: min(count - 1, max(1, round(val * count)))])
+            self.names = [name for name in self.names if (name in held_out) == (split == "val")]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -48,3 +50,19 @@ class Folder(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         name = self.names[index]
         return read_sample(name, self.pairs.images[name], self.pairs.masks[name], self.file_classes)
+
+
+def _all_paired(pairs: Pairs) -> None:
+    """Raise on the first file that has no partner or a rival."""
+    hint = "'densefield data check' lists all such files"
+    for alone, missing in ((pairs.without_mask, "mask"), (pairs.without_image, "image")):
+        if alone:
+            more = f" ({len(alone)} such files)" if len(alone) > 1 else ""
+            raise InputError(f"{alone[0]}: has no {missing} of the same name{more}; {hint}")
+    for first, second in pairs.rivals:
+        raise InputError(f"{second}: has the same name as {first.name}; keep one of them, {hint}")
+
+
+def _shuffled(name: str) -> bytes:
+    """A key that sorts names into an order of no meaning, the same everywhere."""
+    return hashlib.sha256(name.encode()).digest()
