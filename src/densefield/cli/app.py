@@ -1,0 +1,67 @@
+"""The cyclopts application: the commands' names, and how their outcomes become exit statuses."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+
+import cyclopts
+from rich.console import Console
+
+from densefield.checks import InputError
+
+_ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
+_COMMANDS = ("demo", "train", "evaluate", "predict")
+
+
+def application() -> cyclopts.App:
+    """The `densefield` command with its subcommands."""
+    app = cyclopts.App(
+        name="densefield",
+        help="Semantic segmentation with sharp boundaries, on any PyTorch model.",
+        version=_version,
+    )
+    for name in _COMMANDS:
+        app.command(getattr(importlib.import_module(f"densefield.cli.{name}"), name), name=name)
+    data = cyclopts.App(name="data", help="Look after a folder of images and masks.")
+    data.command(importlib.import_module("densefield.cli.data").check, name="check")
+    app.command(data)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out one command line; returns the exit status: 0 good, 1 a bug, 2 a person's input, 130 and 143 interrupted."""
+    try:
+        result = application()(list(arguments), exit_on_error=False, result_action="return_value")
+    except cyclopts.CycloptsError:
+        return 2  # cyclopts has printed it
+    except InputError as error:
+        _fail(str(error))
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOENT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror}; free some space or choose another place")
+        return 2
+    except KeyboardInterrupt:
+        _fail("interrupted")
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str) -> None:
+    sys.stdout.flush()
+    _ERRORS.print(f"[bold red]error:[/] {_literal(message)}")
+
+
+def _literal(message: str) -> str:
+    """One line, with rich's brackets taken literally."""
+    return " ".join(message.split()).replace("[", "\\[")
+
+
+def _version() -> str:
+    return importlib.metadata.version("densefield")

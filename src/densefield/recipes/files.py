@@ -1,0 +1,203 @@
+"""Recipes as files and by name: YAML in and out, flags laid over them, errors that name the key that was meant."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import re
+import typing
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from densefield.checks import InputError, check
+from densefield.files import atomic_write
+from densefield.recipes.recipe import Recipe
+
+_LARGEST = 256 * 1024  # bytes of YAML; a recipe takes two thousand
+_HOMES = {
+    "sample_fc_densenet56": "samples",
+    "camvid_fc_densenet56": "camvid_fc_densenet",
+    "camvid_fc_densenet67": "camvid_fc_densenet",
+    "camvid_fc_densenet103": "camvid_fc_densenet",
+    "camvid_classic_upsampling": "camvid_fc_densenet",
+    "camvid_fc_densenet56_cpu": "camvid_fc_densenet",
+    "em_unet": "em_unet",
+}
+
+
+def recipe_names() -> tuple[str, ...]:
+    """The names of the built-in recipes."""
+    return tuple(_HOMES)
+
+
+def find_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A built-in recipe by name, or one from a YAML file, with flags such as `--stages.0.epochs 5` laid over it.
+
+    Raises `InputError` naming the recipe, the key and the likely meant key.
+    """
+    if name_or_path in _HOMES:
+        module = importlib.import_module(f"densefield.recipes.{_HOMES[name_or_path]}")
+        recipe: Recipe = getattr(module, name_or_path)
+        if not overrides:
+            return recipe
+        plain = recipe.model_dump(mode="json")
+    else:
+        path = Path(name_or_path)
+        if path.suffix not in (".yaml", ".yml"):
+            near = difflib.get_close_matches(name_or_path, _HOMES, n=1, cutoff=0.4)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InputError(
+                f"recipe {name_or_path!r} is not known{hint} Built in are: {', '.join(_HOMES)}; or give a .yaml file"
+            )
+        plain = read_plain(path)
+    for key, value in _flags(overrides):
+        _lay(plain, key, value, name_or_path)
+    return validated(plain, name_or_path)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe of a YAML file; raises `InputError` naming file and key."""
+    return validated(read_plain(path), str(path))
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Write `recipe` as YAML, whole or not at all."""
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, safely: no tags, no aliases, no more than 256 KiB."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: the recipe cannot be read ({error.strerror}); check the path") from error
+    check(len(raw) <= _LARGEST, f"{path}: {len(raw)} bytes are too many for a recipe (at most {_LARGEST})")
+    try:
+        plain = yaml.load(raw.decode("utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise InputError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
+    check(isinstance(plain, dict), f"{path}: wanted a mapping of a recipe's keys, received {type(plain).__name__}")
+    return typing.cast("dict[str, Any]", plain)
+
+
+def validated(plain: dict[str, Any], source: str) -> Recipe:
+    """`plain` as a recipe; the first error becomes one line."""
+    try:
+        return Recipe.model_validate_json(json.dumps(plain))
+    except ValidationError as error:
+        _explain(error, source)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{source}: {' '.join(str(error).split())}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-3 as a number, as people expect, and refuses aliases, which can blow up."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not taken in recipes; write the value out")
+        return super().compose_node(parent, index)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|nan)$"),
+    list("-+.0123456789"),
+)
+
+
+def _flags(tokens: Iterable[str]) -> Iterable[tuple[str, Any]]:
+    """(dotted key, value) pairs of `--key value` and `--key=value`."""
+    waiting: str | None = None
+    for token in tokens:
+        if waiting is not None:
+            yield waiting, _value(token)
+            waiting = None
+        elif token.startswith("--") and len(token) > 2:
+            key, equals, value = token[2:].partition("=")
+            key = key.replace("-", "_")
+            if equals:
+                yield key, _value(value)
+            else:
+                waiting = key
+        else:
+            raise InputError(f"override {token!r}: wanted --key value, for example --stages.0.epochs 5")
+    check(waiting is None, f"override --{waiting}: wanted a value after it")
+
+
+def _value(text: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        return text
+
+
+def _lay(plain: dict[str, Any], key: str, value: Any, source: str) -> None:
+    """Set the dotted `key`; `network.kind` and `data.kind` start that choice afresh, as its other keys differ."""
+    *path, last = key.split(".")
+    place: Any = plain
+    for step in path:
+        if isinstance(place, list):
+            right = step.isdigit() and int(step) < len(place)
+            check(right, f"--{key}: {source} has {len(place)} entries there, 0 to {len(place) - 1}; received {step!r}")
+            place = place[int(step)]
+        else:
+            check(isinstance(place, dict), f"--{key}: there is nothing below {step!r} in {source}")
+            place = place.setdefault(step, {})
+            check(isinstance(place, dict | list), f"--{key}: {step!r} is a single value in {source}")
+    if isinstance(place, list):
+        check(last.isdigit() and int(last) < len(place), f"--{key}: wanted an index below {len(place)}, received {last!r}")
+        place[int(last)] = value
+    else:
+        if last == "kind" and path in (["network"], ["data"]) and place.get("kind") != value:
+            place.clear()
+        place[last] = value
+
+
+def _explain(error: ValidationError, source: str) -> NoReturn:
+    first = error.errors()[0]
+    # pydantic puts the chosen kind of a union between the keys; people did not write it.
+    where = [part for part in first["loc"] if part not in _kinds()]
+    key = ".".join(str(part) for part in where)
+    if first["type"] == "extra_forbidden":
+        siblings = _fields_at(Recipe, first["loc"][:-1])
+        near = difflib.get_close_matches(str(where[-1]), siblings, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"{source}: unknown key {key!r}{hint} Wanted one of: {', '.join(siblings)}")
+    if first["type"] == "missing":
+        raise InputError(f"{source}: the key {key!r} is missing")
+    received = f", received {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
+    raise InputError(f"{source}: {key}: {first['msg']}{received}")
+
+
+def _kinds() -> set[str]:
+    found: set[str] = set()
+    for field in ("network", "data"):
+        for model in _models(Recipe.model_fields[field].annotation):
+            found.update(typing.get_args(model.model_fields["kind"].annotation))
+    return found
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for part in typing.get_args(annotation) for model in _models(part)]
+
+
+def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """The keys that may stand at `loc` below `model`."""
+    models = [model]
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        below = [m for one in models if part in one.model_fields for m in _models(one.model_fields[part].annotation)]
+        chosen = [m for m in models if "kind" in m.model_fields and part in typing.get_args(m.model_fields["kind"].annotation)]
+        models = chosen or below or models
+    return sorted({name for one in models for name in one.model_fields})

@@ -1,0 +1,43 @@
+"""The recipe: one frozen, typed description of a training run, from Python objects, YAML or command-line flags."""
+
+from __future__ import annotations
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from densefield.recipes.choices import (
+    Augmentation,
+    Choice,
+    DataChoice,
+    LossChoice,
+    NetworkChoice,
+    OptimizerChoice,
+    ScheduleChoice,
+)
+
+
+class Stage(Choice):
+    """One phase of training; each starts from the best weights of the one before."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt = 3
+    augmentation: Augmentation = Augmentation()
+    optimizer: OptimizerChoice = OptimizerChoice()
+    schedule: ScheduleChoice = ScheduleChoice()
+    patience: PositiveInt | None = Field(None, description="validations without a better mean IoU before stopping")
+    validate_every: PositiveInt = Field(1, description="epochs from one validation to the next")
+
+
+class Recipe(Choice):
+    """Everything that decides what a run makes; `mean` and `std` scale the image, one value a channel."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    network: NetworkChoice
+    data: DataChoice
+    loss: LossChoice = LossChoice()
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[PositiveFloat, ...] = (0.25, 0.25, 0.25)
+    tile: PositiveInt | None = None
+    seed: NonNegativeInt = 0
+    precision: str = Field("32-true", pattern="^(32-true|16-mixed|bf16-mixed)$")
+    channels_last: bool = True

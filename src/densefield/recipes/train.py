@@ -1,0 +1,241 @@
+"""From a recipe to trained weights: here network, data, loss and training meet."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import platform
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from rich.console import Console
+from torch import Tensor
+
+from densefield import losses, training
+from densefield.checks import InputError, check
+from densefield.files import atomic_write
+from densefield.recipes.choices import LossChoice
+from densefield.recipes.files import write_recipe
+from densefield.recipes.recipe import Recipe, Stage
+from densefield.segmenter import Segmenter
+from densefield.segmenter_image import network_input
+
+SEGMENTER = "segmenter.safetensors"  # in the run's folder: the best weights so far, ready for `predict`
+RECIPE = "recipe.yaml"
+BEST = "best.json"
+
+
+class Machine(NamedTuple):
+    """Where a run computes; none of it changes what is learned, but for the batch's share on each device."""
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    nodes: int = 1
+    workers: int = 2
+    threads: int | None = None
+    bar: bool = True
+    checkpoint_minutes: float = 10.0
+
+
+def train(recipe: Recipe, folder: Path, *, resume: bool = False, machine: Machine | None = None, console: Console) -> float:
+    """Run all stages of `recipe` in `folder`; returns the best validation mean IoU.
+
+    The folder gets recipe.yaml, versions.json, segmenter.safetensors + .json (the best weights), and for every stage
+    last.ckpt, metrics.csv and TensorBoard's log. Raises `InputError` when the folder holds another run and `resume` is
+    False, and `training.Interrupted` after Ctrl-C or SIGTERM, with everything saved.
+    """
+    machine = machine or Machine()
+    if machine.threads:
+        torch.set_num_threads(machine.threads)
+    begun = (folder / RECIPE).exists()
+    check(
+        not begun or resume, f"{folder}: holds a run already; continue it with --resume, or choose another --out"
+    )
+    train_pairs, val_pairs = recipe.data.build("train"), recipe.data.build("val")
+    check(len(train_pairs) > 0, f"data: the training split of {recipe.data.kind} is empty")
+    classes = train_pairs.classes
+    torch.manual_seed(recipe.seed)
+    network = recipe.network.build(len(classes), len(recipe.mean))
+    segmenter = Segmenter(network, classes, mean=recipe.mean, std=recipe.std, tile=recipe.tile)
+    loss = build_loss(recipe.loss, train_pairs, len(classes), console)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    console.print(
+        f"{recipe.name}: {recipe.network.kind}, {parameters / 1e6:.2f} M parameters, {len(classes)} classes, "
+        f"{len(train_pairs)} training and {len(val_pairs)} validation images -> {folder}",
+        highlight=False,
+    )
+    if not begun:
+        write_recipe(recipe, folder / RECIPE)
+        _write_json(folder / "versions.json", versions())
+    if recipe.channels_last:
+        network.to(memory_format=torch.channels_last)
+
+    best = _read_best(folder)["mean_iou"]
+    for number, stage in enumerate(recipe.stages, start=1):
+        home = folder / f"stage-{number}"
+        if (home / "done").exists():
+            continue
+        if number > 1 and not (home / "last.ckpt").exists():
+            segmenter.load_state_dict(Segmenter.load(folder / SEGMENTER).state_dict())
+        run = _Stage(recipe, stage, number, home, folder, machine, console)
+        best = run.fit(segmenter, loss, train_pairs, val_pairs, floor=best)
+        with atomic_write(home / "done") as file:
+            file.write(b"this stage is complete\n")
+    return best
+
+
+class _Stage(NamedTuple):
+    recipe: Recipe
+    stage: Stage
+    number: int
+    home: Path
+    folder: Path
+    machine: Machine
+    console: Console
+
+    def fit(self, segmenter: Segmenter, loss: training.Loss, train_pairs: Any, val_pairs: Any, floor: float) -> float:
+        recipe, stage, machine = self.recipe, self.stage, self.machine
+        seed = recipe.seed + 1000 * self.number
+        last = self.home / "last.ckpt"
+        margin = int(getattr(segmenter.network, "margin", 0))
+
+        def save(value: float, epoch: int) -> None:
+            segmenter.save(self.folder / SEGMENTER)
+            _write_json(self.folder / BEST, {"mean_iou": value, "stage": self.number, "epoch": epoch + 1})
+
+        best = training.KeepBest("val/mean_iou", save, floor)
+        callbacks: list[pl.Callback] = [best]
+        if stage.patience is not None:
+            callbacks.append(
+                pl.callbacks.EarlyStopping("val/mean_iou", mode="max", patience=stage.patience, check_finite=False)
+            )
+        title = f"stage {self.number}/{len(recipe.stages)}"
+        callbacks += [
+            training.EpochLines(self.console, title),
+            training.KeepLast(last, machine.checkpoint_minutes),
+        ]
+        if machine.bar and sys.stderr.isatty():
+            callbacks.append(pl.callbacks.RichProgressBar())
+        with warnings.catch_warnings():
+            # Lightning's hints about workers, logging intervals and its own warnings are noise to the person training.
+            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.utils.data")
+            warnings.filterwarnings("ignore", message=".*torch.jit.*|.*isinstance.*LeafSpec.*|.*lr_scheduler.step.*")
+            trainer = pl.Trainer(
+                default_root_dir=self.home,
+                accelerator=machine.accelerator,
+                devices=machine.devices,
+                num_nodes=machine.nodes,
+                precision=recipe.precision,
+                max_epochs=stage.epochs,
+                check_val_every_n_epoch=min(stage.validate_every, stage.epochs),
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                callbacks=callbacks,
+                enable_progress_bar=any(isinstance(c, pl.callbacks.ProgressBar) for c in callbacks),
+                enable_model_summary=False,
+                enable_checkpointing=False,
+                logger=[
+                    CSVLogger(self.home, name="", version=""),
+                    TensorBoardLogger(self.home, name="tensorboard", version=""),
+                ],
+                log_every_n_steps=1,
+                plugins=[training.AtomicCheckpointIO()],
+            )
+            task = training.SegmentationTask(
+                segmenter.network,
+                loss,
+                num_classes=len(segmenter.classes),
+                prepare=functools.partial(prepared, segmenter, recipe.channels_last),
+                predict=segmenter.scores,
+                optimizer=stage.optimizer.build,
+                factor=stage.schedule.factor,
+                seed=seed,
+            )
+            batches = training.TrainingSet(
+                train_pairs,
+                stage.augmentation.build(),
+                seed=seed,
+                margin=margin,
+                pixel_weights=border_weights(recipe.loss) if recipe.loss.border else None,
+            )
+            data = training.SegmentationData(
+                batches, val_pairs, batch_size=stage.batch_size, seed=seed, workers=machine.workers
+            )
+            trainer.fit(task, data, ckpt_path=last if last.exists() else None, weights_only=True)
+        return best.best
+
+
+def prepared(segmenter: Segmenter, channels_last: bool, image: Tensor) -> Tensor:
+    """`image` (B, 3, H, W) in [0, 1] as the network reads it."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    scaled = network_input(image, mean=segmenter.mean, std=segmenter.std, dtype=image.dtype)
+    return scaled.contiguous(memory_format=layout)
+
+
+def build_loss(choice: LossChoice, pairs: Any, num_classes: int, console: Console) -> training.Loss:
+    """The weighted sum of cross-entropy and soft Dice that `choice` describes; class weights are counted from `pairs`."""
+    check(choice.cross_entropy > 0 or choice.dice > 0, "loss: cross_entropy and dice are both 0; nothing to learn from")
+    weights: Tensor | None = None
+    if choice.class_weights == "median_frequency":
+        console.print("counting class frequencies ...", highlight=False)
+        counts = losses.class_pixels((pairs[i].target for i in range(len(pairs))), num_classes)
+        weights = losses.median_frequency_weights(*counts)
+
+    def loss(scores: Tensor, target: Tensor, pixel_weights: Tensor | None) -> Tensor:
+        total = scores.new_zeros(())
+        if choice.cross_entropy > 0:
+            class_weights = None if weights is None else weights.to(scores)
+            total = total + choice.cross_entropy * losses.cross_entropy(
+                scores, target, class_weights=class_weights, pixel_weights=pixel_weights
+            )
+        if choice.dice > 0:
+            total = total + choice.dice * losses.dice_loss(scores, target)
+        return total
+
+    return loss
+
+
+def border_weights(choice: LossChoice) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """U-Net's weight map of a target whose class 1 is what has borders (cells); ignored pixels keep weight w_c."""
+
+    def weigh(target: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return losses.border_weights(target == 1, w0=choice.border, sigma=choice.border_sigma)
+
+    return weigh
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    names = ("densefield", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow")
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _write_json(path: Path, value: object) -> None:
+    with atomic_write(path) as file:
+        file.write(json.dumps(value, indent=2).encode() + b"\n")
+
+
+def _read_best(folder: Path) -> dict[str, Any]:
+    path = folder / BEST
+    if not path.exists():
+        return {"mean_iou": float("-inf")}
+    try:
+        best: dict[str, Any] = json.loads(path.read_text())
+        return {**best, "mean_iou": float(best["mean_iou"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); delete it, and the best is found anew") from error

@@ -1,0 +1,31 @@
+"""Training on Lightning: the task, batches that resume exactly, checkpoints that are never half written."""
+
+from densefield.training.batches import EpochBatches, TrainingSet, ValidationSet, collate
+from densefield.training.checkpoints import AtomicCheckpointIO, Interrupted, KeepBest, KeepLast
+from densefield.training.data_module import SegmentationData
+from densefield.training.optimizers import ParameterGroup, parameter_groups
+from densefield.training.progress import EpochLines
+from densefield.training.schedules import constant, cosine, exponential, poly, step
+from densefield.training.task import Loss, SegmentationTask
+
+__all__ = [
+    "AtomicCheckpointIO",
+    "EpochBatches",
+    "EpochLines",
+    "Interrupted",
+    "KeepBest",
+    "KeepLast",
+    "Loss",
+    "ParameterGroup",
+    "SegmentationData",
+    "SegmentationTask",
+    "TrainingSet",
+    "ValidationSet",
+    "collate",
+    "constant",
+    "cosine",
+    "exponential",
+    "parameter_groups",
+    "poly",
+    "step",
+]

@@ -1,0 +1,118 @@
+"""Batches that depend on nothing but (seed, epoch, index), so that a resumed run sees what an uninterrupted one sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+Image = NDArray[np.uint8]  # (H, W, 3)
+Labels = NDArray[np.uint8]  # (H, W)
+Transform = Callable[[Image, Labels, np.random.Generator], tuple[Image, Labels]]
+
+
+class Pairs(Protocol):
+    """What a dataset has to give: its length and (image, target, name) at an index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Image, Labels, str]: ...
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Shuffled batches of (epoch, index) for one rank; an epoch's order is a function of (seed, epoch) alone.
+
+    `start` skips that many batches of the first epoch iterated (where an interrupted run stopped), while the length
+    stays that of a whole epoch. Every rank gets equally many batches; what is left over at the end sits out that epoch.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int, *, seed: int, epoch: int = 0, start: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.length, self.batch_size, self.seed = length, min(batch_size, max(1, length // world_size)), seed
+        self.epoch, self.start, self.rank, self.world_size = epoch, start, rank, world_size
+
+    def __len__(self) -> int:
+        return self.length // (self.batch_size * self.world_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before every epoch."""
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        for batch in range(self.start, len(self)):
+            first = (batch * self.world_size + self.rank) * self.batch_size
+            yield [(self.epoch, int(index)) for index in order[first : first + self.batch_size]]
+
+
+class TrainingSet(Dataset[dict[str, Tensor]]):
+    """Augmented tensors of `pairs`, drawn from (seed, epoch, index).
+
+    `margin` is what a valid-convolution network loses on every side: images are mirrored outwards by it before the
+    augmentation, and the target loses it again after, so that scores and target fit. `pixel_weights` maps a finished
+    target (H, W) to weights (H, W).
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        transform: Transform,
+        *,
+        seed: int,
+        margin: int = 0,
+        pixel_weights: Callable[[Labels], NDArray[np.float32]] | None = None,
+    ) -> None:
+        self.pairs, self.transform, self.seed = pairs, transform, seed
+        self.margin, self.pixel_weights = margin, pixel_weights
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        epoch, index = key
+        image, target, _ = self.pairs[index]
+        m = self.margin
+        if m:
+            image = np.pad(image, ((m, m), (m, m), (0, 0)), mode="reflect")
+            target = np.pad(target, m, constant_values=255)
+        image, target = self.transform(image, target, np.random.default_rng((self.seed, epoch, index)))
+        if m:
+            target = target[m:-m, m:-m]
+        sample = as_tensors(image, target)
+        if self.pixel_weights is not None:
+            sample["pixel_weights"] = torch.from_numpy(self.pixel_weights(target))
+        return sample
+
+
+class ValidationSet(Dataset[dict[str, Tensor]]):
+    """Whole images of `pairs` as tensors: every `world_size`-th from `rank` on, so that none is counted twice."""
+
+    def __init__(self, pairs: Pairs, rank: int = 0, world_size: int = 1) -> None:
+        self.pairs, self.indices = pairs, range(rank, len(pairs), world_size)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        image, target, _ = self.pairs[self.indices[index]]
+        return as_tensors(image, target)
+
+
+def as_tensors(image: Image, target: Labels) -> dict[str, Tensor]:
+    """`image` float (3, H, W) in [0, 1] and `target` int64 (H, W)."""
+    return {
+        "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float().div_(255),
+        "target": torch.from_numpy(target.astype(np.int64)),
+    }
+
+
+def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Stack samples into a batch."""
+    return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}

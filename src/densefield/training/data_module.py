@@ -1,0 +1,59 @@
+"""The Lightning data module: training batches that start where an interrupted run stopped, validation shared by rank."""
+
+from __future__ import annotations
+
+import signal
+
+import pytorch_lightning as pl
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from densefield.training.batches import EpochBatches, Pairs, TrainingSet, ValidationSet, collate
+
+Batch = dict[str, Tensor]
+
+
+class SegmentationData(pl.LightningDataModule):
+    """Batches of `batch_size` a device from `training_set`; whole images of `validation_pairs`, one at a time."""
+
+    def __init__(
+        self, training_set: TrainingSet, validation_pairs: Pairs, *, batch_size: int, seed: int, workers: int = 0
+    ) -> None:
+        super().__init__()
+        self.training_set, self.validation_pairs = training_set, validation_pairs
+        self.batch_size, self.seed, self.workers = batch_size, seed, workers
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """A loader of (epoch, index) batches."""
+        trainer = self.trainer
+        assert trainer is not None
+        batches = EpochBatches(
+            len(self.training_set),
+            self.batch_size,
+            seed=self.seed,
+            epoch=trainer.current_epoch,
+            start=trainer.fit_loop.epoch_loop.batch_progress.current.processed,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+        return DataLoader(
+            self.training_set,
+            batch_sampler=batches,
+            collate_fn=collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            worker_init_fn=_leave_signals_to_parent,
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """A loader of whole images."""
+        trainer = self.trainer
+        assert trainer is not None
+        images = ValidationSet(self.validation_pairs, trainer.global_rank, trainer.world_size)
+        return DataLoader(images, batch_size=1, collate_fn=collate)
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """Ctrl-C reaches the whole process group; workers must live until the parent has saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,53 @@
+"""One line an epoch, and one now and then within a long epoch, for terminals and logs alike."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+
+
+class EpochLines(pl.Callback):
+    """Prints epoch, loss, validation mean IoU (and whether it is the best), learning rate and time on `console`.
+
+    Within an epoch it prints the step and its loss every `seconds`.
+    """
+
+    def __init__(self, console: Console, title: str, seconds: float = 30.0) -> None:
+        self.console, self.title, self.seconds = console, title, seconds
+        self._started = self._spoken = time.monotonic()
+        self._best = float("-inf")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._started = self._spoken = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Show that something is going on."""
+        now = time.monotonic()
+        if trainer.is_global_zero and now - self._spoken > self.seconds:
+            self._spoken = now
+            done = f"step {batch_idx + 1}/{trainer.num_training_batches}  loss {float(outputs['loss']):.3f}"
+            self.console.print(f"{self.title} epoch {trainer.current_epoch + 1}  {done}", highlight=False)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the line."""
+        if not trainer.is_global_zero:
+            return
+        metrics = trainer.callback_metrics
+        line = f"{self.title} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        if "train/loss" in metrics:
+            line += f"  loss {float(metrics['train/loss']):.3f}"
+        if trainer.fit_loop.epoch_loop._should_check_val_epoch() and "val/mean_iou" in metrics:
+            value = float(metrics["val/mean_iou"])
+            line += f"  val mean IoU {100 * value:.1f} %"
+            if value > self._best:
+                self._best = value
+                line += " (best)"
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        line += f"  rate {rate:.1e}  {time.monotonic() - self._started:.0f} s"
+        self.console.print(line, highlight=False)

@@ -1,0 +1,33 @@
+"""Learning-rate schedules as pure functions: the factor on the base rate at a step."""
+
+from __future__ import annotations
+
+import math
+
+
+def constant(step: int, *, total_steps: int) -> float:
+    """1 throughout."""
+    return 1.0
+
+
+def poly(step: int, *, total_steps: int, power: float = 0.9) -> float:
+    """(1 - step / total_steps)^power: DeepLab v2, section 4.1.1."""
+    return max(0.0, 1.0 - step / total_steps) ** power
+
+
+def step(step: int, *, total_steps: int, every: int, gamma: float = 0.1) -> float:
+    """gamma^⌊step / every⌋."""
+    return float(gamma ** (step // every))
+
+
+def exponential(step: int, *, total_steps: int, steps_per_epoch: int, gamma: float = 0.995) -> float:
+    """gamma^epoch, held within an epoch: FC-DenseNet, section 4.1."""
+    return float(gamma ** (step // steps_per_epoch))
+
+
+def cosine(step: int, *, total_steps: int, warmup: float = 0.05) -> float:
+    """Linear rise over the first `warmup` of all steps, then half a cosine down to 0 (Loshchilov & Hutter 2017)."""
+    rise = max(1, round(warmup * total_steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total_steps - rise))))
