@@ -16,8 +16,8 @@ from densefield.data.sample import Sample, read_sample, trained_classes
 class Folder(Dataset[Sample]):
     """Images in one folder, masks of the same names in another; masks hold class indices or the classes' colours.
 
-    `classes` is a `ClassList` or the path of its YAML file. `split` is "all", or "train" and "val" with a share `val` of
-    the images held out: always the same ones, chosen by a hash of their names, so that a few images more move few.
+    `classes` is a `ClassList` or the path of its YAML file. `split` is "all", or "train" and "val" with a share
+    `val` of the images held out: always the same, chosen by a hash of their names, so that new images move few.
     Raises `InputError` where an image has no mask or a mask no image, and on reading for what cannot be used.
     """
 

@@ -56,7 +56,7 @@ class SampleScenes(Dataset[Sample]):
     """Square scenes of `size` pixels; the classes are the background and the `digits` asked for.
 
     Digits are 28 to 44 pixels high whatever `size` is, so that a network trained on small scenes serves for large ones.
-    Scene `i` depends on nothing but `i` and the arguments `split`, `size` and `digits`: every machine sees the same.
+    Scene `i` depends on nothing but `i`, `split`, `size` and `digits`: every run sees the same.
     """
 
     def __init__(
