@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from densefield.report.pictures import picture_element, shrunk_image, shrunk_labels
+from densefield.report.pictures import fitted_image, fitted_labels, picture_element
 
 
 def read_back(element):
@@ -32,13 +32,21 @@ def test_description_is_escaped():
     assert 'width="3" height="2"' in element
 
 
-@pytest.mark.parametrize("size", [(100, 50), (33, 200), (64, 64), (1, 500)])
-def test_shrunk_labels_fit_the_shrunk_image_and_are_never_mixed(size):
+@pytest.mark.parametrize("size", [(1000, 500), (333, 2000), (640, 640), (1, 5000), (96, 70), (320, 3), (500, 321)])
+def test_fitted_labels_fit_the_image_and_are_never_mixed(size):
     labels = np.where(np.arange(size[1]) < size[1] / 2, 3, 200).astype(np.uint8) * np.ones(size, np.uint8)
     image = np.repeat(labels[..., None], 3, 2)
-    small, small_image = shrunk_labels(labels, 64), shrunk_image(image, 64)
-    assert small.shape == small_image.shape[:2]
-    assert max(small.shape) == min(64, max(size))
-    assert set(np.unique(small)) <= {3, 200}
+    fitted, fitted_photograph = fitted_labels(labels), fitted_image(image)
+    assert fitted.shape == fitted_photograph.shape[:2]
+    assert max(fitted.shape) <= 640
+    assert max(fitted.shape) > 160
+    assert set(np.unique(fitted)) <= {3, 200}
     # Both show the edge in the middle.
-    assert np.abs(small.astype(int) - small_image[..., 0]).mean() < 12
+    assert np.abs(fitted.astype(int) - fitted_photograph[..., 0]).mean() < 3
+
+
+def test_small_pictures_are_enlarged_by_whole_pixels():
+    labels = np.random.default_rng(0).integers(0, 5, (40, 90), dtype=np.uint8)
+    np.testing.assert_array_equal(fitted_labels(labels), labels.repeat(3, 0).repeat(3, 1))
+    image = np.random.default_rng(0).integers(0, 255, (40, 90, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(fitted_image(image), image.repeat(3, 0).repeat(3, 1))

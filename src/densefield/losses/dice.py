@@ -16,7 +16,7 @@ def dice_loss(
     ignore_index: int = 255,
     eps: float = 1e-6,
 ) -> Tensor:
-    """1 - the mean over classes of D_k = (2 Σ p g + eps) / (Σ p² + Σ g² + eps), p = softmax(scores), g = one-hot target.
+    """1 - the mean over classes of D = (2 Σ p g + eps) / (Σ p² + Σ g² + eps), p = softmax(scores), g = one-hot target.
 
     Sums run over every counted pixel of the batch (V-Net, Milletari et al. 2016, section 3). `squared=False` takes
     Σ p + Σ g below the line instead. The mean is over the classes that occur in the target: a class that is not

@@ -19,7 +19,7 @@ from densefield.metrics import ConfusionMatrix
 from densefield.report.curves import Curves, Series, line_chart
 from densefield.report.heat_map import MOST_CLASSES, heat_map, largest_confusions
 from densefield.report.page import page, percent, swatch
-from densefield.report.pictures import picture_element, shrunk_image, shrunk_labels
+from densefield.report.pictures import fitted_image, fitted_labels, picture_element
 
 STYLE = """
 .figures { display: grid; grid-template-columns: 1.5fr 1fr 1fr 1fr; gap: 18px; margin: 0; }
@@ -59,12 +59,13 @@ table.classes { border-collapse: collapse; width: 100%; min-width: 460px; font-v
 .four figure { margin: 0; }
 .four img { display: block; width: 100%; height: auto; border-radius: 6px; background: var(--track);
   outline: 1px solid var(--rule); outline-offset: -1px; }
-.four img.small { image-rendering: pixelated; }
 .four figcaption { font-size: 0.82rem; color: var(--soft); margin-top: 3px; }
 .keys { margin-top: 18px; } .keys span { color: var(--ink); }
 @media (max-width: 760px) { .four { grid-template-columns: 1fr 1fr; } .figures { grid-template-columns: 1fr 1fr; } }
 @media (max-width: 400px) { .figures dd { font-size: 1.4rem; } .figures div:first-child dd { font-size: 1.9rem; } }
 """
+
+GREY = np.array([0.299, 0.587, 0.114])  # the lightness of RGB (ITU-R BT.601)
 
 
 class Example(NamedTuple):
@@ -209,14 +210,16 @@ def _images(heading: str, examples: Sequence[Example], classes: ClassList) -> st
             f"labels of {labels.shape}; wanted one size",
         )
         # Whatever is no class counts as ignored, so that any data set's own value for it will do.
-        target = shrunk_labels(np.where((target >= 0) & (target < len(classes)), target, 255).astype(np.uint8))
-        labels = shrunk_labels(labels.astype(np.uint8))
-        image = shrunk_image(example.image)
+        target = fitted_labels(np.where((target >= 0) & (target < len(classes)), target, 255).astype(np.uint8))
+        labels = fitted_labels(labels.astype(np.uint8))
+        image = fitted_image(example.image)
+        # Over a grey image a class has the colour of its key, whatever the object's own colour is.
+        grey = np.repeat(np.rint(image @ GREY).astype(np.uint8)[..., None], 3, 2)
         seen.update(np.unique(target).tolist(), np.unique(labels).tolist())
         pictures = (
             ("Image", image, True),
-            ("Target", draw.overlay(image, target, classes, alpha=0.65), True),
-            ("Prediction", draw.overlay(image, labels, classes, alpha=0.65), True),
+            ("Target", draw.overlay(grey, target, classes, alpha=0.7), True),
+            ("Prediction", draw.overlay(grey, labels, classes, alpha=0.7), True),
             ("Errors", draw.error_map(labels, target), False),
         )
         figures = "".join(

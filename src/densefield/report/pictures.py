@@ -1,4 +1,4 @@
-"""Pictures inside a page: shrunk, compressed and written as data addresses."""
+"""Pictures inside a page: brought to a fitting size, compressed and written as data addresses."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from PIL import Image
 from densefield.draw import Picture
 
 LONGEST_SIDE = 640  # as large as a card shows it on a sharp screen
-SMALL = 240  # below this, pixels are enlarged as squares instead of a blur
+SMALL_SIDE = 320  # smaller pictures are enlarged, so that lines drawn on them are thinner than their pixels
 
 
-def shrunk_image(image: Picture, longest: int = LONGEST_SIDE) -> Picture:
-    """The image with its longer side at most `longest`; shrink before drawing, so that lines keep their width."""
-    height, width = shrunk_size(image.shape[:2], longest)
+def fitted_size(size: tuple[int, ...]) -> tuple[int, int]:
+    """(height, width) shrunk to `LONGEST_SIDE`, or enlarged a whole number of times to at most `SMALL_SIDE`."""
+    height, width = size
+    longest = max(height, width)
+    factor = max(1, SMALL_SIDE // longest) if longest <= LONGEST_SIDE else LONGEST_SIDE / longest
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def fitted_image(image: Picture) -> Picture:
+    """The image in its fitted size; fit first and draw then, so that lines keep their width."""
+    height, width = fitted_size(image.shape[:2])
     if (height, width) == image.shape[:2]:
         return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    how = Image.Resampling.LANCZOS if height < image.shape[0] or width < image.shape[1] else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(image).resize((width, height), how))
 
 
-def shrunk_labels(labels: NDArray[np.uint8], longest: int = LONGEST_SIDE) -> NDArray[np.uint8]:
-    """Labels (H, W) of the size of `shrunk_image`: each the label at its place, none between two."""
-    height, width = shrunk_size(labels.shape, longest)
+def fitted_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Labels (H, W) in the size of `fitted_image`: each the label at its place, none between two."""
+    height, width = fitted_size(labels.shape)
     rows = (np.arange(height) * labels.shape[0] + labels.shape[0] // 2) // height
     columns = (np.arange(width) * labels.shape[1] + labels.shape[1] // 2) // width
-    shrunk: NDArray[np.uint8] = labels[rows[:, None], columns]
-    return shrunk
-
-
-def shrunk_size(size: tuple[int, ...], longest: int) -> tuple[int, int]:
-    """(height, width) with the longer side at most `longest`."""
-    height, width = size
-    shrink = min(1.0, longest / max(height, width))
-    return max(1, round(height * shrink)), max(1, round(width * shrink))
+    fitted: NDArray[np.uint8] = labels[rows[:, None], columns]
+    return fitted
 
 
 def picture_element(pixels: Picture, description: str, *, photograph: bool = True) -> str:
@@ -51,8 +53,7 @@ def picture_element(pixels: Picture, description: str, *, photograph: bool = Tru
     kind = "jpeg" if photograph else "png"
     data = base64.b64encode(held.getvalue()).decode("ascii")
     height, width = pixels.shape[:2]
-    crisp = ' class="small"' if max(height, width) < SMALL else ""
     return (
-        f'<img{crisp} src="data:image/{kind};base64,{data}" alt="{escape(description, quote=True)}"'
+        f'<img src="data:image/{kind};base64,{data}" alt="{escape(description, quote=True)}"'
         f' width="{width}" height="{height}" loading="lazy">'
     )
