@@ -16,6 +16,7 @@ from densefield import networks
 from densefield.built import remembered
 from densefield.checks import InputError
 from densefield.classes import ClassList
+from densefield.networks.fc_densenet import FCDenseNet
 from densefield.segmenter import Segmenter
 from densefield.weights import read_tensors, write_tensors
 
@@ -132,6 +133,18 @@ def test_tiles_equal_the_whole(photo: np.ndarray[Any, Any], tile: int, overlap: 
     assert len(strips) == len({top for top, _ in strips}) == (1 if tile == 17 else len(strips))
     torch.testing.assert_close(torch.cat([strip for _, strip in strips], dim=2)[0], whole, rtol=1e-5, atol=1e-5)
     assert tiled(photo).tolist() == whole.argmax(dim=0).tolist()
+
+
+@pytest.mark.parametrize(("size", "tile"), [((97, 150), 80), ((101, 79), 76)])
+def test_tiles_of_a_dense_network_equal_the_whole(size: tuple[int, int], tile: int) -> None:
+    network = FCDenseNet(3, layers=(2, 1, 1, 1, 2), growth_rate=4, first_channels=6)
+    network.train()
+    network(torch.rand(2, 3, 32, 32))
+    image = torch.rand(3, *size)
+    whole = Segmenter(network, CLASSES, mean=MEAN, std=STD, tile=1000).scores(image)
+    tiled = Segmenter(network, CLASSES, mean=MEAN, std=STD, tile=tile, overlap=network.reach)
+    assert len(list(tiled.score_strips(image))) > 1
+    torch.testing.assert_close(tiled.scores(image), whole, rtol=1e-4, atol=1e-5)
 
 
 def test_large_images_are_tiled_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,8 +62,13 @@ def read_tile(
     dtype: torch.dtype,
 ) -> Tensor:  # (B, len(mean), h, w)
     """Cut one tile, mirrored where it reaches outside, as the network reads it: (value - mean) / std a channel."""
-    tile = normalised(_cut(pixels, rows, columns).to(device), channels=len(mean), dtype=dtype)
-    return (tile - tile.new_tensor(mean)[:, None, None]) / tile.new_tensor(std)[:, None, None]
+    return network_input(_cut(pixels, rows, columns).to(device), mean=mean, std=std, dtype=dtype)
+
+
+def network_input(pixels: Tensor, *, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> Tensor:
+    """Pixels (B, C, H, W), uint8 or in [0, 1], as a network reads them: (value - mean) / std a channel."""
+    values = normalised(pixels, channels=len(mean), dtype=dtype)
+    return (values - values.new_tensor(mean)[:, None, None]) / values.new_tensor(std)[:, None, None]
 
 
 def normalised(pixels: Tensor, *, channels: int, dtype: torch.dtype) -> Tensor:

@@ -9,9 +9,10 @@ import sys
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NamedTuple
 
 import numpy as np
+from cyclopts import Parameter
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -47,7 +48,7 @@ class Job(NamedTuple):
 
 def predict(
     run: Path,
-    image: Path,
+    image: Annotated[Path, Parameter(allow_leading_hyphen=True)],  # "-" is standard input
     /,
     *,
     out: Path,
