@@ -65,6 +65,17 @@ def test_exif_orientation(tmp_path, orientation, suffix):
     assert np.abs(read.astype(int) - wanted.astype(int)).max() <= 4
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_exif_orientation_of_grey_pictures(tmp_path, dtype, suffix):
+    stored = np.arange(6, dtype=dtype).reshape(2, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(tmp_path / f"turned.{suffix}", exif=exif)
+    assert read_image(tmp_path / f"turned.{suffix}")[..., 0].tolist() == [[3, 0], [4, 1], [5, 2]]
+    assert read_labels(tmp_path / f"turned.{suffix}").tolist() == [[3, 0], [4, 1], [5, 2]]
+
+
 def test_broken_exif_does_not_spoil_the_pixels():
     file = io.BytesIO()
     Image.fromarray(noise()).save(file, format="PNG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")

@@ -104,19 +104,22 @@ def _opened(source: Source) -> Iterator[tuple[Image.Image, str, int]]:
     is_path = isinstance(source, (str, os.PathLike))
     name = str(Path(source)) if isinstance(source, (str, os.PathLike)) else str(getattr(source, "name", "image"))
     try:
-        with warnings.catch_warnings():
+        with contextlib.ExitStack() as stack:
+            # Given a path, Pillow maps grey TIFF files into memory with the sides of the turned picture: scrambled.
+            file = source if not isinstance(source, (str, os.PathLike)) else stack.enter_context(open(source, "rb"))
+            stack.enter_context(warnings.catch_warnings())
             # Pillow warns of big pictures, odd EXIF and palettes; too big is judged here, the rest harms nobody.
             warnings.simplefilter("ignore")
-            with Image.open(source) as picture:
-                width, height = picture.size
-                if width * height > MOST_PIXELS:
-                    raise Image.DecompressionBombError
-                step = _grey_step(picture)
-                picture.load()
-                upright = picture.copy()
-                with contextlib.suppress(Exception):  # broken EXIF is common and says nothing about the pixels
-                    ImageOps.exif_transpose(upright, in_place=True)
-                upright.format = picture.format
+            picture = stack.enter_context(Image.open(file))
+            width, height = picture.size
+            if width * height > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            step = _grey_step(picture)
+            picture.load()
+            upright = picture.copy()
+            with contextlib.suppress(Exception):  # broken EXIF is common and says nothing about the pixels
+                ImageOps.exif_transpose(upright, in_place=True)
+            upright.format = picture.format
         yield upright, name, step
     except InputError:
         raise
