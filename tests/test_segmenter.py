@@ -129,9 +129,11 @@ def test_tiles_equal_the_whole(photo: np.ndarray[Any, Any], tile: int, overlap: 
     tiled = segmenter(tile=tile, overlap=2 if overlap is None else overlap)
     whole = by_hand(tiled, photo)
     torch.testing.assert_close(tiled.scores(photo), whole, rtol=1e-5, atol=1e-5)
-    strips = list(tiled.score_strips(photo))
-    assert len(strips) == len({top for top, _ in strips}) == (1 if tile == 17 else len(strips))
-    torch.testing.assert_close(torch.cat([strip for _, strip in strips], dim=2)[0], whole, rtol=1e-5, atol=1e-5)
+    tiles = list(tiled.score_tiles(photo))
+    assert (len(tiles) == 1) == (tile == 17)
+    for top, left, scores in tiles:
+        place = whole[None, :, top : top + scores.shape[2], left : left + scores.shape[3]]
+        torch.testing.assert_close(scores, place, rtol=1e-5, atol=1e-5)
     assert tiled(photo).tolist() == whole.argmax(dim=0).tolist()
 
 
@@ -143,7 +145,20 @@ def test_tiles_of_a_dense_network_equal_the_whole(size: tuple[int, int], tile: i
     image = torch.rand(3, *size)
     whole = Segmenter(network, CLASSES, mean=MEAN, std=STD, tile=1000).scores(image)
     tiled = Segmenter(network, CLASSES, mean=MEAN, std=STD, tile=tile, overlap=network.reach)
-    assert len(list(tiled.score_strips(image))) > 1
+    assert len(list(tiled.score_tiles(image))) > 1
+    torch.testing.assert_close(tiled.scores(image), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_tiles_of_the_papers_unet_equal_the_mirrored_whole() -> None:
+    network = networks.unet(3, width=2)
+    image = torch.rand(1, 70, 90)
+    whole = Segmenter(network, CLASSES, mean=[0.5], std=[0.25], tile=1000).scores(image)
+    padded = np.pad(image.numpy(), ((0, 0), (92, 92 + 14), (92, 92 + 10)), mode="reflect")  # sides 16 k + 12
+    with torch.no_grad():
+        expected = network.eval()((torch.from_numpy(padded)[None] - 0.5) / 0.25)[0, :, :70, :90]
+    torch.testing.assert_close(whole, expected, rtol=1e-4, atol=1e-5)
+    tiled = Segmenter(network, CLASSES, mean=[0.5], std=[0.25], tile=210)
+    assert len(list(tiled.score_tiles(image))) > 4
     torch.testing.assert_close(tiled.scores(image), whole, rtol=1e-4, atol=1e-5)
 
 
@@ -164,7 +179,7 @@ def test_refinement_sees_the_whole_image_in_its_own_colours(photo: np.ndarray[An
     plain = by_hand(refined, photo)
     expected = plain + torch.tensor([0.0, 5.0, 0.0])[:, None, None] * torch.tensor(photo / 255).mean(dim=2).float()
     torch.testing.assert_close(refined.scores(photo), expected, rtol=1e-5, atol=1e-5)
-    assert len(list(refined.score_strips(photo))) == 1
+    assert len(list(refined.score_tiles(photo))) == 1
 
 
 def test_dropout_sleeps_and_each_part_gets_its_mode_back(photo: np.ndarray[Any, Any]) -> None:
@@ -178,8 +193,8 @@ def test_dropout_sleeps_and_each_part_gets_its_mode_back(photo: np.ndarray[Any, 
 
 def test_scores_can_be_learned_from(photo: np.ndarray[Any, Any]) -> None:
     shift = torch.zeros(3, 1, 1, requires_grad=True)
-    for _, strip in segmenter().score_strips(photo):
-        (strip * shift).sum().backward()
+    for _, _, scores in segmenter().score_tiles(photo):
+        (scores * shift).sum().backward()
     assert shift.grad is not None
 
 

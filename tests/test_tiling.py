@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from densefield.checks import InputError
-from densefield.tiling import Span, mirrored, padded_spans, score_strips, valid_spans
+from densefield.tiling import Span, mirrored, padded_spans, score_tiles, valid_spans
 
 
 class Hourglass(nn.Module):
@@ -52,8 +52,13 @@ def run(network: nn.Module, image: Tensor, rows: list[Span], columns: list[Span]
         return network(image[:, :, down][:, :, :, right])
 
     with torch.no_grad():
-        strips = list(score_strips(score, rows, columns, margin))
-    return torch.cat([strip for _, strip in strips], dim=2)
+        tiles = list(score_tiles(score, rows, columns, margin))
+    whole = torch.full((image.shape[0], 3, *image.shape[2:]), torch.nan, dtype=image.dtype)
+    for top, left, scores in tiles:
+        place = whole[:, :, top : top + scores.shape[2], left : left + scores.shape[3]]
+        assert place.isnan().all()
+        place.copy_(scores)
+    return whole
 
 
 @pytest.mark.parametrize("length", [1, 7, 20, 21, 24, 25, 33, 50, 97])
@@ -118,18 +123,17 @@ def test_mirrored_is_numpys_reflect(before: int, length: int, after: int) -> Non
     assert mirrored(-before, length + after, length).tolist() == expected.tolist()
 
 
-def test_strips_are_made_one_row_of_tiles_at_a_time() -> None:
+def test_tiles_are_made_one_at_a_time() -> None:
     calls = []
 
     def score(row: Span, column: Span) -> Tensor:
-        calls.append(row)
+        calls.append((row, column))
         return torch.zeros(1, 3, row.stop - row.start, column.stop - column.start)
 
     spans = padded_spans(100, tile=30, overlap=5)
-    strips = score_strips(score, spans, spans)
-    for done, (row, strip) in enumerate(strips, start=1):
-        assert strip.shape == (1, 3, row.keep_stop - row.keep_start, 100)
-        assert len(calls) == done * len(spans)
+    for done, (top, left, _) in enumerate(score_tiles(score, spans, spans), start=1):
+        assert len(calls) == done
+        assert (top, left) == (calls[-1][0].keep_start, calls[-1][1].keep_start)
 
 
 def test_a_tile_too_small_for_its_overlap_is_named() -> None:

@@ -16,15 +16,22 @@ from densefield.built import built_by
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.files import atomic_write
-from densefield.segmenter_config import SegmenterConfig, build_network, network_builder
+from densefield.segmenter_config import (
+    HUB_WEIGHTS,
+    SegmenterConfig,
+    build_network,
+    network_builder,
+    paths_to_load,
+    paths_to_save,
+    read_text,
+)
 from densefield.segmenter_image import ImageLike, Pixels, as_pixels, normalised, read_tile
-from densefield.tiling import Span, padded_spans, score_strips, valid_spans
+from densefield.tiling import Span, padded_spans, score_tiles, valid_spans
 from densefield.weights import check_fit, read_tensors, write_tensors
 
 _LARGEST_WHOLE = 2**21  # pixels: without a tile size, larger images are tiled
 _DEFAULT_TILE = 1024
 _HEADER = "densefield"  # the key of the safetensors header that holds the description
-_FILES = (("model.safetensors", "config.json"), ("segmenter.safetensors", "segmenter.json"))
 _CARD = """---
 {{ card_data }}
 ---
@@ -74,36 +81,28 @@ class Segmenter(
         pixels = as_pixels(image)
         batch, _, height, width = pixels.values.shape
         labels = torch.empty((batch, height, width), dtype=torch.int64, device=pixels.values.device)
-        for rows, scores in self._strips(pixels):
-            labels[:, rows.keep_start : rows.keep_stop] = scores.argmax(dim=1)
+        for top, left, scores in self._tiles(pixels):
+            labels[:, top : top + scores.shape[2], left : left + scores.shape[3]] = scores.argmax(dim=1)
         return labels if pixels.batched else labels[0]
 
     def scores(self, image: ImageLike) -> Tensor:
         """Scores (K, H, W) of what `forward` takes, (B, K, H, W) of a batch; on the image's device."""
         pixels = as_pixels(image)
-        batch, _, height, width = pixels.values.shape
-        whole: Tensor | None = None
-        for rows, scores in self._strips(pixels):
-            if whole is None:
-                whole = scores.new_empty((batch, scores.shape[1], height, width))
-            whole[:, :, rows.keep_start : rows.keep_stop] = scores
-        assert whole is not None
-        return whole if pixels.batched else whole[0]
+        scores = _assembled(self._tiles(pixels), pixels.values)
+        return scores if pixels.batched else scores[0]
 
-    def score_strips(self, image: ImageLike) -> Iterator[tuple[int, Tensor]]:
-        """Yield (first row, scores (B, K, h, W)) from top to bottom: for images whose whole scores memory cannot hold.
+    def score_tiles(self, image: ImageLike) -> Iterator[tuple[int, int, Tensor]]:
+        """Yield (first row, first column, scores (B, K, h, w)) a tile: for images whose scores memory cannot hold.
 
-        A refinement looks at the whole image; with one, a single strip is yielded.
+        A refinement looks at the whole image; with one, a single tile is yielded.
         """
-        for rows, scores in self._strips(as_pixels(image)):
-            yield rows.keep_start, scores
+        yield from self._tiles(as_pixels(image))
 
-    def _strips(self, pixels: Pixels) -> Iterator[tuple[Span, Tensor]]:
-        height = pixels.values.shape[2]
+    def _tiles(self, pixels: Pixels) -> Iterator[tuple[int, int, Tensor]]:
         if self.refinement is None:
-            yield from self._network_strips(pixels.values)
+            yield from self._network_tiles(pixels.values)
             return
-        scores = torch.cat([strip for _, strip in self._network_strips(pixels.values)], dim=2)
+        scores = _assembled(self._network_tiles(pixels.values), pixels.values)
         with torch.no_grad(), _evaluating(self):
             device, dtype = _placement(self.network)
             image = normalised(pixels.values.to(device), channels=pixels.values.shape[1], dtype=dtype)
@@ -111,21 +110,21 @@ class Segmenter(
             refined = self.refinement(scores.to(device), image)
         wanted = tuple(scores.shape)
         check(tuple(refined.shape) == wanted, f"refinement: wanted scores {wanted}, received {tuple(refined.shape)}")
-        yield Span(0, height, 0, height), refined.to(pixels.values.device)
+        yield 0, 0, refined.to(pixels.values.device)
 
-    def _network_strips(self, pixels: Tensor) -> Iterator[tuple[Span, Tensor]]:
+    def _network_tiles(self, pixels: Tensor) -> Iterator[tuple[int, int, Tensor]]:
         height, width = pixels.shape[2:]
         margin = _fact(self.network, "margin", 0)
         device, dtype = _placement(self.network)
 
         def score(rows: Span, columns: Span) -> Tensor:
             tile = read_tile(pixels, rows, columns, mean=self.mean, std=self.std, device=device, dtype=dtype)
-            # Not around the whole generator: it would switch gradients off for whoever consumes the strips.
+            # Not around the whole generator: it would switch gradients off for whoever consumes the tiles.
             with torch.no_grad(), _evaluating(self.network):
                 scores = self.network(tile)
             return self._of_size(scores, tile.shape[2] - 2 * margin, tile.shape[3] - 2 * margin).to(pixels.device)
 
-        yield from score_strips(score, self._spans(height, height * width), self._spans(width, height * width), margin)
+        yield from score_tiles(score, self._spans(height, height * width), self._spans(width, height * width), margin)
 
     def _spans(self, length: int, area: int) -> list[Span]:
         margin = _fact(self.network, "margin", 0)
@@ -161,7 +160,7 @@ class Segmenter(
         also carries the description, so it loads alone. Raises `InputError` for a network that no function of
         `densefield.networks` built: its code cannot be found again from a file.
         """
-        weights, description = _paths_to_save(Path(path))
+        weights, description = paths_to_save(Path(path))
         config = self._config()
         write_tensors(weights, self.state_dict(), {"format": "pt", _HEADER: config}, dtype=dtype)
         with atomic_write(description) as file:
@@ -174,10 +173,10 @@ class Segmenter(
         A segmenter that was saved with a refinement wants one of the same kind here; its tensors are then filled in.
         Raises `InputError` in one line for what is missing, damaged, unknown or does not fit.
         """
-        weights, description = _paths_to_load(Path(path))
+        weights, description = paths_to_load(Path(path))
         tensors, header = read_tensors(weights)
         if description.is_file():
-            text, source = _read_text(description), str(description)
+            text, source = read_text(description), str(description)
         else:
             text, source = header.get(_HEADER, ""), str(weights)
             check(bool(text), f"{weights}: holds no description of a segmenter; put {description.name} beside it")
@@ -249,7 +248,7 @@ class Segmenter(
             return cls.load(model_id, refinement=refinement)
         weights = hf_hub_download(
             model_id,
-            _FILES[0][0],
+            HUB_WEIGHTS,
             revision=revision,
             cache_dir=cache_dir,
             force_download=force_download,
@@ -257,6 +256,20 @@ class Segmenter(
             token=token,
         )
         return cls.load(Path(weights).parent, refinement=refinement)
+
+
+def _assembled(tiles: Iterator[tuple[int, int, Tensor]], pixels: Tensor) -> Tensor:  # (B, K, H, W)
+    """All tiles in their places."""
+    whole: Tensor | None = None
+    for top, left, scores in tiles:
+        height, width = scores.shape[2:]
+        if (height, width) == tuple(pixels.shape[2:]):
+            return scores
+        if whole is None:
+            whole = scores.new_empty((*scores.shape[:2], *pixels.shape[2:]))
+        whole[:, :, top : top + height, left : left + width] = scores
+    assert whole is not None
+    return whole
 
 
 @contextlib.contextmanager
@@ -283,28 +296,3 @@ def _placement(network: nn.Module) -> tuple[torch.device, torch.dtype]:
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype
     return torch.device("cpu"), torch.float32
-
-
-def _paths_to_save(path: Path) -> tuple[Path, Path]:
-    if path.suffix == ".safetensors":
-        return path, path.with_suffix(".json")
-    return path / _FILES[0][0], path / _FILES[0][1]
-
-
-def _paths_to_load(path: Path) -> tuple[Path, Path]:
-    if path.is_dir():
-        for weights, description in _FILES:
-            if (path / weights).is_file():
-                return path / weights, path / description
-        names = " or ".join(weights for weights, _ in _FILES)
-        raise InputError(f"{path}: holds no segmenter; wanted {names} inside (training writes it)")
-    check(path.exists(), f"{path}: no such file or folder; wanted a saved segmenter")
-    check(path.suffix == ".safetensors", f"{path}: wanted a .safetensors file, or a folder that holds one")
-    return path, path.with_suffix(".json")
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); save or download the segmenter again") from error

@@ -7,6 +7,7 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -15,6 +16,8 @@ from densefield import networks
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 
+HUB_WEIGHTS = "model.safetensors"  # the hub's name for a model's tensors
+_FILES = ((HUB_WEIGHTS, "config.json"), ("segmenter.safetensors", "segmenter.json"))
 _FORMAT = "densefield segmenter"
 _VERSION = 1
 _LONGEST = 2**20  # characters; a class list of thousands of names is far shorter
@@ -113,3 +116,31 @@ def build_network(name: str, arguments: Mapping[str, Any], source: str = "networ
     except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{source}: {name} does not accept its arguments ({reason})") from error
+
+
+def paths_to_save(path: Path) -> tuple[Path, Path]:
+    """The safetensors file and the description for a file or folder that a person named."""
+    if path.suffix == ".safetensors":
+        return path, path.with_suffix(".json")
+    return path / _FILES[0][0], path / _FILES[0][1]
+
+
+def paths_to_load(path: Path) -> tuple[Path, Path]:
+    """The safetensors file and where its description would lie; `InputError` when no segmenter is there."""
+    if path.is_dir():
+        for weights, description in _FILES:
+            if (path / weights).is_file():
+                return path / weights, path / description
+        names = " or ".join(weights for weights, _ in _FILES)
+        raise InputError(f"{path}: holds no segmenter; wanted {names} inside (training writes it)")
+    check(path.exists(), f"{path}: no such file or folder; wanted a saved segmenter")
+    check(path.suffix == ".safetensors", f"{path}: wanted a .safetensors file, or a folder that holds one")
+    return path, path.with_suffix(".json")
+
+
+def read_text(path: Path) -> str:
+    """A description's text; `InputError` naming the file when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); save or download the segmenter again") from error

@@ -1,4 +1,4 @@
-"""Overlap-tile: the scores of an image of any size, one row of tiles in memory at a time.
+"""Overlap-tile: the scores of an image of any size, one tile in memory at a time.
 
 Ronneberger, Fischer, Brox, "U-Net", MICCAI 2015, section 2 and figure 2: a tile's centre is kept, its surroundings only
 inform it, and what lies outside the image is mirrored.
@@ -6,6 +6,7 @@ inform it, and what lies outside the image is mirrored.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -79,18 +80,15 @@ def mirrored(start: int, stop: int, length: int) -> Tensor:
     return torch.minimum(index, period - index) if length > 1 else torch.zeros_like(index)
 
 
-def score_strips(
+def score_tiles(
     score: Callable[[Span, Span], Tensor],  # (rows, columns) -> (B, K, stop - start - 2 margin, ...)
     rows: list[Span],
     columns: list[Span],
     margin: int = 0,
-) -> Iterator[tuple[Span, Tensor]]:
-    """Yield each row of tiles as its span and its kept scores (B, K, keep_stop - keep_start, W), from top to bottom."""
-    for row in rows:
-        parts = []
-        for column in columns:
-            scores = score(row, column)
-            top, left = row.keep_start - row.start - margin, column.keep_start - column.start - margin
-            height, width = row.keep_stop - row.keep_start, column.keep_stop - column.keep_start
-            parts.append(scores[:, :, top : top + height, left : left + width])
-        yield row, parts[0] if len(parts) == 1 else torch.cat(parts, dim=3)
+) -> Iterator[tuple[int, int, Tensor]]:
+    """Yield each tile's first row, first column and kept scores (B, K, h, w), row by row; never holds more than one."""
+    for row, column in itertools.product(rows, columns):
+        scores = score(row, column)
+        top, left = row.keep_start - row.start - margin, column.keep_start - column.start - margin
+        height, width = row.keep_stop - row.keep_start, column.keep_stop - column.keep_start
+        yield row.keep_start, column.keep_start, scores[:, :, top : top + height, left : left + width]

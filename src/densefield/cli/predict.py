@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
+import math
 import os
 import sys
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple
 
 import numpy as np
 from cyclopts import Parameter
@@ -74,11 +76,12 @@ def predict(
 
     Returns 0, or 2 when a file failed: the others are done all the same, and a summary names what failed and why.
     """
+    from densefield.devices import device_named
     from densefield.segmenter import Segmenter
 
     sources = _sources(image)
     jobs = _jobs(sources, out, overlay=overlay, scores=scores)
-    segmenter = Segmenter.load(run).to(_device(device))
+    segmenter = Segmenter.load(run).to(device_named(device))
     segmenter.tile = segmenter.tile if tile is None else tile
     segmenter.overlap = segmenter.overlap if overlap is None else overlap
     waiting = [job for job in jobs if overwrite or job.source == _STANDARD_INPUT or not job.done()]
@@ -171,10 +174,10 @@ def _segment(segmenter: Segmenter, job: Job) -> None:
     labels = np.empty(image.shape[:2], np.uint8)
     with contextlib.ExitStack() as stack:
         file = None if job.scores is None else stack.enter_context(_writing(job.scores))
-        for top, strip in segmenter.score_strips(image):
-            labels[top : top + strip.shape[2]] = strip[0].argmax(dim=0).cpu().numpy()
+        for top, left, scores in segmenter.score_tiles(image):
+            labels[top : top + scores.shape[2], left : left + scores.shape[3]] = scores[0].argmax(dim=0).cpu().numpy()
             if file is not None:
-                _write_scores(file, strip[0], top, image.shape[0])
+                _write_scores(file, scores[0], top, left, image.shape[:2])
     try:
         if job.overlay is not None:
             write_image(job.overlay, overlaid(image, labels, segmenter.classes))
@@ -200,33 +203,19 @@ def _writing(path: Path) -> Iterator[BinaryIO]:
         raise _Unwritable(str(error)) from error
 
 
-def _write_scores(file: BinaryIO, strip: torch.Tensor, top: int, height: int) -> None:
-    """Put rows top … of every class (K, h, W) where they belong in the .npy array (K, height, W)."""
-    values = np.ascontiguousarray(strip.float().cpu().numpy())
-    count, _, width = values.shape
-    if top == 0:
-        header: dict[str, Any] = {"descr": "<f4", "fortran_order": False, "shape": (count, height, width)}
-        np.lib.format.write_array_header_1_0(file, header)
-        file.truncate(file.tell() + 4 * count * height * width)
-    file.seek(0, os.SEEK_END)
-    begin = file.tell() - 4 * count * height * width
-    for index in range(count):
-        file.seek(begin + 4 * width * (index * height + top))
-        file.write(values[index].astype("<f4", copy=False).tobytes())
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise InputError(f"device: {name!r} cannot be used ({reason}); wanted cpu, cuda, cuda:1 or mps") from error
-    return device
+def _write_scores(file: BinaryIO, scores: torch.Tensor, top: int, left: int, size: tuple[int, int]) -> None:
+    """Put one tile (K, h, w) where it belongs in the .npy array (K, H, W): the whole may not fit in memory."""
+    values = np.ascontiguousarray(scores.float().cpu().numpy().astype("<f4", copy=False))
+    count, rows, width = values.shape
+    shape = (count, *size)
+    if file.tell() == 0:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        file.truncate(file.tell() + 4 * math.prod(shape))
+    begin = file.seek(0, os.SEEK_END) - 4 * math.prod(shape)
+    stripe = rows if width == size[1] else 1  # rows that lie one behind the other
+    for index, row in itertools.product(range(count), range(0, rows, stripe)):
+        file.seek(begin + 4 * ((index * size[0] + top + row) * size[1] + left))
+        file.write(values[index, row : row + stripe].tobytes())
 
 
 def _shown(jobs: Sequence[Job]) -> Generator[Job]:
