@@ -28,13 +28,23 @@ struct RowBlock {
 template <class T, int W>
 using Lanes = typename RowBlock<T, W>::Type;
 
-template <int W, class T>
-DF_INLINE void get(const T* from, Lanes<T, W>& to) {
+template <int W>
+DF_INLINE void get(const float* from, Lanes<float, W>& to) {
     std::memcpy(&to, from, sizeof(to));
 }
 
-template <int W, class T>
-DF_INLINE void put(T* to, const Lanes<T, W>& from) {
+template <int W>
+DF_INLINE void put(float* to, const Lanes<float, W>& from) {
+    std::memcpy(to, &from, sizeof(from));
+}
+
+template <int W>
+DF_INLINE void get(const double* from, Lanes<double, W>& to) {
+    std::memcpy(&to, from, sizeof(to));
+}
+
+template <int W>
+DF_INLINE void put(double* to, const Lanes<double, W>& from) {
     std::memcpy(to, &from, sizeof(from));
 }
 
@@ -51,7 +61,7 @@ DF_INLINE void get(const Half* from, Lanes<float, W>& to) {
     } else {
         static_assert(W == 16);
 #if defined(__AVX512F__)
-        const __m512 wide = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+        const __m512 wide = _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
         std::memcpy(&to, &wide, sizeof(to));
 #else
         const __m256 low = _mm256_cvtph_ps(_mm_loadu_si128(bits)), high = _mm256_cvtph_ps(_mm_loadu_si128(bits + 1));
@@ -76,7 +86,7 @@ DF_INLINE void put(Half* to, const Lanes<float, W>& from) {
 #if defined(__AVX512F__)
         __m512 wide;
         std::memcpy(&wide, &from, sizeof(wide));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(wide, _MM_FROUND_TO_NEAREST_INT));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_maskz_cvtps_ph(0xffff, wide, _MM_FROUND_TO_NEAREST_INT));
 #else
         __m256 low, high;
         std::memcpy(&low, &from, sizeof(low));
@@ -89,46 +99,45 @@ DF_INLINE void put(Half* to, const Lanes<float, W>& from) {
 }
 #endif
 
-// A row as its widest block and the row of what remains: 24 floats are 16 and 8.
+// A row as its widest block and, beneath it, the row of what remains: 24 floats are 16 and 8.
 template <class T, int W>
-struct Row {
-    static constexpr int most = static_cast<int>(64 / sizeof(T));
-    static constexpr int width = W < most ? W : most;
+struct Row : Row<T, W - (W < static_cast<int>(64 / sizeof(T)) ? W : static_cast<int>(64 / sizeof(T)))> {
+    static constexpr int width = W < static_cast<int>(64 / sizeof(T)) ? W : static_cast<int>(64 / sizeof(T));
+    using Rest = Row<T, W - width>;
     Lanes<T, width> head;
-    Row<T, W - width> rest;
 
     DF_INLINE void zero() {
         head = Lanes<T, width>{};
-        rest.zero();
+        Rest::zero();
     }
     template <class S>
     DF_INLINE void load(const S* from) {
         get<width>(from, head);
-        rest.load(from + width);
+        Rest::load(from + width);
     }
     template <class S>
     DF_INLINE void store(S* to) const {
         put<width>(to, head);
-        rest.store(to + width);
+        Rest::store(to + width);
     }
     DF_INLINE void add(const Row& other) {
         head += other.head;
-        rest.add(other.rest);
+        Rest::add(other);
     }
     DF_INLINE void add(const Row& other, T factor) {
         head += other.head * factor;
-        rest.add(other.rest, factor);
+        Rest::add(other, factor);
     }
     DF_INLINE void scale(T factor) {
         head *= factor;
-        rest.scale(factor);
+        Rest::scale(factor);
     }
     template <class S>
     DF_INLINE void add_from(const S* from, T factor) {
         Lanes<T, width> loaded;
         get<width>(from, loaded);
         head += loaded * factor;
-        rest.add_from(from + width, factor);
+        Rest::add_from(from + width, factor);
     }
 };
 

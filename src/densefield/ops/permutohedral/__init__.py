@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from densefield.ops.permutohedral.lattice import Lattice, build_lattice
 from densefield.ops.permutohedral.op import lattice_filter
+from densefield.ops.permutohedral.shifts import shifted_lattices
 
-__all__ = ["Lattice", "build_lattice", "lattice_filter"]
+__all__ = ["Lattice", "build_lattice", "lattice_filter", "shifted_lattices"]

@@ -31,6 +31,23 @@ class Lattice(NamedTuple):
         """The number of lattice points, M."""
         return self.starts.shape[0] - 1
 
+    def item(self, index: int) -> Lattice:
+        """Give the lattice of one item of the batch alone; its rows lie together."""
+        batch, points, corners = self.vertices.shape
+        if batch == 1:
+            return self
+        vertices = self.vertices[index : index + 1]
+        first, last = int(vertices.min()), int(vertices.max()) + 1
+        links = self.neighbours[:, first:last]
+        begin = index * points * corners
+        return Lattice(
+            vertices - first,
+            self.weights[index : index + 1].contiguous(),
+            torch.where(links == self.rows, last - first, links - first).int(),
+            self.starts[first : last + 1] - begin,
+            self.entries[begin : begin + points * corners] - begin,
+        )
+
 
 def build_lattice(
     features: Tensor,  # (B, d, N), divided by the kernel's widths

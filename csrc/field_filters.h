@@ -1,0 +1,292 @@
+// The kernels of a mean field, filtering rows of labels: what is prepared once, run once an iteration, read at a point.
+#pragma once
+
+#include "grid_rows.h"
+#include "lattice_rows.h"
+#include "mean_field.h"
+#include "memory.h"
+#include "parallel.h"
+#include "softmax_rows.h"
+
+namespace densefield::DF_TARGET {
+namespace {
+
+template <class T>
+class Owned {  // memory that may be taken later
+public:
+    Owned() = default;
+    Owned(const Owned&) = delete;
+    Owned& operator=(const Owned&) = delete;
+    ~Owned() { release(data_); }
+    void take(int64_t count) { data_ = static_cast<T*>(allocate(count * static_cast<int64_t>(sizeof(T)))); }
+    T* data() const { return data_; }
+    T& operator[](int64_t index) const { return data_[index]; }
+
+private:
+    T* data_ = nullptr;
+};
+
+template <bool One>
+struct Groups {  // one group, known while compiling
+    static constexpr int64_t groups = 1;
+    explicit Groups(int64_t) {}
+};
+
+template <>
+struct Groups<false> {
+    const int64_t groups;
+    explicit Groups(int64_t count) : groups(count) {}
+};
+
+template <int W, class S, bool One>
+class Filters : public Groups<One> {
+public:
+    using Groups<One>::groups;
+    static constexpr int most_groups = One ? 1 : 64;
+    static constexpr int64_t tile_columns = 64;
+
+    struct Tile {
+        int64_t index, y0, y1, x0, x1;
+        float* message;  // (grids, groups, grid_block, tile_columns, W)
+        float* result;   // (tile_columns, groups * W)
+    };
+
+    Filters(const df_field& field, bool backward)
+        : Groups<One>((field.labels + W - 1) / W), f(field), back(backward), plane(field.points * W) {
+        for (int32_t l = 0; l < f.n_lattices; ++l) prepare(f.lattices[l], splats_[l]);
+        for (int32_t n = 0; n < f.n_grids; ++n) {
+            lines_[n].take(groups * plane);
+            taps_[n][0].set(f.grids[n].theta_y, f.height);
+            taps_[n][1].set(f.grids[n].theta_x, f.width);
+        }
+        for (int32_t m = 0; m < f.n_terms; ++m) {
+            const df_field_term& term = f.terms[m];
+            const int64_t lists = term.kind == 2 ? f.labels : 1, stride = groups * W;
+            energies_[m].take(lists * stride);
+            std::memset(energies_[m].data(), 0, static_cast<size_t>(lists * stride) * sizeof(float));
+            for (int64_t a = 0; a < lists; ++a)
+                for (int64_t b = 0; b < f.labels; ++b)
+                    energies_[m][a * stride + b] = -term.energies[term.kind == 0 ? 0 : a * f.labels + b];
+        }
+    }
+
+    // Splat and blur on every lattice, lines on every grid.
+    void filter(const S* rows) {
+        for (int32_t l = 0; l < f.n_lattices; ++l)
+            for (int64_t g = 0; g < groups; ++g) splat(f.lattices[l], splats_[l], rows + g * plane, g);
+        for (int32_t n = 0; n < f.n_grids; ++n) {
+            const df_field_grid& grid = f.grids[n];
+            const float* const before = back ? grid.after_x : grid.before_x;
+            const float* const after = back ? grid.before_x : grid.after_x;
+            for (int64_t g = 0; g < groups; ++g) {
+                const auto line = [&](int64_t y, int) {
+                    const int64_t at = g * plane + y * f.width * W;
+                    grid_line<W>(rows + at, lines_[n].data() + at, f.width, taps_[n][1], before, after);
+                };
+                parallel_for(f.height, f.n_threads, line);
+            }
+        }
+    }
+
+    // Adds -mu_m K_m rows at a point to acc, over all m; take(m, message) sees each share of K_m rows before mu_m.
+    template <class Take>
+    DF_INLINE void messages(const Tile& tile, int64_t y, int64_t x, int64_t point, Row<float, W>* acc,
+                            const Take& take) const {
+        Row<float, W> message[most_groups];
+        for (int32_t l = 0; l < f.n_lattices; ++l) {
+            for (int64_t g = 0; g < groups; ++g) slice(f.lattices[l], splats_[l], g, point, message[g]);
+            take(f.lattices[l].term, message);
+            apply(f.lattices[l].term, message, acc);
+        }
+        for (int32_t n = 0; n < f.n_grids; ++n) {
+            for (int64_t g = 0; g < groups; ++g)
+                message[g].load(column_sums(tile, n, g) + ((y - tile.y0) * tile_columns + x) * W);
+            take(f.grids[n].term, message);
+            apply(f.grids[n].term, message, acc);
+        }
+    }
+
+    // Bands of grid_block lines, cut into tiles; without a grid, points stand in lines of tile_columns.
+    template <class Body>  // void body(const Tile&)
+    void over_tiles(const Body& body) {
+        const int64_t message = grid_block * tile_columns * W * groups * f.n_grids;
+        const auto task = [&](int64_t band, int) {
+            Buffer<float> scratch(message + tile_columns * groups * W);
+            for (int64_t x = 0; x < width(); x += tile_columns) {
+                const int64_t y = band * grid_block;
+                const int64_t y1 = y + grid_block < height() ? y + grid_block : height();
+                const int64_t x1 = x + tile_columns < width() ? x + tile_columns : width();
+                const Tile tile{band, y, y1, x, x1, scratch.data(), scratch.data() + message};
+                for (int32_t n = 0; n < f.n_grids; ++n) {
+                    const df_field_grid& grid = f.grids[n];
+                    for (int64_t g = 0; g < groups; ++g)
+                        grid_columns<W>(lines_[n].data() + g * plane, column_sums(tile, n, g), f.height, f.width, y, y1, x,
+                                        x1, tile_columns, taps_[n][0], back ? grid.after_y : grid.before_y,
+                                        back ? grid.before_y : grid.after_y);
+                }
+                body(tile);
+            }
+        };
+        parallel_for(tile_bands(), f.n_threads, task);
+    }
+
+    template <class Body>  // void body(int64_t y, int64_t first point, int64_t count)
+    DF_INLINE void each_line(const Tile& tile, const Body& body) const {
+        for (int64_t y = tile.y0; y < tile.y1; ++y) {
+            const int64_t begin = y * width() + tile.x0, end = y * width() + tile.x1;
+            body(y, begin, (end < f.points ? end : f.points) - begin);
+        }
+    }
+
+    template <class Body>  // void body(int64_t begin, int64_t end)
+    void over_range(int64_t count, int64_t chunk, const Body& body) const {
+        const auto task = [&](int64_t part, int) {
+            body(part * chunk, (part + 1) * chunk < count ? (part + 1) * chunk : count);
+        };
+        parallel_for((count + chunk - 1) / chunk, f.n_threads, task);
+    }
+
+    int64_t tile_bands() const { return (height() + grid_block - 1) / grid_block; }
+
+    // Gradients by the energies: -sum_i message_i q_i, gathered a band of tiles at a time so that threads do not matter.
+    int64_t gradient_count() const {
+        int64_t count = 0;
+        for (int32_t m = 0; m < f.n_terms; ++m) count += gradient_size(m);
+        return count;
+    }
+
+    DF_INLINE void gather(int32_t m, const Row<float, W>* message, const Row<float, W>* q, double* sums) const {
+        if (f.terms[m].gradient == nullptr) return;
+        for (int32_t before = 0; before < m; ++before) sums += gradient_size(before);
+        const int32_t kind = f.terms[m].kind;
+        float flat[most_groups * W];
+        if (kind == 2) {
+            float other[most_groups * W];
+            for (int64_t g = 0; g < groups; ++g) message[g].store(flat + g * W), q[g].store(other + g * W);
+            for (int64_t a = 0; a < f.labels; ++a)
+                for (int64_t b = 0; b < f.labels; ++b) sums[a * f.labels + b] -= flat[a] * other[b];
+            return;
+        }
+        for (int64_t g = 0; g < groups; ++g) {
+            Row<float, W> product = message[g];
+            multiply(product, q[g]);
+            if (kind == 0)
+                sums[0] -= total(product);
+            else
+                product.store(flat + g * W);
+        }
+        if (kind == 1)
+            for (int64_t a = 0; a < f.labels; ++a) sums[a] -= flat[a];
+    }
+
+    void add_gradients(const double* sums) const {
+        const int64_t stride = gradient_count();
+        for (int32_t m = 0; m < f.n_terms; sums += gradient_size(m), ++m)
+            if (f.terms[m].gradient != nullptr)
+                for (int64_t band = 0; band < tile_bands(); ++band)
+                    for (int64_t i = 0; i < gradient_size(m); ++i) f.terms[m].gradient[i] += sums[band * stride + i];
+    }
+
+protected:
+    const df_field& f;
+    const bool back;
+    const int64_t plane;
+
+private:
+    struct Splat {  // entries sorted by row with their points and normalised weights; the table of values
+        Owned<int32_t> points;
+        Owned<float> weights;
+        Owned<S> table, other;
+        const S* blurred = nullptr;
+    };
+
+    int64_t height() const { return f.n_grids > 0 ? f.height : (f.points + tile_columns - 1) / tile_columns; }
+    int64_t width() const { return f.n_grids > 0 ? f.width : tile_columns; }
+
+    int64_t gradient_size(int32_t m) const {
+        const int32_t kind = f.terms[m].kind;
+        return kind == 0 ? 1 : kind == 1 ? f.labels : f.labels * f.labels;
+    }
+
+    void prepare(const df_field_lattice& lattice, Splat& splat) {
+        const int64_t entries = f.points * (lattice.d + 1);
+        splat.points.take(entries);
+        splat.weights.take(entries);
+        splat.table.take(groups * (lattice.rows + 1) * W);
+        splat.other.take(groups * (lattice.rows + 1) * W);
+        const float* const before = back ? lattice.after : lattice.before;
+        const auto inverse = ~uint64_t{0} / static_cast<uint64_t>(lattice.d + 1) + 1;
+        over_range(entries, 1 << 16, [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i) {
+                const auto entry = static_cast<uint32_t>(lattice.entries[i]);
+                const auto point = static_cast<int64_t>((static_cast<unsigned __int128>(inverse) * entry) >> 64);
+                splat.points[i] = static_cast<int32_t>(point);
+                splat.weights[i] = lattice.weights[entry] * before[point];
+            }
+        });
+        for (int64_t g = 0; g < groups; ++g) {  // the row that stands for no neighbour
+            const int64_t end = (g * (lattice.rows + 1) + lattice.rows) * W;
+            std::memset(splat.table.data() + end, 0, W * sizeof(S));
+            std::memset(splat.other.data() + end, 0, W * sizeof(S));
+        }
+    }
+
+    void splat(const df_field_lattice& lattice, Splat& splat, const S* rows, int64_t g) {
+        S* const table = splat.table.data() + g * (lattice.rows + 1) * W;
+        S* const other = splat.other.data() + g * (lattice.rows + 1) * W;
+        over_range(lattice.rows, chunk_rows, [&](int64_t begin, int64_t end) {
+            for (int64_t row = begin; row < end; ++row) {
+                Row<float, W> sum;
+                sum.zero();
+                for (int32_t i = lattice.starts[row]; i < lattice.starts[row + 1]; ++i)
+                    sum.add_from(rows + static_cast<int64_t>(splat.points[i]) * W, splat.weights[i]);
+                sum.store(table + row * W);
+            }
+        });
+        const S* const result =
+            blur<float, W>(table, other, lattice.neighbours, lattice.d + 1, lattice.rows, back, f.n_threads);
+        splat.blurred = result == table ? splat.table.data() : splat.other.data();
+    }
+
+    DF_INLINE void slice(const df_field_lattice& lattice, const Splat& splat, int64_t g, int64_t point,
+                         Row<float, W>& row) const {
+        const int corners = lattice.d + 1;
+        const S* const table = splat.blurred + g * (lattice.rows + 1) * W;
+        const int32_t* const vertices = lattice.vertices + point * corners;
+        const float* const weights = lattice.weights + point * corners;
+        row.zero();
+        for (int r = 0; r < corners; ++r) row.add_from(table + static_cast<int64_t>(vertices[r]) * W, weights[r]);
+        row.scale((back ? lattice.before : lattice.after)[point]);
+    }
+
+    DF_INLINE void apply(int32_t m, const Row<float, W>* message, Row<float, W>* acc) const {
+        const float* const energies = energies_[m].data();  // their negatives
+        if (f.terms[m].kind == 0) {
+            for (int64_t g = 0; g < groups; ++g) acc[g].add(message[g], energies[0]);
+        } else if (f.terms[m].kind == 1) {
+            for (int64_t g = 0; g < groups; ++g) {
+                Row<float, W> share;
+                share.load(energies + g * W);
+                multiply(share, message[g]);
+                acc[g].add(share);
+            }
+        } else {
+            float flat[most_groups * W];
+            for (int64_t g = 0; g < groups; ++g) message[g].store(flat + g * W);
+            for (int64_t a = 0; a < f.labels; ++a)
+                for (int64_t g = 0; g < groups; ++g) acc[g].add_from(energies + (a * groups + g) * W, flat[a]);
+        }
+    }
+
+    float* column_sums(const Tile& tile, int64_t n, int64_t g) const {
+        return tile.message + (n * groups + g) * grid_block * tile_columns * W;
+    }
+
+    Splat splats_[64];
+    Owned<S> lines_[8];
+    Owned<float> energies_[8];
+    Taps taps_[8][2];
+};
+
+}  // namespace
+}  // namespace densefield::DF_TARGET

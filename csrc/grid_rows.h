@@ -1,0 +1,84 @@
+// The exact separable Gaussian of a 2-D grid whose pixels are rows of W channels. Eight outputs are kept in registers,
+// so that each input is loaded once for all of them.
+#pragma once
+
+#include <cmath>
+
+#include "memory.h"
+#include "rows.h"
+
+namespace densefield::DF_TARGET {
+namespace {
+
+constexpr int64_t grid_block = 8;
+
+// exp(-t^2 / 2 theta^2) for |t| <= radius, where it is over 1e-4: what is cut weighs 3e-5 of the whole, less than half
+// precision tells. Zeros stand around, so that a block of outputs needs no test.
+class Taps {
+public:
+    Taps() = default;
+    void set(double theta, int64_t size) {
+        const double wanted = std::floor(theta * std::sqrt(-2.0 * std::log(1e-4)));
+        radius = wanted < static_cast<double>(size - 1) ? static_cast<int64_t>(wanted) : size - 1;
+        padded_ = static_cast<float*>(allocate((2 * radius + 1 + 2 * grid_block) * 4));
+        for (int64_t t = -radius - grid_block; t <= radius + grid_block; ++t) {
+            const double at = static_cast<double>(t) / theta;
+            padded_[t + radius + grid_block] = t < -radius || t > radius ? 0.0f : static_cast<float>(std::exp(-0.5 * at * at));
+        }
+    }
+    Taps(const Taps&) = delete;
+    Taps& operator=(const Taps&) = delete;
+    ~Taps() { release(padded_); }
+
+    DF_INLINE float operator[](int64_t t) const { return padded_[t + radius + grid_block]; }
+
+    int64_t radius = 0;
+
+private:
+    float* padded_ = nullptr;
+};
+
+// Outputs first .. first + 7 of a line whose places lie `stride` numbers apart: sum_t taps[t] before[i + t] from[i + t].
+template <int W, class S>
+DF_INLINE void grid_block_sums(const S* from, int64_t stride, int64_t size, int64_t first, const Taps& taps,
+                               const float* before, Row<float, W>* sums) {
+    const int64_t begin = first - taps.radius > 0 ? first - taps.radius : 0;
+    const int64_t last = first + grid_block - 1 + taps.radius;
+    const int64_t end = last < size - 1 ? last : size - 1;
+    for (int k = 0; k < grid_block; ++k) sums[k].zero();
+    for (int64_t i = begin; i <= end; ++i) {
+        Row<float, W> row;
+        row.load(from + i * stride);
+        row.scale(before[i]);
+        for (int k = 0; k < grid_block; ++k) sums[k].add(row, taps[i - first - k]);
+    }
+}
+
+template <int W, class S>
+DF_INLINE void grid_line(const S* from, S* to, int64_t size, const Taps& taps, const float* before, const float* after) {
+    for (int64_t first = 0; first < size; first += grid_block) {
+        Row<float, W> sums[grid_block];
+        grid_block_sums<W>(from, W, size, first, taps, before, sums);
+        for (int64_t k = 0; k < grid_block && first + k < size; ++k) {
+            sums[k].scale(after[first + k]);
+            sums[k].store(to + (first + k) * W);
+        }
+    }
+}
+
+// Rows y0 .. y1 (at most 8) and columns x0 .. x1 of the grid, filtered along its columns, into lines of `line` pixels.
+template <int W, class S>
+DF_INLINE void grid_columns(const S* from, float* to, int64_t height, int64_t width, int64_t y0, int64_t y1, int64_t x0,
+                            int64_t x1, int64_t line, const Taps& taps, const float* before, const float* after) {
+    for (int64_t x = x0; x < x1; ++x) {
+        Row<float, W> sums[grid_block];
+        grid_block_sums<W>(from + x * W, width * W, height, y0, taps, before, sums);
+        for (int64_t k = 0; k < y1 - y0; ++k) {
+            sums[k].scale(after[y0 + k]);
+            sums[k].store(to + (k * line + x - x0) * W);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace densefield::DF_TARGET

@@ -1,0 +1,92 @@
+// exp and the reductions of a softmax over rows.
+#pragma once
+
+#include "rows.h"
+
+namespace densefield::DF_TARGET {
+namespace {
+
+template <int W>
+DF_INLINE float highest(const Lanes<float, W>& x) {
+    if constexpr (W == 2) {
+        return x[0] > x[1] ? x[0] : x[1];
+    } else {
+        Lanes<float, W / 2> low, high;
+        std::memcpy(&low, &x, sizeof(low));
+        std::memcpy(&high, reinterpret_cast<const char*>(&x) + sizeof(low), sizeof(high));
+        return highest<W / 2>(low > high ? low : high);
+    }
+}
+
+template <int W>
+DF_INLINE float total(const Lanes<float, W>& x) {
+    if constexpr (W == 2) {
+        return x[0] + x[1];
+    } else {
+        Lanes<float, W / 2> low, high;
+        std::memcpy(&low, &x, sizeof(low));
+        std::memcpy(&high, reinterpret_cast<const char*>(&x) + sizeof(low), sizeof(high));
+        return total<W / 2>(low + high);
+    }
+}
+
+// exp for x <= 0, to about 2 units in the last place; 0 below -87.
+template <int W>
+DF_INLINE Lanes<float, W> exponential(Lanes<float, W> x) {
+    typedef int32_t Whole __attribute__((vector_size(W * 4)));
+    const Whole alive = x > -87.0f;
+    x = x > -87.0f ? x : Lanes<float, W>{} - 87.0f;
+    const Lanes<float, W> magic = Lanes<float, W>{} + 12582912.0f;
+    const Lanes<float, W> n = (x * 1.44269504f + magic) - magic;
+    const Lanes<float, W> r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+    Lanes<float, W> p = r * (1.0f / 720) + (1.0f / 120);  // Taylor: |r| <= log(2) / 2
+    p = p * r + (1.0f / 24);
+    p = p * r + (1.0f / 6);
+    p = p * r + 0.5f;
+    p = p * r * r + r + 1.0f;
+    const Whole power = ((__builtin_convertvector(n, Whole) + 127) << 23) & alive;
+    Lanes<float, W> scale;
+    std::memcpy(&scale, &power, sizeof(scale));
+    return p * scale;
+}
+
+template <int W>
+using Rest = typename Row<float, W>::Rest;
+
+template <int W>
+DF_INLINE float highest(const Row<float, W>& row) {
+    const float head = highest<Row<float, W>::width>(row.head);
+    if constexpr (W > Row<float, W>::width) {
+        const float rest = highest(static_cast<const Rest<W>&>(row));
+        return head > rest ? head : rest;
+    }
+    return head;
+}
+
+template <int W>
+DF_INLINE float total(const Row<float, W>& row) {
+    const float head = total<Row<float, W>::width>(row.head);
+    if constexpr (W > Row<float, W>::width) return head + total(static_cast<const Rest<W>&>(row));
+    return head;
+}
+
+template <int W>
+DF_INLINE void exponentiate(Row<float, W>& row, float offset) {  // exp(row - offset)
+    row.head = exponential<Row<float, W>::width>(row.head - offset);
+    if constexpr (W > Row<float, W>::width) exponentiate(static_cast<Rest<W>&>(row), offset);
+}
+
+template <int W>
+DF_INLINE void multiply(Row<float, W>& row, const Row<float, W>& other) {
+    row.head *= other.head;
+    if constexpr (W > Row<float, W>::width) multiply(static_cast<Rest<W>&>(row), static_cast<const Rest<W>&>(other));
+}
+
+template <int W>
+DF_INLINE void shift(Row<float, W>& row, float offset) {
+    row.head += offset;
+    if constexpr (W > Row<float, W>::width) shift(static_cast<Rest<W>&>(row), offset);
+}
+
+}  // namespace
+}  // namespace densefield::DF_TARGET

@@ -1,0 +1,8 @@
+"""Mean-field inference of a fully connected CRF."""
+
+from __future__ import annotations
+
+from densefield.ops.mean_field.op import mean_field
+from densefield.ops.mean_field.terms import GridTerm, LatticeTerm
+
+__all__ = ["GridTerm", "LatticeTerm", "mean_field"]

@@ -1,0 +1,82 @@
+"""The normalised kernel filters of a mean field, built from the differentiable ops of any device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from densefield.ops.gaussian import gaussian_filter
+from densefield.ops.mean_field.terms import GridTerm, LatticeTerm
+from densefield.ops.permutohedral import Lattice, lattice_filter, shifted_lattices
+
+Filter = Callable[[Tensor], Tensor]  # (B, C, N) -> (B, C, N)
+
+
+def lattices_of(term: LatticeTerm) -> tuple[Lattice, ...]:
+    """Give the term's lattices, built where they are not."""
+    if isinstance(term.lattice, Lattice):
+        return (term.lattice,)
+    if term.lattice is not None:
+        return tuple(term.lattice)
+    return shifted_lattices((term.features / term.widths[:, None]).detach(), term.shifts)
+
+
+def raw_filter(term: GridTerm | LatticeTerm, size: Sequence[int]) -> Filter:
+    """Give the kernel's filter without normalisation, differentiable by values, widths and features."""
+    if isinstance(term, GridTerm):
+
+        def on_grid(values: Tensor) -> Tensor:
+            return gaussian_filter(values.reshape(*values.shape[:2], *size), term.widths).flatten(2)
+
+        return on_grid
+    lattices = lattices_of(term)
+    features = term.features / term.widths.to(term.features.device)[:, None]
+
+    def on_lattices(values: Tensor) -> Tensor:
+        outputs = [lattice_filter(values, lattice, features=features) for lattice in lattices]
+        return torch.stack(outputs).mean(0) if len(outputs) > 1 else outputs[0]
+
+    return on_lattices
+
+
+def normalized_filter(term: GridTerm | LatticeTerm, unary: Tensor, normalization: str) -> Filter:
+    """Give the kernel's filter with its normalisation; `unary` (B, C, *size) gives the shape and type."""
+    size = unary.shape[2:]
+    plain = raw_filter(term, size)
+    mass = plain(unary.new_ones((unary.shape[0], 1, math.prod(size))))
+    if normalization == "symmetric":
+        root = (mass + 1e-20).rsqrt()
+        return lambda values: root * plain(root * values)
+    if normalization == "before":
+        return lambda values: plain(values / (mass + 1e-20))
+    if normalization == "after":
+        return lambda values: plain(values) / (mass + 1e-20)
+    factor = 1.0 if isinstance(term, GridTerm) else true_mass_factor(term, mass)
+    return lambda values: factor * plain(values)
+
+
+def true_mass_factor(
+    term: LatticeTerm,
+    mass: Tensor,  # (B, 1, N), the lattice's sums of ones
+) -> float:
+    """Give what the lattice's sums are multiplied by to be, on average, the sums of the exact kernel.
+
+    A lattice leaves out points that no pixel touches, so its sums fall short, the more the sparser the features. The
+    exact sums are taken over evenly spread samples, at most 512 pixels against 8192.
+    """
+    features = (term.features / term.widths[:, None]).detach().double()
+    points = features.shape[2]
+    some = torch.linspace(0, points - 1, min(points, 512), device=features.device).round().long()
+    others = torch.linspace(0, points - 1, min(points, 8192), device=features.device).round().long()
+    exact = 0.0
+    for item in features:
+        distance = torch.cdist(item[:, some].T, item[:, others].T)
+        kernel = torch.exp(-0.5 * distance.square())
+        own = some[:, None] == others
+        # The pixel itself is in its own sum once; the rest of the sum grows with the pixels left out.
+        rest = kernel.masked_fill(own, 0).sum(1) * (points - 1) / (len(others) - own.sum(1)).clamp(min=1)
+        exact += float((1 + rest).mean())
+    return exact / float(mass.detach()[:, 0, some].double().mean(1).sum())

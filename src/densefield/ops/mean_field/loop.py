@@ -1,0 +1,176 @@
+"""The fused mean-field loop on the CPU: the op `densefield::mean_field` for one image, and its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from densefield.ops.mean_field.gradients import grid_gradients, lattice_gradients
+from densefield.ops.mean_field.normalizers import Normalizer, grid_normalizer, lattice_normalizer
+from densefield.ops.mean_field.structures import FieldGrid, FieldLattice, FieldTerm, Job, layout
+from densefield.ops.permutohedral import Lattice
+
+_PARTS = len(Lattice._fields)
+
+
+@torch.library.custom_op("densefield::mean_field", mutates_args=(), device_types="cpu")
+def loop(
+    unary: Tensor,  # (C, N) float32
+    initial: Tensor | None,  # (C, N)
+    energies: Sequence[Tensor],  # for each term
+    widths: Sequence[Tensor],  # for each term; grid terms first
+    features: Sequence[Tensor],  # for each lattice term, (1, d, N)
+    lattices: Sequence[Tensor],  # the parts of all lattices, one after the other
+    shifts: Sequence[int],  # for each lattice term: its lattices
+    size: Sequence[int],  # (H, W) where there are grid terms
+    iterations: int,
+    normalization: str,
+    factors: Sequence[float],  # for each lattice term: what its sums are multiplied by
+    half: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    """Give log-marginals (C, N) and, where `keep`, the marginals before each iteration for the backward pass."""
+    labels, points = unary.shape
+    job = Job(labels, points, size, iterations, half)
+    groups, width, dtype = layout(labels, half)
+    output = torch.empty_like(unary, memory_format=torch.contiguous_format)
+    saved = torch.empty((iterations, groups, points, width) if keep else (0,), dtype=dtype)
+    _set_kernels(job, energies, widths, lattices, shifts, size, normalization, factors, None)
+    job.field.unary = job.hold(unary.contiguous())
+    job.field.initial = job.hold(None if initial is None else initial.contiguous())
+    job.field.output = job.hold(output)
+    job.field.saved = job.hold(saved) if keep else None
+    job.run("df_mean_field_forward")
+    return output, saved
+
+
+@loop.register_fake
+def _(
+    unary: Tensor,
+    initial: Tensor | None,
+    energies: Sequence[Tensor],
+    widths: Sequence[Tensor],
+    features: Sequence[Tensor],
+    lattices: Sequence[Tensor],
+    shifts: Sequence[int],
+    size: Sequence[int],
+    iterations: int,
+    normalization: str,
+    factors: Sequence[float],
+    half: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    groups, width, dtype = layout(int(unary.shape[0]), half)
+    shape = (iterations, groups, unary.shape[1], width) if keep else (0,)
+    return torch.empty_like(unary, memory_format=torch.contiguous_format), unary.new_empty(shape, dtype=dtype)
+
+
+def _set_kernels(
+    job: Job,
+    energies: Sequence[Tensor],
+    widths: Sequence[Tensor],
+    lattices: Sequence[Tensor],
+    shifts: Sequence[int],
+    size: Sequence[int],
+    normalization: str,
+    factors: Sequence[float],
+    gradients: Sequence[Tensor] | None,
+) -> tuple[list[Normalizer], list[list[Lattice]]]:
+    terms, grids, field_lattices, normalizers, built = [], [], [], [], []
+    n_grids = len(widths) - len(shifts)
+    for index, energy in enumerate(energies):
+        gradient = None if gradients is None else job.hold(gradients[index])
+        address = job.hold(energy.detach().float().contiguous())
+        terms.append(FieldTerm(energies=address, gradient=gradient, kind=energy.dim()))
+    for index in range(n_grids):
+        theta_y, theta_x = widths[index].tolist() if len(size) == 2 else (1.0, *widths[index].tolist())
+        normalizer = grid_normalizer(widths[index], size, normalization)
+        normalizers.append(normalizer)
+        sides = [job.hold(side) for side in normalizer.axes]
+        grids.append(FieldGrid(*sides, theta_y=theta_y, theta_x=theta_x, term=index))
+    used = 0
+    for index, count in enumerate(shifts):
+        mine = [Lattice(*lattices[used + _PARTS * i : used + _PARTS * (i + 1)]) for i in range(count)]
+        used += _PARTS * count
+        normalizer = lattice_normalizer(mine, normalization, factors[index])
+        normalizers.append(normalizer)
+        built.append(mine)
+        corners = mine[0].vertices.shape[2]
+        scale = factors[index] / count / (1 + 2.0 ** (1 - corners))  # the loop's own sums are bare
+        after = normalizer.after * scale
+        for lattice in mine:
+            field_lattices.append(
+                FieldLattice(
+                    *(job.hold(part) for part in lattice),
+                    job.hold(normalizer.before),
+                    job.hold(after),
+                    rows=lattice.rows,
+                    d=corners - 1,
+                    term=n_grids + index,
+                )
+            )
+    job.set_kernels(field_lattices, grids, terms)
+    return normalizers, built
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    unary, initial, energies, widths, features, lattices, *plain = inputs
+    ctx.counts = [len(energies), len(widths), len(features), len(lattices)]
+    ctx.plain = plain
+    ctx.save_for_backward(unary, initial, *output, *energies, *widths, *features, *lattices)
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, gradient: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
+    unary, initial, output, saved, *rest = ctx.saved_tensors
+    lists = []
+    for count in ctx.counts:
+        lists.append(rest[:count])
+        rest = rest[count:]
+    energies, widths, features, lattices = lists
+    shifts, size, iterations, normalization, factors, half, _ = ctx.plain
+    if gradient is None:
+        gradient = torch.zeros_like(output)
+    labels, points = unary.shape
+    wants_widths, wants_features = ctx.needs_input_grad[3], ctx.needs_input_grad[4]
+    job = Job(labels, points, size, iterations, half)
+    sums = [torch.zeros(energy.shape, dtype=torch.float64) for energy in energies]
+    normalizers, built = _set_kernels(
+        job, energies, widths, lattices, shifts, size, normalization, factors, sums if any(ctx.needs_input_grad[2]) else None
+    )
+    by_unary = torch.empty_like(output)
+    by_initial = torch.empty_like(output) if initial is not None else None
+    errors = torch.empty(saved.shape) if any(wants_widths) or any(wants_features) else None
+    field = job.field
+    field.unary = job.hold(unary.contiguous())
+    field.initial = job.hold(None if initial is None else initial.contiguous())
+    field.output = job.hold(output)
+    field.saved = job.hold(saved)
+    field.grad_output = job.hold(gradient.contiguous())
+    field.grad_unary = job.hold(by_unary)
+    field.grad_initial = job.hold(by_initial)
+    field.errors = job.hold(errors)
+    job.run("df_mean_field_backward")
+
+    by_widths: list[Tensor | None] = [None] * len(widths)
+    by_features: list[Tensor | None] = [None] * len(features)
+    n_grids = len(widths) - len(shifts)
+    for index in range(len(widths)):
+        wanted = wants_widths[index], index >= n_grids and wants_features[index - n_grids]
+        if errors is None or not any(wanted):
+            continue
+        if index < n_grids:
+            by_widths[index] = grid_gradients(saved, errors, energies[index], widths[index], size, normalizers[index])
+        else:
+            at = index - n_grids
+            by_widths[index], by_features[at] = lattice_gradients(
+                saved, errors, energies[index], widths[index], features[at], built[at], normalizers[index], wanted[1]
+            )
+    by_energies = [total.to(energy) for total, energy in zip(sums, energies, strict=True)]
+    return by_unary, by_initial, by_energies, by_widths, by_features, [None] * len(lattices), *([None] * 7)
+
+
+loop.register_autograd(_backward, setup_context=_setup_context)

@@ -1,0 +1,154 @@
+"""`mean_field`: the inference of a fully connected CRF, by the fused loop where it serves, else op by op."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from densefield.checks import check, check_finite
+from densefield.ops import native
+from densefield.ops.mean_field.filters import lattices_of, true_mass_factor
+from densefield.ops.mean_field.loop import loop
+from densefield.ops.mean_field.pruning import pruned
+from densefield.ops.mean_field.terms import NORMALIZATIONS, GridTerm, LatticeTerm, check_terms
+from densefield.ops.mean_field.torch_path import mean_field_by_ops
+from densefield.ops.permutohedral import Lattice, lattice_filter
+
+
+def mean_field(
+    unary: Tensor,  # (B, C, *size): (N,), (H, W), (D, H, W) ...
+    terms: Sequence[GridTerm | LatticeTerm],
+    *,
+    iterations: int = 10,
+    normalization: str = "symmetric",
+    initial: Tensor | None = None,  # (B, C, *size)
+    prune: float = 0.0,
+    half: bool = True,
+) -> Tensor:  # (B, C, *size)
+    """Give log-marginals after some updates Q <- softmax(-unary - sum_m mu_m K_m Q) (Krähenbühl and Koltun 2011).
+
+    `unary` are energies, -log p; mu_m a term's compatibility; K_m its kernel, a pixel's own message included, normalised
+    D^-½KD^-½ ("symmetric"), KD^-1 ("before"), D^-1K ("after") or scaled to the exact kernel's sums ("none"). Begins with
+    softmax(-unary), or with log-marginals `initial`. Differentiable by all tensors. `prune` leaves labels whose first
+    marginal is below it everywhere out of the messages. Float32 on the CPU runs as one fused loop, which stores
+    marginals in half precision where `half`; all else runs op by op. Raises `InputError` for what does not fit.
+    """
+    check(
+        unary.dim() >= 3 and unary.numel() > 0,
+        f"unary: wanted shape (B, C, *size), nothing empty, received {tuple(unary.shape)}",
+    )
+    check(unary.is_floating_point(), f"unary: wanted a floating-point tensor, received {unary.dtype}")
+    check_finite("unary", unary)
+    if initial is not None:
+        check(
+            initial.shape == unary.shape,
+            f"initial: wanted shape {tuple(unary.shape)} as unary, received {tuple(initial.shape)}",
+        )
+    check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
+    check(normalization in NORMALIZATIONS, f"normalization: wanted one of {NORMALIZATIONS}, received {normalization!r}")
+    check(0 <= prune < 1, f"prune: wanted a marginal from 0 to below 1, received {prune}")
+    check_terms(terms, unary)
+    if prune > 0:
+        return pruned(mean_field, unary, terms, iterations, normalization, initial, prune, half)
+    kind = unary.dtype
+    dtype = torch.float64 if kind == torch.float64 else torch.float32
+    unary = unary.to(dtype)
+    initial = None if initial is None else initial.to(dtype)
+    terms = [_cast(term, unary) for term in terms]
+    if iterations == 0:
+        return torch.log_softmax(-unary if initial is None else initial, 1).to(kind)
+    if not _fused(unary, terms):
+        result = mean_field_by_ops(
+            unary, terms, iterations=iterations, normalization=normalization, initial=initial
+        )
+        return result.to(kind)
+    items = [
+        _one(
+            unary[b],
+            [_item(term, b) for term in terms],
+            iterations,
+            normalization,
+            None if initial is None else initial[b],
+            half,
+        )
+        for b in range(unary.shape[0])
+    ]
+    return torch.stack(items).to(kind)
+
+
+def _cast(term: GridTerm | LatticeTerm, like: Tensor) -> GridTerm | LatticeTerm:
+    compatibility = term.compatibility.to(like.device, like.dtype)
+    if isinstance(term, GridTerm):
+        return GridTerm(term.widths.to(like.dtype), compatibility)
+    return replace(
+        term,
+        features=term.features.to(like.device, like.dtype),
+        widths=term.widths.to(like.device, like.dtype),
+        compatibility=compatibility,
+    )
+
+
+def _fused(unary: Tensor, terms: Sequence[GridTerm | LatticeTerm]) -> bool:
+    axes = unary.dim() - 2
+    grids = any(isinstance(term, GridTerm) for term in terms)
+    return (
+        unary.device.type == "cpu"
+        and unary.dtype == torch.float32
+        and unary.shape[1] <= 2048
+        and len(terms) <= 8
+        and (not grids or axes <= 2)
+        and native.available()
+    )
+
+
+def _item(term: GridTerm | LatticeTerm, item: int) -> GridTerm | LatticeTerm:
+    if isinstance(term, GridTerm):
+        return term
+    lattices = term.lattice
+    if lattices is not None:
+        every = (lattices,) if isinstance(lattices, Lattice) else tuple(lattices)
+        lattices = tuple(lattice.item(item) for lattice in every)
+    return replace(term, features=term.features[item : item + 1], lattice=lattices)
+
+
+def _one(
+    unary: Tensor,  # (C, *size)
+    terms: Sequence[GridTerm | LatticeTerm],
+    iterations: int,
+    normalization: str,
+    initial: Tensor | None,
+    half: bool,
+) -> Tensor:  # (C, *size)
+    grids = [term for term in terms if isinstance(term, GridTerm)]
+    others = [term for term in terms if isinstance(term, LatticeTerm)]
+    lattices = [lattices_of(term) for term in others]
+    factors = [1.0] * len(others)
+    if normalization == "none":
+        for index, (term, built) in enumerate(zip(others, lattices, strict=True)):
+            ones = unary.new_ones((1, 1, unary[0].numel()))
+            mass = sum(lattice_filter(ones, lattice) for lattice in built) / len(built)
+            assert isinstance(mass, Tensor)
+            factors[index] = true_mass_factor(term, mass)
+    tensors = [unary, initial, *(t for term in terms for t in (term.compatibility, term.widths))]
+    tensors += [term.features for term in others]
+    keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    log_q, _ = loop(
+        unary.flatten(1),
+        None if initial is None else initial.flatten(1),
+        [term.compatibility for term in (*grids, *others)],
+        [term.widths.cpu() for term in (*grids, *others)],
+        [term.features for term in others],
+        [part for built in lattices for lattice in built for part in lattice],
+        [len(built) for built in lattices],
+        list(unary.shape[1:]),
+        iterations,
+        normalization,
+        factors,
+        half,
+        keep,
+    )
+    result: Tensor = log_q.reshape(unary.shape)
+    return result

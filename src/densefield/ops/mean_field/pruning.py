@@ -1,0 +1,76 @@
+"""Labels that cannot matter, left out of the messages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from densefield.ops.mean_field.terms import GridTerm, LatticeTerm
+
+
+class MeanField(Protocol):
+    """The signature of `mean_field`."""
+
+    def __call__(
+        self,
+        unary: Tensor,
+        terms: Sequence[GridTerm | LatticeTerm],
+        *,
+        iterations: int,
+        normalization: str,
+        initial: Tensor | None,
+        prune: float,
+        half: bool,
+    ) -> Tensor:
+        """Give log-marginals."""
+
+
+def pruned(
+    infer: MeanField,
+    unary: Tensor,  # (B, C, *size)
+    terms: Sequence[GridTerm | LatticeTerm],
+    iterations: int,
+    normalization: str,
+    initial: Tensor | None,
+    bound: float,
+    half: bool,
+) -> Tensor:  # (B, C, *size)
+    """Infer with the labels whose first marginal reaches `bound` somewhere; the others keep their unary alone.
+
+    Together the others act as one more label that sends and receives no message. For a Potts weight w under the
+    symmetric normalisation, whose messages of a label are at most about its marginal, leaving a label out changes its
+    log-odds by at most about w · bound in the first update.
+    """
+    start = torch.log_softmax(-unary if initial is None else initial, 1)
+    kept = (start.detach().flatten(2).amax((0, 2)) >= math.log(bound)).nonzero().flatten()
+    others = (start.detach().flatten(2).amax((0, 2)) < math.log(bound)).nonzero().flatten()
+    if not len(others) or any(term.compatibility.dim() == 2 for term in terms):
+        return infer(
+            unary, terms, iterations=iterations, normalization=normalization, initial=initial, prune=0.0, half=half
+        )
+    rest = -torch.logsumexp(-unary[:, others], 1, keepdim=True)
+    few = torch.cat([unary[:, kept], rest], 1)
+    few_initial = None
+    if initial is not None:
+        few_initial = torch.cat([start[:, kept], torch.logsumexp(start[:, others], 1, keepdim=True)], 1)
+    few_terms = []
+    for term in terms:
+        energies = term.compatibility.expand(unary.shape[1])[kept]
+        few_terms.append(replace(term, compatibility=torch.cat([energies, energies.new_zeros(1)])))
+    log_few = infer(
+        few,
+        few_terms,
+        iterations=iterations,
+        normalization=normalization,
+        initial=few_initial,
+        prune=0.0,
+        half=half,
+    )
+    shares = rest - unary[:, others] + log_few[:, -1:]
+    order = torch.argsort(torch.cat([kept, others]))
+    return torch.cat([log_few[:, :-1], shares], 1)[:, order]

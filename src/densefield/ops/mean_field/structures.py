@@ -1,0 +1,105 @@
+"""The C structures of csrc/mean_field.h, and the tensors that their pointers hold on to."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from densefield.ops import native
+
+_POINTER, _INT64, _INT32, _DOUBLE = native.POINTER, native.INT64, native.INT32, native.DOUBLE
+
+
+class FieldLattice(ctypes.Structure):
+    """One lattice and its normalisation."""
+
+    _fields_ = [
+        *((name, _POINTER) for name in ("vertices", "weights", "neighbours", "starts", "entries", "before", "after")),
+        ("rows", _INT64),
+        ("d", _INT32),
+        ("term", _INT32),
+    ]
+
+
+class FieldGrid(ctypes.Structure):
+    """One grid kernel and its normalisation along each axis."""
+
+    _fields_ = [
+        *((name, _POINTER) for name in ("before_y", "after_y", "before_x", "after_x")),
+        ("theta_y", _DOUBLE),
+        ("theta_x", _DOUBLE),
+        ("term", _INT32),
+        ("unused", _INT32),
+    ]
+
+
+class FieldTerm(ctypes.Structure):
+    """One term's compatibility energies."""
+
+    _fields_ = [("energies", _POINTER), ("gradient", _POINTER), ("kind", _INT32), ("unused", _INT32)]
+
+
+class Field(ctypes.Structure):
+    """The whole job."""
+
+    _fields_ = [
+        *((name, _INT64) for name in ("labels", "points", "height", "width")),
+        *((name, _INT32) for name in ("iterations", "half", "n_threads", "n_lattices", "n_grids", "n_terms")),
+        *((name, _POINTER) for name in ("lattices", "grids", "terms", "unary", "initial", "output", "saved")),
+        *((name, _POINTER) for name in ("grad_output", "grad_unary", "grad_initial", "errors")),
+    ]
+
+
+class Job:
+    """A `Field` that keeps what it points to alive."""
+
+    def __init__(self, labels: int, points: int, size: Sequence[int], iterations: int, half: bool) -> None:
+        self._kept: list[object] = []
+        height, width = (size[0], size[1]) if len(size) == 2 else (1, points)
+        self.field = Field(
+            labels=labels,
+            points=points,
+            height=height,
+            width=width,
+            iterations=iterations,
+            half=int(half),
+            n_threads=torch.get_num_threads(),
+        )
+
+    def hold(self, tensor: Tensor | None) -> int | None:
+        """Give a tensor's address for as long as this job lives."""
+        if tensor is None:
+            return None
+        self._kept.append(tensor)
+        return native.pointer(tensor)
+
+    def set_kernels(
+        self, lattices: Sequence[FieldLattice], grids: Sequence[FieldGrid], terms: Sequence[FieldTerm]
+    ) -> None:
+        """Hand over the kernels."""
+        for name, items, kind in (
+            ("lattices", lattices, FieldLattice),
+            ("grids", grids, FieldGrid),
+            ("terms", terms, FieldTerm),
+        ):
+            array = (kind * len(items))(*items)
+            self._kept.append(array)
+            setattr(self.field, name, ctypes.addressof(array) if len(items) else None)
+            setattr(self.field, f"n_{name}", len(items))
+
+    def run(self, name: str) -> None:
+        """Call the C function `name`."""
+        native.kernel(name, (native.POINTER,))(ctypes.addressof(self.field))
+
+
+def layout(labels: int, half: bool) -> tuple[int, int, torch.dtype]:
+    """Give the groups and width of the loop's rows of labels, and the type of the saved marginals."""
+    numbers = [ctypes.c_int64() for _ in range(3)]
+    native.kernel("df_mean_field_layout", (_INT64, _POINTER, _POINTER, _POINTER))(
+        labels, *(ctypes.addressof(number) for number in numbers)
+    )
+    narrow = half and numbers[2].value == 2
+    return numbers[0].value, numbers[1].value, torch.float16 if narrow else torch.float32

@@ -1,0 +1,71 @@
+"""The pairwise terms of a dense CRF: a kernel with its widths, and the compatibility of labels under it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from densefield.checks import check, check_finite
+from densefield.ops.permutohedral.lattice import Lattice
+
+NORMALIZATIONS = ("symmetric", "before", "after", "none")
+
+
+@dataclass(frozen=True)
+class GridTerm:
+    """An exact Gaussian of grid positions, exp(-sum_a (p_a - q_a)² / (2 widths_a²))."""
+
+    widths: Tensor  # (number of spatial axes,) in pixels
+    compatibility: Tensor  # an energy: () for c·I, (C,) a diagonal, (C, C) a symmetric matrix
+
+
+@dataclass(frozen=True)
+class LatticeTerm:
+    """A Gaussian of feature vectors, exp(-sum_a (x_ia - x_ja)² / (2 widths_a²)), filtered by a permutohedral lattice.
+
+    `lattice`, where it is built already: that of `features / widths[:, None]`, or one for each shift
+    (`shifted_lattices`). `shifts` lattices, shifted against each other, are averaged: slower, more accurate.
+    """
+
+    features: Tensor  # (B, d, N)
+    widths: Tensor  # (d,)
+    compatibility: Tensor  # as in GridTerm
+    lattice: Lattice | Sequence[Lattice] | None = None
+    shifts: int = 1
+
+
+def check_terms(terms: Sequence[GridTerm | LatticeTerm], unary: Tensor) -> None:
+    """Raise `InputError` where a term does not fit `unary` (B, C, *size)."""
+    labels, axes = unary.shape[1], unary.dim() - 2
+    points = math.prod(unary.shape[2:])
+    for index, term in enumerate(terms):
+        name = f"terms[{index}]"
+        energies = term.compatibility
+        check(
+            tuple(energies.shape) in ((), (labels,), (labels, labels)),
+            f"{name}.compatibility: wanted shape (), ({labels},) or ({labels}, {labels}), received {tuple(energies.shape)}",
+        )
+        check_finite(f"{name}.compatibility", energies)
+        if isinstance(term, GridTerm):
+            wanted = axes
+        else:
+            shape = tuple(term.features.shape)
+            check(
+                len(shape) == 3 and shape[0] == unary.shape[0] and shape[2] == points,
+                f"{name}.features: wanted shape ({unary.shape[0]}, d, {points}) to fit unary {tuple(unary.shape)}, "
+                f"received {shape}",
+            )
+            check(1 <= shape[1] <= 16, f"{name}.features: wanted 1 to 16 dimensions, received {shape[1]}")
+            check_finite(f"{name}.features", term.features)
+            check(1 <= term.shifts <= 16, f"{name}.shifts: wanted 1 to 16, received {term.shifts}")
+            wanted = shape[1]
+        check(
+            tuple(term.widths.shape) == (wanted,),
+            f"{name}.widths: wanted shape ({wanted},), received {tuple(term.widths.shape)}",
+        )
+        good = bool((torch.isfinite(term.widths) & (term.widths > 0)).all())
+        check(good, f"{name}.widths: wanted positive finite widths, received {term.widths.tolist()}")

@@ -1,0 +1,32 @@
+"""Lattices shifted against each other: their errors differ, so that their average is more accurate."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from densefield.ops.permutohedral.lattice import Lattice, build_lattice
+
+
+def shifted_lattices(
+    features: Tensor,  # (B, d, N)
+    shifts: int,
+) -> tuple[Lattice, ...]:
+    """Build `shifts` lattices whose origins lie evenly in a lattice cell; the first is not shifted."""
+    offsets = shift_offsets(features.shape[1], shifts).to(features)
+    return tuple(build_lattice(features + offset[:, None] if i else features) for i, offset in enumerate(offsets))
+
+
+def shift_offsets(d: int, shifts: int) -> Tensor:  # (shifts, d) float64
+    """Give offsets of features that move lattice coordinates m by the additive recurrence of Roberts in [0, 1)^d."""
+    root = 2.0  # of x^(d+1) = x + 1
+    for _ in range(64):
+        root = (1 + root) ** (1 / (d + 1))
+    steps = torch.tensor([root ** -(k + 1) for k in range(d)], dtype=torch.float64)
+    wanted = (torch.arange(shifts, dtype=torch.float64)[:, None] * steps) % 1
+    scale = torch.tensor([(d + 1) * math.sqrt(2 / 3) / math.sqrt((i + 1) * (i + 2)) for i in range(d)])
+    # m_k (d + 1) = sum_(i < k) s_i f_i + k s_(k-1) f_(k-1), k = 1 ... d
+    matrix = (torch.ones(d, d).tril() + torch.diag(torch.arange(1.0, d + 1))).double() * scale / (d + 1)
+    return torch.linalg.solve_triangular(matrix, wanted.T, upper=False).T
