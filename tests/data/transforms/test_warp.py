@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from densefield.checks import InputError
-from densefield.data.transforms import RandomRotation, RandomScale, RandomWarp, warp
+from densefield.data.transforms import warp
 
 
 def picture(height=30, width=44):
@@ -57,26 +57,6 @@ def test_displacement_says_where_a_pixel_is_read():
     assert np.array_equal(moved_image[3:, -5], image[:-3, -2])  # mirrored about the last column
 
 
-def test_drawn_factors_and_angles_stay_within_limits():
-    rng = np.random.default_rng(0)
-    scales = np.array([RandomScale(0.5, 2.0).draw(rng) for _ in range(2000)])
-    assert scales.min() >= 0.5
-    assert scales.max() <= 2.0
-    assert abs(np.log(scales).mean()) < 0.05  # doubling and halving are equally likely
-    angles = np.array([RandomRotation(7.0).draw(rng) for _ in range(2000)])
-    assert np.abs(angles).max() <= 7.0
-    assert abs(angles.mean()) < 0.5
-
-
-def test_fused_warp_equals_its_parts():
-    image, target = picture()
-    alone = RandomScale(0.5, 2.0)(image, target, np.random.default_rng(4))
-    fused = RandomWarp(scale=RandomScale(0.5, 2.0))(image, target, np.random.default_rng(4))
-    assert np.array_equal(alone[0], fused[0])
-    assert np.array_equal(alone[1], fused[1])
-    assert np.array_equal(RandomWarp()(image, target, np.random.default_rng(4))[0], image)
-
-
 def test_bad_arguments():
     image, target = picture()
     with pytest.raises(InputError, match="scale"):
@@ -85,5 +65,3 @@ def test_bad_arguments():
         warp(image, target, displacement=np.zeros((30, 44, 2), np.float32))
     with pytest.raises(InputError, match="sides"):
         warp(np.zeros((1, 40_000, 3), np.uint8), np.zeros((1, 40_000), np.uint8))
-    with pytest.raises(InputError, match="least"):
-        RandomScale(2.0, 1.0)
