@@ -66,27 +66,22 @@ class Textbook(nn.Module):
         stack = self.first(image)
         skips = []
         for block, shrink in zip(self.down, self.shrink, strict=True):
-            for layer in block:
-                stack = torch.cat([stack, layer(stack)], dim=1)
+            stack = torch.cat([stack, self.made(block, stack)], dim=1)
             skips.append(stack)
             stack = shrink(stack)
-        for grow, skip, block, before in zip(
-            self.grow, reversed(skips), self.up, [self.middle, *self.up[:-1]], strict=True
-        ):
-            made = []
-            if before is self.middle:
-                for layer in before:
-                    made.append(layer(stack))
-                    stack = torch.cat([stack, made[-1]], dim=1)
-            else:
-                made = new
-            big = grow(torch.cat(made, dim=1))[:, :, : skip.shape[2], : skip.shape[3]]
-            stack = torch.cat([big, skip], dim=1)
-            new = []
-            for layer in block:
-                new.append(layer(stack))
-                stack = torch.cat([stack, new[-1]], dim=1)
-        return self.last(stack)
+        new = self.made(self.middle, stack)
+        for grow, block in zip(self.grow, self.up, strict=True):
+            skip = skips.pop()
+            stack = torch.cat([grow(new)[:, :, : skip.shape[2], : skip.shape[3]], skip], dim=1)
+            new = self.made(block, stack)
+        return self.last(torch.cat([stack, new], dim=1))
+
+    def made(self, block: nn.Module, stack: Tensor) -> Tensor:
+        """What a block's layers add to the stack."""
+        new: list[Tensor] = []
+        for layer in block.children():
+            new.append(layer(torch.cat([stack, *new], dim=1) if new else stack))
+        return torch.cat(new, dim=1)
 
 
 def build(arm: str, network: str) -> nn.Module:
@@ -110,7 +105,7 @@ def batch_of(arguments: argparse.Namespace) -> tuple[Tensor, Tensor]:
 
 
 def check_equal(network: str) -> None:
-    """Both versions give the same scores (in evaluation mode, with statistics of one training step each)."""
+    """Raise unless both versions give the same scores, training and evaluating (without dropout)."""
     textbook, ours = build("textbook", network), build("ours", network)
     with torch.no_grad():
         for mine, theirs in zip(ours.state_dict().values(), textbook.state_dict().values(), strict=True):

@@ -1,1 +1,26 @@
-from densefield.networks.fc_densenet import fc_densenet56, fc_densenet67, fc_densenet103
+"""Networks: image (B, C, H, W) → scores (B, K, h, w), one paper a file.
+
+Each has the integers `in_channels`, `num_classes`, `margin` (pixels its scores lose on every side), `stride` (tile
+origins must be multiples of it) and `reach` (a score depends on no input pixel further away).
+"""
+
+from densefield.networks.fc_densenet import (
+    ClassicUpsampling,
+    FCDenseNet,
+    classic_upsampling,
+    fc_densenet56,
+    fc_densenet67,
+    fc_densenet103,
+)
+from densefield.networks.unet import UNet, unet
+
+__all__ = [
+    "ClassicUpsampling",
+    "FCDenseNet",
+    "UNet",
+    "classic_upsampling",
+    "fc_densenet56",
+    "fc_densenet67",
+    "fc_densenet103",
+    "unet",
+]

@@ -81,7 +81,9 @@ def dense_layers(
     )
     if not _can_share(layers):
         return dense_layers_plain(layers, pieces, keep_input=keep_input)
-    parameters = [p for layer in layers for p in (layer.norm.weight, layer.norm.bias, layer.conv.weight, layer.conv.bias)]
+    parameters = [
+        p for layer in layers for p in (layer.norm.weight, layer.norm.bias, layer.conv.weight, layer.conv.bias)
+    ]
     output: Tensor = _Stack.apply(layers, len(pieces), keep_input, checkpointing, *pieces, *parameters)
     return output
 
@@ -98,7 +100,7 @@ def dense_layers_plain(layers: Sequence[Any], pieces: Sequence[Tensor], *, keep_
 
 def _can_share(layers: Sequence[Any]) -> bool:
     """Whether `_Stack` computes what the layers' own forward methods would."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return False
     first = layers[0].norm
     for layer in layers:
@@ -254,9 +256,7 @@ class _Stack(torch.autograd.Function):
         return (None, None, None, None, *entering[:, :first].split(ctx.sizes, dim=1), *gradients)
 
 
-def _activate(
-    stack: Tensor, centre: Tensor, inverse: Tensor, gamma: Tensor, beta: Tensor, *, out: Tensor
-) -> Tensor:
+def _activate(stack: Tensor, centre: Tensor, inverse: Tensor, gamma: Tensor, beta: Tensor, *, out: Tensor) -> Tensor:
     """ReLU of the batch-normalised first channels of `stack`, written to `out`."""
     scale = gamma * inverse
     return torch.addcmul(_wide(beta - centre * scale), stack[:, : len(scale)], _wide(scale), out=out).relu_()
