@@ -1,14 +1,13 @@
 // Exceptions end here: no C++ exception may leave through the C face.
 #pragma once
 
-#include <exception>
 #include <new>
 
 #include "densefield.h"
 
 namespace densefield {
 
-struct BadArgument : std::exception {};
+struct BadArgument {};  // no base: its inline members would be compiled for every target
 
 namespace {
 
