@@ -54,7 +54,7 @@ def test_gradients_by_finite_differences(checkpointing: bool, training: bool) ->
     parameters = [p for layer in layers for m in (layer.norm, layer.conv) for p in (m.weight, m.bias)]
 
     def run(*tensors: Tensor) -> Tensor:
-        return _Stack.apply(layers, 1, True, checkpointing, *tensors)
+        return _Stack.apply(layers, 1, True, not checkpointing, *tensors)
 
     assert torch.autograd.gradcheck(
         run, [torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True), *parameters]
@@ -87,8 +87,16 @@ def test_inference_concatenates_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     piece = torch.randn(2, 4, 6, 7)
     expected = dense_layers_plain(list(block.layers), [piece], keep_input=True)
     monkeypatch.setattr(torch, "cat", None)
+    empty, widths = torch.empty, []
+
+    def count(shape: tuple[int, ...], **options) -> Tensor:
+        widths.append(shape[1])
+        return empty(shape, **options)
+
+    monkeypatch.setattr(torch, "empty", count)
     with torch.no_grad():
         torch.testing.assert_close(block(piece), expected)
+    assert widths == [10, 8]  # all features, and what the last layer reads: no layer has its own
 
 
 def test_mixed_precision_stays_near_the_concatenations() -> None:

@@ -84,7 +84,9 @@ def dense_layers(
     parameters = [
         p for layer in layers for p in (layer.norm.weight, layer.norm.bias, layer.conv.weight, layer.conv.bias)
     ]
-    output: Tensor = _Stack.apply(layers, len(pieces), keep_input, checkpointing, *pieces, *parameters)
+    differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*pieces, *parameters))
+    store = differentiable and not checkpointing
+    output: Tensor = _Stack.apply(layers, len(pieces), keep_input, store, *pieces, *parameters)
     return output
 
 
@@ -127,9 +129,7 @@ class _Stack(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, layers: Sequence[Any], count: int, keep_input: bool, checkpointing: bool, *tensors: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, layers: Sequence[Any], count: int, keep_input: bool, store: bool, *tensors: Tensor) -> Tensor:
         pieces, parameters = tensors[:count], tensors[count:]
         device, dtype = pieces[0].device, pieces[0].dtype
         if torch.is_autocast_enabled(device.type):
@@ -174,14 +174,14 @@ class _Stack(torch.autograd.Function):
                 else:
                     centre, spread = norm.running_mean.clone(), norm.running_var
                 inverse = (spread + norm.eps).rsqrt()
-                active = _first_channels(scratch, channels) if checkpointing else room(channels)
+                active = room(channels) if store else _first_channels(scratch, channels)
                 _activate(stack, centre, inverse, gamma, beta, out=active)
                 made = functional.conv2d(active, weight.to(dtype), bias.to(dtype), padding=layer.conv.padding)
                 mask = made.new_empty(0)
                 if layer.dropout.training and layer.dropout.p > 0:
                     made, mask = torch.native_dropout(made, layer.dropout.p, True)
                 put(made)
-                saved += [centre, inverse, mask, made.new_empty(0) if checkpointing else active]
+                saved += [centre, inverse, mask, active if store else made.new_empty(0)]
         ctx.save_for_backward(stack, *parameters, *saved)
         ctx.count = len(layers)
         ctx.sizes = [piece.shape[1] for piece in pieces]

@@ -119,8 +119,7 @@ class ClassicUpsampling(nn.Module):
 
     The paper gives the decoder in one sentence (3 convolutions a resolution, of 512, 256, 128, 128 and 64 filters, as
     in U-Net) and its 20 M parameters; its code is not published. Read here as: U-Net's 2×2 up-convolution of stride 2
-    to the level's filters, the skip, three 3×3 layers of table 1. That makes 20.28 M; with the 3×3 transposed
-    convolution of table 1 it would be 21.8 M or 22.3 M, on the smaller down paths 14.8 to 19.3 M.
+    to the level's filters, the skip, three 3×3 layers of table 1. That makes 20.28 M; docs/networks.md counts others.
     """
 
     margin = 0
