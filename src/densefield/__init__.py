@@ -1,0 +1,68 @@
+"""densefield: semantic segmentation with sharp boundaries, on any PyTorch model.
+
+The names below are the public face; each is imported when first used, so that `import densefield` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from densefield.checks import InputError as InputError
+    from densefield.classes import ClassList as ClassList
+    from densefield.images import read_image as read_image
+    from densefield.losses import CrossEntropy as CrossEntropy
+    from densefield.losses import DiceLoss as DiceLoss
+    from densefield.losses import border_weights as border_weights
+    from densefield.losses import cross_entropy as cross_entropy
+    from densefield.losses import dice_loss as dice_loss
+    from densefield.losses import median_frequency_weights as median_frequency_weights
+    from densefield.metrics import BoundaryIoU as BoundaryIoU
+    from densefield.metrics import ConfusionMatrix as ConfusionMatrix
+    from densefield.metrics import TrimapCurve as TrimapCurve
+    from densefield.networks import classic_upsampling as classic_upsampling
+    from densefield.networks import fc_densenet56 as fc_densenet56
+    from densefield.networks import fc_densenet67 as fc_densenet67
+    from densefield.networks import fc_densenet103 as fc_densenet103
+    from densefield.networks import unet as unet
+    from densefield.ops.gaussian import gaussian_filter as gaussian_filter
+    from densefield.segmenter import Segmenter as Segmenter
+
+_HOMES = {
+    "BoundaryIoU": "metrics",
+    "ClassList": "classes",
+    "ConfusionMatrix": "metrics",
+    "CrossEntropy": "losses",
+    "DiceLoss": "losses",
+    "InputError": "checks",
+    "Segmenter": "segmenter",
+    "TrimapCurve": "metrics",
+    "border_weights": "losses",
+    "classic_upsampling": "networks",
+    "cross_entropy": "losses",
+    "dice_loss": "losses",
+    "fc_densenet103": "networks",
+    "fc_densenet56": "networks",
+    "fc_densenet67": "networks",
+    "gaussian_filter": "ops.gaussian",
+    "median_frequency_weights": "losses",
+    "read_image": "images",
+    "unet": "networks",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"densefield.{_HOMES[name]}"), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("densefield")
+    raise AttributeError(f"module 'densefield' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
 from densefield import networks, training
 from densefield.data import CamVid, CellImages, Folder, SampleScenes
+from densefield.data.sample_scenes import DIGITS
 from densefield.data.transforms import (
     ColourJitter,
     Compose,
@@ -65,14 +66,19 @@ NetworkChoice = Annotated[FCDenseNetChoice | UNetChoice, Field(discriminator="ki
 
 
 class SamplesChoice(Choice):
-    """The embedded scenes: handwriting over photographs, nothing to download."""
+    """The embedded scenes: handwriting over photographs, nothing to download; at most `scenes` a split."""
 
     kind: Literal["samples"] = "samples"
     size: PositiveInt = 96
+    scenes: PositiveInt | None = None
+    digits: tuple[NonNegativeInt, ...] = DIGITS
 
     def build(self, split: str) -> SampleScenes:
         """One split."""
-        return SampleScenes(split, size=self.size)
+        whole = SampleScenes(split, size=self.size, digits=self.digits)
+        if self.scenes is None or self.scenes >= len(whole):
+            return whole
+        return SampleScenes(split, size=self.size, count=self.scenes, digits=self.digits)
 
 
 def _data_root(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import json
+import logging
 import platform
 import sys
 import warnings
@@ -66,12 +67,11 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, machine: Machin
     torch.manual_seed(recipe.seed)
     network = recipe.network.build(len(classes), len(recipe.mean))
     segmenter = Segmenter(network, classes, mean=recipe.mean, std=recipe.std, tile=recipe.tile)
-    loss = build_loss(recipe.loss, train_pairs, len(classes), console)
+    class_weights = counted_class_weights(recipe.loss, train_pairs, len(classes), console)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     console.print(
         f"{recipe.name}: {recipe.network.kind}, {parameters / 1e6:.2f} M parameters, {len(classes)} classes, "
-        f"{len(train_pairs)} training and {len(val_pairs)} validation images -> {folder}",
-        highlight=False,
+        f"{len(train_pairs)} training and {len(val_pairs)} validation images -> {folder}"
     )
     if not begun:
         write_recipe(recipe, folder / RECIPE)
@@ -87,7 +87,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, machine: Machin
         if number > 1 and not (home / "last.ckpt").exists():
             segmenter.load_state_dict(Segmenter.load(folder / SEGMENTER).state_dict())
         run = _Stage(recipe, stage, number, home, folder, machine, console)
-        best = run.fit(segmenter, loss, train_pairs, val_pairs, floor=best)
+        best = run.fit(segmenter, class_weights, train_pairs, val_pairs, floor=best)
         with atomic_write(home / "done") as file:
             file.write(b"this stage is complete\n")
     return best
@@ -102,7 +102,9 @@ class _Stage(NamedTuple):
     machine: Machine
     console: Console
 
-    def fit(self, segmenter: Segmenter, loss: training.Loss, train_pairs: Any, val_pairs: Any, floor: float) -> float:
+    def fit(
+        self, segmenter: Segmenter, class_weights: Tensor | None, train_pairs: Any, val_pairs: Any, floor: float
+    ) -> float:
         recipe, stage, machine = self.recipe, self.stage, self.machine
         seed = recipe.seed + 1000 * self.number
         last = self.home / "last.ckpt"
@@ -125,6 +127,7 @@ class _Stage(NamedTuple):
         ]
         if machine.bar and sys.stderr.isatty():
             callbacks.append(pl.callbacks.RichProgressBar())
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its tips and its inventory of absent devices
         with warnings.catch_warnings():
             # Lightning's hints about workers, logging intervals and its own warnings are noise to the person training.
             warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.utils.data")
@@ -152,7 +155,7 @@ class _Stage(NamedTuple):
             )
             task = training.SegmentationTask(
                 segmenter.network,
-                loss,
+                build_loss(recipe.loss, class_weights),
                 num_classes=len(segmenter.classes),
                 prepare=functools.partial(prepared, segmenter, recipe.channels_last),
                 predict=segmenter.scores,
@@ -165,7 +168,7 @@ class _Stage(NamedTuple):
                 stage.augmentation.build(),
                 seed=seed,
                 margin=margin,
-                pixel_weights=border_weights(recipe.loss) if recipe.loss.border else None,
+                pixel_weights=border_weights(recipe.loss, class_weights),
             )
             data = training.SegmentationData(
                 batches, val_pairs, batch_size=stage.batch_size, seed=seed, workers=machine.workers
@@ -181,21 +184,27 @@ def prepared(segmenter: Segmenter, channels_last: bool, image: Tensor) -> Tensor
     return scaled.contiguous(memory_format=layout)
 
 
-def build_loss(choice: LossChoice, pairs: Any, num_classes: int, console: Console) -> training.Loss:
-    """The weighted sum of cross-entropy and soft Dice that `choice` describes; class weights are counted from `pairs`."""
+def counted_class_weights(choice: LossChoice, pairs: Any, num_classes: int, console: Console) -> Tensor | None:
+    """Median frequency weights (K,) of the training targets, where `choice` wants them."""
+    if choice.class_weights == "none":
+        return None
+    console.print("counting class frequencies ...")
+    return losses.median_frequency_weights(*losses.class_pixels((pairs[i].target for i in range(len(pairs))), num_classes))
+
+
+def build_loss(choice: LossChoice, class_weights: Tensor | None) -> training.Loss:
+    """The weighted sum of cross-entropy and soft Dice that `choice` describes.
+
+    Where pixels are weighted by U-Net's border map, that map holds the class weights already (its w_c).
+    """
     check(choice.cross_entropy > 0 or choice.dice > 0, "loss: cross_entropy and dice are both 0; nothing to learn from")
-    weights: Tensor | None = None
-    if choice.class_weights == "median_frequency":
-        console.print("counting class frequencies ...", highlight=False)
-        counts = losses.class_pixels((pairs[i].target for i in range(len(pairs))), num_classes)
-        weights = losses.median_frequency_weights(*counts)
 
     def loss(scores: Tensor, target: Tensor, pixel_weights: Tensor | None) -> Tensor:
         total = scores.new_zeros(())
         if choice.cross_entropy > 0:
-            class_weights = None if weights is None else weights.to(scores)
+            weights = None if class_weights is None or pixel_weights is not None else class_weights.to(scores)
             total = total + choice.cross_entropy * losses.cross_entropy(
-                scores, target, class_weights=class_weights, pixel_weights=pixel_weights
+                scores, target, class_weights=weights, pixel_weights=pixel_weights
             )
         if choice.dice > 0:
             total = total + choice.dice * losses.dice_loss(scores, target)
@@ -204,11 +213,22 @@ def build_loss(choice: LossChoice, pairs: Any, num_classes: int, console: Consol
     return loss
 
 
-def border_weights(choice: LossChoice) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """U-Net's weight map of a target whose class 1 is what has borders (cells); ignored pixels keep weight w_c."""
+def border_weights(
+    choice: LossChoice, class_weights: Tensor | None
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
+    """U-Net's weight map of a two-class target whose class 1 is the objects, or None where `choice` wants none."""
+    if choice.border == 0:
+        return None
+    check(
+        class_weights is None or len(class_weights) == 2,
+        f"loss.border: wanted two classes (background, objects), received {0 if class_weights is None else len(class_weights)}",
+    )
+    balance = None if class_weights is None else class_weights.numpy()
 
     def weigh(target: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return losses.border_weights(target == 1, w0=choice.border, sigma=choice.border_sigma)
+        return losses.border_weights(
+            target == 1, class_weights=balance, w0=choice.border, sigma=choice.border_sigma
+        )
 
     return weigh
 

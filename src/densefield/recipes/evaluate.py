@@ -1,0 +1,85 @@
+"""From a trained segmenter to figures and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from densefield.checks import check
+from densefield.metrics import ConfusionMatrix, TrimapCurve, class_distance, void_distance
+from densefield.report import Example, read_curves, write_evaluation
+from densefield.segmenter import Segmenter
+
+TRIMAP_WIDTHS = (1, 2, 3, 5, 10, 20)  # pixels
+_KEPT = 4  # best and worst images of the report
+
+
+class Evaluation(NamedTuple):
+    """The whole set's counts, the trimap curve over it, and the images that the report shows."""
+
+    confusion: ConfusionMatrix
+    trimap: TrimapCurve
+    examples: list[Example]
+
+
+def evaluate(
+    segmenter: Segmenter, pairs: Any, *, void_band: bool = False, progress: Callable[[Iterator[int]], Iterator[int]] = iter
+) -> Evaluation:
+    """Segment every image of `pairs` and count; only the best and worst images are kept.
+
+    `void_band` measures the trimap from the ignored band (PASCAL VOC) instead of from the classes' boundaries.
+    Raises `InputError` for an empty split, and where the data's classes are not the segmenter's.
+    """
+    check(len(pairs) > 0, "data: this split holds no images")
+    names = segmenter.classes.names
+    check(
+        tuple(pairs.classes.names) == tuple(names),
+        f"classes: the segmenter knows {', '.join(names[:4])} ... ({len(names)}), the data {', '.join(pairs.classes.names[:4])}"
+        f" ... ({len(pairs.classes)}); evaluate it on the data it was trained for",
+    )
+    confusion = ConfusionMatrix(len(names))
+    trimap = TrimapCurve(len(names), TRIMAP_WIDTHS, void_distance if void_band else class_distance)
+    examples: list[Example] = []
+    for index in progress(iter(range(len(pairs)))):
+        image, target, name = pairs[index]
+        labels = segmenter(image).cpu().numpy()
+        confusion.update(labels, target)
+        trimap.update(labels, target)
+        examples = _kept([*examples, Example(name, image, target, labels, _iou(labels, target, len(names)))])
+    return Evaluation(confusion, trimap, examples)
+
+
+def _kept(examples: list[Example]) -> list[Example]:
+    ranked = sorted((e for e in examples if not np.isnan(e.iou)), key=lambda e: e.iou)
+    return ranked if len(ranked) <= 2 * _KEPT else [*ranked[:_KEPT], *ranked[-_KEPT:]]
+
+
+def _iou(labels: NDArray[np.int64], target: NDArray[np.uint8], num_classes: int) -> float:
+    one = ConfusionMatrix(num_classes)
+    one.update(labels, target)
+    return one.mean_iou()
+
+
+def write_report(
+    path: Path, evaluation: Evaluation, segmenter: Segmenter, *, title: str, facts: tuple[tuple[str, str], ...], run: Path
+) -> None:
+    """Write the HTML report; the learning curves come from the run's metrics where it keeps any."""
+    curve = {}
+    stages = sorted(run.glob("stage-*/metrics.csv")) if run.is_dir() else []
+    for number, table in enumerate(stages, start=1):
+        suffix = f", stage {number}" if len(stages) > 1 else ""
+        curve.update({f"{chart}{suffix}": lines for chart, lines in read_curves(table).items()})
+    write_evaluation(
+        path,
+        title=title,
+        confusion=evaluation.confusion,
+        classes=segmenter.classes,
+        examples=evaluation.examples,
+        curve=curve or None,
+        trimap={"network": evaluation.trimap.points()},
+        facts=facts,
+    )

@@ -1,0 +1,35 @@
+"""The embedded sample scenes by FC-DenseNet56: the run of `densefield demo`, a few minutes on two CPU cores.
+
+No published figure: the scenes are this project's own (`densefield.data.SampleScenes`). docs/results.md has what it
+reaches.
+
+    densefield train sample_fc_densenet56
+"""
+
+from __future__ import annotations
+
+from densefield.recipes.choices import (
+    Augmentation,
+    FCDenseNetChoice,
+    LossChoice,
+    OptimizerChoice,
+    SamplesChoice,
+    ScheduleChoice,
+)
+from densefield.recipes.recipe import Recipe, Stage
+
+sample_fc_densenet56 = Recipe(
+    name="sample_fc_densenet56",
+    network=FCDenseNetChoice(kind="fc_densenet56", dropout=0.0),
+    data=SamplesChoice(size=96),
+    loss=LossChoice(dice=1.0),
+    stages=(
+        Stage(
+            epochs=3,
+            batch_size=8,
+            augmentation=Augmentation(jitter=0.2),
+            optimizer=OptimizerChoice(kind="adamw", rate=4e-3, weight_decay=1e-2),
+            schedule=ScheduleChoice(kind="cosine"),
+        ),
+    ),
+)

@@ -1,0 +1,197 @@
+"""Whole runs of a tiny recipe: killed and resumed, interrupted, staged."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from rich.console import Console
+from safetensors.torch import load_file
+
+from densefield.checks import InputError
+from densefield.recipes.choices import LossChoice
+from densefield.recipes.files import validated
+from densefield.recipes.recipe import Recipe
+from densefield.recipes.train import Machine, border_weights, build_loss, train
+from densefield.segmenter import Segmenter
+
+MACHINE = Machine(accelerator="cpu", devices=1, workers=0, bar=False)
+QUIET = Console(quiet=True)
+
+TINY = {
+    "name": "tiny",
+    "network": {"kind": "unet", "padding": "same", "width": 4},  # has dropout, whose draws must resume too
+    "data": {"kind": "samples", "size": 32, "scenes": 12},
+    "stages": [
+        {
+            "epochs": 2,
+            "batch_size": 3,
+            "augmentation": {"flip": True, "jitter": 0.2, "scale": [0.8, 1.25], "crop": [32, 32]},
+            "optimizer": {"kind": "rmsprop", "rate": 1e-3},
+            "schedule": {"kind": "exponential", "gamma": 0.5},
+        }
+    ],
+}
+
+
+def tiny(**changes: object) -> Recipe:
+    return validated({**TINY, **changes}, "tiny")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    train(tiny(), folder, machine=MACHINE, console=QUIET)
+    return folder
+
+
+def final_weights(folder: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(folder / "stage-1" / "last.ckpt", weights_only=True)["state_dict"]
+    return dict(state)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    first, second = final_weights(one), final_weights(other)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def test_a_run_leaves_what_it_promises(uninterrupted: Path) -> None:
+    names = {path.name for path in uninterrupted.iterdir()}
+    assert names == {"recipe.yaml", "versions.json", "best.json", "segmenter.safetensors", "segmenter.json", "stage-1"}
+    assert {"last.ckpt", "metrics.csv", "tensorboard", "done"} == {p.name for p in (uninterrupted / "stage-1").iterdir()}
+    assert validated(yaml.safe_load((uninterrupted / "recipe.yaml").read_text()), "") == tiny()
+    header, *rows = (uninterrupted / "stage-1" / "metrics.csv").read_text().split()
+    assert {"epoch", "train/loss", "val/mean_iou"} <= set(header.split(","))
+    assert rows
+    labels = Segmenter.load(uninterrupted)(np.zeros((40, 50, 3), np.uint8))
+    assert labels.shape == (40, 50)
+
+
+def test_the_best_weights_are_those_of_the_best_validation(uninterrupted: Path) -> None:
+    best = json.loads((uninterrupted / "best.json").read_text())
+    lines = (uninterrupted / "stage-1" / "metrics.csv").read_text().split()
+    column = lines[0].split(",").index("val/mean_iou")
+    values = [float(cells[column]) for cells in (line.split(",") for line in lines[1:]) if cells[column]]
+    assert best["mean_iou"] == pytest.approx(max(values), rel=1e-5)
+
+
+def test_a_killed_run_resumes_to_the_same_weights(uninterrupted: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(TINY))
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-c", "from densefield.cli import main; main()", "train", str(recipe), "--out", str(folder)]
+    command += ["--workers", "0", "--accelerator", "cpu", "--checkpoint-minutes", "0"]  # a checkpoint every step
+    # Slow enough that the kill falls inside an epoch.
+    slow = "import time, torch; step = torch.optim.RMSprop.step\n"
+    slow += "torch.optim.RMSprop.step = lambda *a, **k: (step(*a, **k), time.sleep(0.3))[0]\n"
+    command[2] = slow + command[2]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    last = folder / "stage-1" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.4)
+    process.send_signal(signal.SIGKILL)
+    output = process.communicate()[0]
+    assert last.exists(), output
+    steps = torch.load(last, weights_only=True)["global_step"]
+    assert 0 < steps < 8, "the run ended before it could be killed"
+    train(tiny(), folder, resume=True, machine=MACHINE, console=QUIET)
+    assert_same_run(uninterrupted, folder)
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from densefield.training import Interrupted, SegmentationTask
+
+    step = SegmentationTask.training_step
+
+    def interrupted(self: SegmentationTask, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        if self.current_epoch == 1 and batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationTask, "training_step", interrupted)
+        with pytest.raises(Interrupted) as stopped:
+            train(tiny(), tmp_path / "run", machine=MACHINE, console=QUIET)
+    assert stopped.value.status == 130
+    assert Segmenter.load(tmp_path / "run")
+    assert not (tmp_path / "run" / "stage-1" / "done").exists()
+    train(tiny(), tmp_path / "run", resume=True, machine=MACHINE, console=QUIET)
+    assert_same_run(uninterrupted, tmp_path / "run")
+
+
+def test_a_second_run_does_not_overwrite_the_first(uninterrupted: Path) -> None:
+    with pytest.raises(InputError, match="holds a run already"):
+        train(tiny(), uninterrupted, machine=MACHINE, console=QUIET)
+
+
+def test_a_finished_run_resumed_changes_nothing(uninterrupted: Path) -> None:
+    before = load_file(uninterrupted / "segmenter.safetensors")
+    value = train(tiny(), uninterrupted, resume=True, machine=MACHINE, console=QUIET)
+    after = load_file(uninterrupted / "segmenter.safetensors")
+    assert value == pytest.approx(json.loads((uninterrupted / "best.json").read_text())["mean_iou"])
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_second_stage_begins_with_the_best_of_the_first(tmp_path: Path) -> None:
+    first = {**TINY["stages"][0], "epochs": 1}  # type: ignore[index]
+    still = {**first, "optimizer": {"kind": "sgd", "rate": 1e-30, "weight_decay": 0.0}, "patience": 1}
+    train(tiny(stages=[first, still]), tmp_path, machine=MACHINE, console=QUIET)
+    best = load_file(tmp_path / "segmenter.safetensors")
+    last = torch.load(tmp_path / "stage-2" / "last.ckpt", weights_only=True)["state_dict"]
+    for name, tensor in best.items():
+        assert torch.allclose(tensor, last[name], atol=1e-6), name
+
+
+def test_a_corrupt_checkpoint_is_one_clear_line(uninterrupted: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted, folder)
+    (folder / "stage-1" / "done").unlink()
+    (folder / "stage-1" / "last.ckpt").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(InputError, match=r"last\.ckpt"):
+        train(tiny(), folder, resume=True, machine=MACHINE, console=QUIET)
+
+
+def test_the_loss_is_the_weighted_sum() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(2, 3, 4, 5, generator=generator)
+    target = torch.randint(0, 3, (2, 4, 5), generator=generator)
+    parts = [build_loss(LossChoice(cross_entropy=ce, dice=d), None)(scores, target, None) for ce, d in ((1, 0), (0, 1))]
+    both = build_loss(LossChoice(cross_entropy=0.5, dice=2.0), None)(scores, target, None)
+    assert float(both) == pytest.approx(0.5 * float(parts[0]) + 2.0 * float(parts[1]))
+    assert float(parts[0]) == pytest.approx(float(torch.nn.functional.cross_entropy(scores, target)), rel=1e-5)
+    weights = torch.tensor([0.2, 1.0, 3.0])
+    weighted = build_loss(LossChoice(class_weights="median_frequency"), weights)(scores, target, None)
+    assert float(weighted) == pytest.approx(float(torch.nn.functional.cross_entropy(scores, target, weights)), rel=1e-5)
+
+
+def test_a_loss_of_nothing_is_an_error() -> None:
+    with pytest.raises(InputError, match="nothing to learn"):
+        build_loss(LossChoice(cross_entropy=0.0), None)
+
+
+def test_border_weights_hold_the_class_weights() -> None:
+    target = np.zeros((20, 21), np.uint8)
+    target[:, :9] = target[:, 12:] = 1
+    weigh = border_weights(LossChoice(class_weights="median_frequency", border=10.0), torch.tensor([2.0, 0.5]))
+    assert weigh is not None
+    weights = weigh(target)
+    # equation 2 in the gap's middle column: distances 2 and 2 to the two cells
+    assert weights[10, 10] == pytest.approx(2.0 + 10 * np.exp(-((2 + 2) ** 2) / (2 * 25)), rel=1e-5)
+    assert border_weights(LossChoice(), None) is None
+    with pytest.raises(InputError, match="two classes"):
+        border_weights(LossChoice(border=1.0), torch.ones(3))

@@ -1,0 +1,71 @@
+"""Who may import whom: read from the source, so that an import inside a function counts too."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "densefield"
+
+GROUND = {"checks", "files", "classes", "images", "draw", "built", "devices", "tiling"}
+SEGMENTER = {"segmenter", "segmenter_config", "segmenter_image"}
+STEPS = {"ops", "networks", "weights", "refine", "losses", "metrics", "explain", "data"}
+
+# A room may import itself, and what is listed here; nothing runs back up.
+MAY_IMPORT: dict[str, set[str]] = {
+    "ops": {"checks"},
+    "networks": GROUND,
+    "weights": GROUND,
+    "metrics": GROUND,
+    "data": GROUND,
+    "losses": GROUND | {"ops"},
+    "refine": GROUND | {"ops"},
+    "explain": GROUND | {"ops"},
+    "report": GROUND | {"metrics"},
+    "training": GROUND | {"metrics"},
+    **dict.fromkeys(SEGMENTER, GROUND | SEGMENTER | {"networks", "weights", "refine"}),
+    "recipes": GROUND | SEGMENTER | STEPS | {"training", "report"},
+    "cli": GROUND | SEGMENTER | STEPS | {"training", "report", "recipes", "app"},
+    "app": GROUND | SEGMENTER | STEPS | {"report", "recipes"},
+    **dict.fromkeys(GROUND, GROUND),
+}
+
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_room_imports_only_what_lies_below_it(path: Path) -> None:
+    here = room(path)
+    assert here in MAY_IMPORT, f"{here} is a new room: say in this test what it may import"
+    for name in imported(ast.parse(path.read_text(encoding="utf-8"))):
+        parts = name.split(".")
+        if parts[0] == "densefield" and len(parts) > 1 and parts[1] != here:
+            assert parts[1] in MAY_IMPORT[here], f"{here} may not import densefield.{parts[1]}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_only_ops_loads_native_code_or_names_triton(path: Path) -> None:
+    names = {name.split(".")[0] for name in imported(ast.parse(path.read_text(encoding="utf-8")))}
+    assert room(path) == "ops" or not names & {"ctypes", "cffi", "triton"}
+
+
+def test_the_test_itself_can_fail() -> None:
+    tree = ast.parse("def f():\n    from densefield.cli import main\n")
+    assert list(imported(tree)) == ["densefield.cli.main"]
+    assert "cli" not in MAY_IMPORT["ops"]

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from densefield.training import EpochBatches, TrainingSet, ValidationSet, collate
+
+
+def drawn(batches: EpochBatches) -> list[int]:
+    return [index for batch in batches for _, index in batch]
+
+
+def test_an_epoch_visits_every_image_once_and_epochs_differ() -> None:
+    batches = EpochBatches(12, 4, seed=3)
+    first = drawn(batches)
+    assert sorted(first) == list(range(12))
+    batches.set_epoch(1)
+    assert sorted(drawn(batches)) == list(range(12))
+    assert drawn(batches) != first
+
+
+def test_an_epoch_depends_on_seed_and_epoch_alone() -> None:
+    fresh = EpochBatches(10, 3, seed=5, epoch=7)
+    used = EpochBatches(10, 3, seed=5)
+    list(used)
+    used.set_epoch(7)
+    assert list(used) == list(fresh)
+    assert list(EpochBatches(10, 3, seed=6, epoch=7)) != list(fresh)
+
+
+def test_a_start_skips_batches_of_its_epoch_only_and_the_length_stays() -> None:
+    whole, late = EpochBatches(11, 2, seed=0, epoch=4), EpochBatches(11, 2, seed=0, epoch=4, start=3)
+    assert len(late) == len(whole) == 5
+    assert list(late) == list(whole)[3:]
+    late.set_epoch(4)
+    assert list(late) == list(whole)[3:]
+    late.set_epoch(5)
+    whole.set_epoch(5)
+    assert list(late) == list(whole)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_an_epoch_without_overlap_in_equally_many_batches(world_size: int) -> None:
+    ranks = [EpochBatches(20, 2, seed=1, rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert len({len(list(rank)) for rank in ranks}) == 1
+    together = [index for rank in ranks for index in drawn(rank)]
+    assert len(together) == len(set(together))
+    # What all ranks see is what one process sees with a batch of their common size.
+    alone = EpochBatches(20, 2 * world_size, seed=1)
+    for step, batch in enumerate(alone):
+        assert [key for rank in ranks for key in list(rank)[step]] == batch
+
+
+def test_a_batch_larger_than_the_data_is_the_data() -> None:
+    assert [len(batch) for batch in EpochBatches(3, 8, seed=0)] == [3]
+
+
+class Numbers:
+    """Images whose pixels are their index."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, str]:
+        return np.full((6, 8, 3), index, np.uint8), np.full((6, 8), index, np.uint8), str(index)
+
+
+def jitter(image: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    return image + rng.integers(0, 100, dtype=np.uint8), target
+
+
+def test_augmentation_is_drawn_from_seed_epoch_and_index() -> None:
+    pairs = TrainingSet(Numbers(), jitter, seed=2)
+    again = TrainingSet(Numbers(), jitter, seed=2)
+    pairs[0, 1]
+    assert torch.equal(pairs[3, 4]["image"], again[3, 4]["image"])
+    assert len({float(pairs[epoch, 4]["image"][0, 0, 0]) for epoch in range(6)}) > 1
+
+
+def test_a_margin_is_mirrored_around_the_image_and_cut_from_the_target() -> None:
+    def same(image: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return image, target
+
+    class Ramp(Numbers):
+        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, str]:
+            columns = np.tile(np.arange(8, dtype=np.uint8), (6, 1))
+            return np.repeat(columns[..., None], 3, axis=2), columns, ""
+
+    sample = TrainingSet(Ramp(), same, seed=0, margin=2)[0, 0]
+    assert sample["image"].shape == (3, 10, 12)
+    assert sample["target"].shape == (6, 8)
+    row = (sample["image"][0, 5] * 255).round().int().tolist()
+    assert row == [2, 1, 0, 1, 2, 3, 4, 5, 6, 7, 6, 5]
+    assert sample["target"][0].tolist() == list(range(8))
+
+
+def test_pixel_weights_are_those_of_the_augmented_target() -> None:
+    def flip(image: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return image, target + 1
+
+    pairs = TrainingSet(Numbers(), flip, seed=0, pixel_weights=lambda target: target.astype(np.float32) * 10)
+    batch = collate([pairs[0, 1], pairs[0, 2]])
+    assert batch["pixel_weights"][:, 0, 0].tolist() == [20.0, 30.0]
+    assert batch["image"].shape == (2, 3, 6, 8)
+    assert batch["target"].dtype == torch.int64
+
+
+def test_validation_images_are_dealt_out_once_each() -> None:
+    seen = [int(part[i]["target"][0, 0]) for rank in range(2) for part in [ValidationSet(Numbers(), rank, 2)] for i in range(len(part))]
+    assert sorted(seen) == [0, 1, 2, 3, 4]
