@@ -127,7 +127,7 @@ def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     torch.save({"a": torch.zeros(4), "b": [1, 2, 3]}, path)
     whole = path.read_bytes()
-    for place in range(0, len(whole), 3):
+    for place in range(0, len(whole), 7):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
         try:
             read_checkpoint(path)
