@@ -1,0 +1,109 @@
+"""Compatibility of labels: what a pair of similar pixels costs, by their two labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from densefield.checks import InputError, check, check_finite
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Potts:
+    """Equal labels cost `-weight`, others nothing: μ = -weight · I, weight > 0."""
+
+    weight: float | Tensor = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("weight", self.weight)
+
+    def energies(self) -> Tensor:  # ()
+        """The energy c of μ = c · I."""
+        return -as_tensor(self.weight)
+
+    def raw(self) -> Tensor:
+        """The logarithm of the weight: any number will do when it is learned."""
+        return as_tensor(self.weight).detach().log()
+
+    def with_raw(self, raw: Tensor) -> Potts:
+        return dataclasses.replace(self, weight=raw.exp())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Diagonal:
+    """Pairs of label k cost `values[k]`, pairs of different labels nothing: μ = diag(values), the sign as given.
+
+    Attraction is negative: `Diagonal((-1.0,) * K)` is `Potts()`.
+    """
+
+    values: Sequence[float] | Tensor  # (K,)
+
+    def __post_init__(self) -> None:
+        _check_shape("values", self.values, 1)
+
+    def energies(self) -> Tensor:  # (K,)
+        return as_tensor(self.values)
+
+    def raw(self) -> Tensor:
+        """The energies themselves, as both signs make sense."""
+        return self.energies().detach().clone()
+
+    def with_raw(self, raw: Tensor) -> Diagonal:
+        return dataclasses.replace(self, values=raw)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Matrix:
+    """A pair of labels k and l costs (values[k, l] + values[l, k]) / 2, the sign as given."""
+
+    values: Sequence[Sequence[float]] | Tensor  # (K, K)
+
+    def __post_init__(self) -> None:
+        _check_shape("values", self.values, 2)
+
+    def energies(self) -> Tensor:  # (K, K)
+        values = as_tensor(self.values)
+        return (values + values.T) / 2
+
+    def raw(self) -> Tensor:
+        """The energies themselves, as both signs make sense."""
+        return self.energies().detach().clone()
+
+    def with_raw(self, raw: Tensor) -> Matrix:
+        return dataclasses.replace(self, values=raw)
+
+
+Compatibility: TypeAlias = Potts | Diagonal | Matrix
+
+
+def as_tensor(value: float | Sequence[float] | Sequence[Sequence[float]] | Tensor) -> Tensor:
+    """Numbers as a tensor of at least float32; tensors keep their graph."""
+    if isinstance(value, Tensor):
+        return value if value.dtype in (torch.float32, torch.float64) else value.float()
+    return torch.tensor(value, dtype=torch.float32)
+
+
+def check_positive(name: str, value: float | Sequence[float] | Tensor) -> None:
+    """Raise unless all numbers are finite and above zero."""
+    try:
+        tensor = as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name}: wanted positive numbers, received {value!r}") from None
+    good = tensor.numel() > 0 and bool((torch.isfinite(tensor) & (tensor > 0)).all())
+    shown = tensor.tolist() if isinstance(value, Tensor) else value
+    check(good, f"{name}: wanted positive finite numbers, received {shown}")
+
+
+def _check_shape(name: str, value: Sequence[float] | Sequence[Sequence[float]] | Tensor, dims: int) -> None:
+    wanted = "one energy a label (K,)" if dims == 1 else "a square matrix of energies (K, K)"
+    try:
+        tensor = as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name}: wanted {wanted}, received {value!r}") from None
+    fits = tensor.dim() == dims and tensor.shape[0] > 0 and tensor.shape[0] == tensor.shape[-1]
+    check(fits, f"{name}: wanted {wanted}, received shape {tuple(tensor.shape)}")
+    check_finite(name, tensor)

@@ -1,0 +1,204 @@
+"""`DenseCRF`: the fully connected CRF as a layer, scores in, refined scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from densefield.checks import check
+from densefield.refine import energy as energies
+from densefield.refine.compatibility import Compatibility, Potts, as_tensor
+from densefield.refine.kernels import BilateralKernel, Kernel, SpatialKernel
+from densefield.refine.mean_field import Normalization, Term, mean_field, pairwise_terms, run, with_lattices
+from densefield.refine.misuse import warn_of_wrong_scores
+
+
+class Iteration(NamedTuple):
+    """The state after so many updates: DeepLab's Figure 5 draws both maps."""
+
+    step: int
+    scores: Tensor  # (B, K, *size), log-marginals
+    beliefs: Tensor  # (B, K, *size), marginals
+
+
+class DenseCRF(nn.Module):
+    """Remembers kernels, compatibility and the like of `mean_field`: `crf(scores, image)` gives refined scores.
+
+    What is learned becomes parameters: weights, widths and a Potts weight by their logarithms, so that they stay
+    positive; `Diagonal` and `Matrix` energies as they are. Nothing is learned by default, and `kernels` and
+    `compatibility` always give the current values. Raises `InputError` for numbers that make no sense.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        kernels: Sequence[Kernel] = (SpatialKernel(), BilateralKernel()),
+        compatibility: Compatibility | Sequence[Compatibility] = Potts(),  # noqa: B008 - frozen
+        iterations: int = 10,
+        normalization: Normalization = "symmetric",
+        *,
+        learn_weights: bool = False,
+        learn_widths: bool = False,
+        learn_compatibility: bool = False,
+        prune: float = 0.0,
+        accurate: bool = False,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        check(num_classes >= 1, f"num_classes: wanted at least 1, received {num_classes}")
+        check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
+        choices = ("symmetric", "before", "after", "none")
+        check(normalization in choices, f"normalization: wanted one of {choices}, received {normalization!r}")
+        self.num_classes = num_classes
+        self.iterations = iterations
+        self.normalization: Normalization = normalization
+        self.prune = prune
+        self.accurate = accurate
+        self.recompute = recompute
+        self._kernels = tuple(kernels)
+        each = list(compatibility) if isinstance(compatibility, Sequence) else [compatibility]
+        check(
+            not isinstance(compatibility, Sequence) or len(each) == len(self._kernels),
+            f"compatibility: wanted one for all kernels or {len(self._kernels)}, one each, received {len(each)}",
+        )
+        for chosen in each:
+            shape = chosen.energies().shape
+            check(
+                not shape or shape[0] == num_classes,
+                f"compatibility: wanted energies for {num_classes} labels, received {shape[:1].numel()}",
+            )
+        self._compatibility = compatibility
+        self.log_weights: nn.Parameter | None = None
+        if learn_weights:
+            weights = [as_tensor(kernel.weight).detach().cpu() for kernel in self._kernels]
+            self.log_weights = nn.Parameter(torch.stack(weights).log())
+        self.log_widths = nn.ParameterDict()
+        if learn_widths:
+            for index, kernel in enumerate(self._kernels):
+                for name, value in kernel.raw().items():
+                    self.log_widths[f"{name}_{index}"] = nn.Parameter(value)
+        self.raw_energies = nn.ParameterList()
+        if learn_compatibility:
+            self.raw_energies.extend(nn.Parameter(chosen.raw()) for chosen in each)
+
+    @classmethod
+    def nine_parameters(cls, num_classes: int, *, iterations: int = 5, recompute: bool = False) -> DenseCRF:
+        """The CRF that Schwing and Urtasun (2015) train with the network: 2 weights, 2 + 5 widths of diagonal Σ."""
+        return cls(
+            num_classes,
+            kernels=(
+                SpatialKernel(theta_gamma=(3.0, 3.0), weight=3.0),
+                BilateralKernel(theta_alpha=(80.0, 80.0), theta_beta=(13.0, 13.0, 13.0), weight=10.0),
+            ),
+            iterations=iterations,
+            learn_weights=True,
+            learn_widths=True,
+            recompute=recompute,
+        )
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The kernels with their current weights and widths."""
+        current = []
+        for index, kernel in enumerate(self._kernels):
+            if len(self.log_widths):
+                kernel = kernel.with_raw({name: self.log_widths[f"{name}_{index}"] for name in kernel.raw()})
+            if self.log_weights is not None:
+                kernel = replace(kernel, weight=self.log_weights[index].exp())
+            current.append(kernel)
+        return tuple(current)
+
+    @property
+    def compatibility(self) -> Compatibility | Sequence[Compatibility]:
+        """The compatibility with its current values: one for all kernels, or one each."""
+        if not len(self.raw_energies):
+            return self._compatibility
+        if not isinstance(self._compatibility, Sequence):
+            return self._compatibility.with_raw(self.raw_energies[0])
+        return [chosen.with_raw(raw) for chosen, raw in zip(self._compatibility, self.raw_energies, strict=True)]
+
+    def forward(
+        self,
+        scores: Tensor,  # (B, K, *size), before softmax
+        image: Tensor | None = None,  # (B, channels, *size), uint8 or in [0, 1]
+        features: Tensor | Sequence[Tensor] = (),  # (B, d, *size) for each FeatureKernel
+    ) -> Tensor:  # (B, K, *size), log-marginals
+        unary = self._unary(scores)
+        warn_of_wrong_scores(scores)
+        return mean_field(
+            unary,
+            self.kernels,
+            self.compatibility,
+            self.iterations,
+            image=image,
+            features=features,
+            normalization=self.normalization,
+            prune=self.prune,
+            accurate=self.accurate,
+            recompute=self.recompute,
+        )
+
+    def iterate(
+        self, scores: Tensor, image: Tensor | None = None, features: Tensor | Sequence[Tensor] = ()
+    ) -> Iterator[Iteration]:
+        """The states after 0, 1, … `iterations` updates of what `forward` takes; the lattices are built once."""
+        unary = self._unary(scores)
+        terms = with_lattices(self._terms(unary, image, features))
+        log_q = torch.log_softmax(scores, 1)
+        for index in range(self.iterations + 1):
+            if index:
+                log_q = run(unary, terms, 1, self.normalization, log_q, self.prune, half=not self.accurate)
+            yield Iteration(index, log_q, log_q.exp())
+
+    def energy(
+        self,
+        labels: Tensor,  # (B, *size), integers
+        scores: Tensor,
+        image: Tensor | None = None,
+        features: Tensor | Sequence[Tensor] = (),
+    ) -> Tensor:  # (B,)
+        """The energy of a labelling, with unary energies -scores; the formula stands at `refine.energy.energy`."""
+        unary = self._unary(scores)
+        return energies.energy(labels, unary, self._terms(unary, image, features), self.normalization)
+
+    def free_energy(
+        self,
+        beliefs: Tensor,  # (B, K, *size), Q
+        scores: Tensor,
+        image: Tensor | None = None,
+        features: Tensor | Sequence[Tensor] = (),
+    ) -> Tensor:  # (B,)
+        """The free energy of marginals, which the updates lower; the formula stands at `refine.energy.free_energy`."""
+        unary = self._unary(scores)
+        return energies.free_energy(beliefs, unary, self._terms(unary, image, features), self.normalization)
+
+    def _unary(self, scores: Tensor) -> Tensor:
+        right = isinstance(scores, Tensor) and scores.dim() >= 3 and scores.shape[1] == self.num_classes
+        check(
+            right,
+            f"scores: wanted a tensor (B, {self.num_classes}, *size), such as (B, {self.num_classes}, H, W), received "
+            f"{tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__}",
+        )
+        check(scores.is_floating_point(), f"scores: wanted a floating-point tensor, received {scores.dtype}")
+        # One pass: whatever is not finite makes the sum so; the reverse is asked only then.
+        if not bool(torch.isfinite(scores.detach().sum(dtype=torch.float64 if scores.is_cpu else None))):
+            check(
+                bool(torch.isfinite(scores).all()),
+                "scores: hold NaN or Inf; wanted finite numbers (clip probabilities before taking their logarithm)",
+            )
+        return -scores
+
+    def _terms(self, unary: Tensor, image: Tensor | None, features: Tensor | Sequence[Tensor]) -> list[Term]:
+        return pairwise_terms(
+            unary, self.kernels, self.compatibility, image=image, features=features, accurate=self.accurate
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_classes}, kernels={self.kernels}, compatibility={self.compatibility}, "
+            f"iterations={self.iterations}, normalization={self.normalization!r}"
+        )

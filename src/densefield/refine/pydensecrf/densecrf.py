@@ -1,0 +1,282 @@
+"""`DenseCRF` and `DenseCRF2D` as in `pydensecrf.densecrf`: NumPy in and out, one image, energies -log p."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+import warnings
+from collections.abc import Sequence
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from densefield.checks import InputError, check, check_finite
+from densefield.ops.mean_field import LatticeTerm
+from densefield.ops.mean_field.filters import lattices_of, normalized_filter, raw_filter
+from densefield.ops.mean_field.reference import compatible
+from densefield.refine.compatibility import check_positive
+from densefield.refine.kernels import positions
+from densefield.refine.mean_field import Normalization, run
+from densefield.refine.misuse import looks_like_energies, looks_like_probabilities
+
+
+class KernelType(enum.IntEnum):
+    """Which parameters of a kernel learning would change; inference does not look at it."""
+
+    CONST_KERNEL = 0
+    DIAG_KERNEL = 1
+    FULL_KERNEL = 2
+
+
+class NormalizationType(enum.IntEnum):
+    """What a kernel's sums are divided by, and where."""
+
+    NO_NORMALIZATION = 0
+    NORMALIZE_BEFORE = 1
+    NORMALIZE_AFTER = 2
+    NORMALIZE_SYMMETRIC = 3
+
+
+CONST_KERNEL, DIAG_KERNEL, FULL_KERNEL = KernelType
+NO_NORMALIZATION, NORMALIZE_BEFORE, NORMALIZE_AFTER, NORMALIZE_SYMMETRIC = NormalizationType
+
+_NAMES: dict[NormalizationType, Normalization] = {
+    NORMALIZE_BEFORE: "before",
+    NORMALIZE_AFTER: "after",
+    NORMALIZE_SYMMETRIC: "symmetric",
+}
+
+
+class Unary:
+    """Energies -log p (nlabels, nvar) for `DenseCRF.setUnary`."""
+
+    def __init__(self, energies: NDArray[np.float32]) -> None:
+        self.energies = energies
+
+
+class ConstUnary(Unary):
+    """Energies as they are."""
+
+    def __init__(self, u: ArrayLike) -> None:
+        super().__init__(_matrix("u", u))
+
+
+class LogisticUnary(Unary):
+    """Energies L f: one row of weights a label, one column of features a pixel."""
+
+    def __init__(self, L: ArrayLike, f: ArrayLike) -> None:
+        weights, features = _matrix("L", L), _matrix("f", f)
+        check(
+            weights.shape[1] == features.shape[0],
+            f"f: wanted {weights.shape[1]} features to fit L {weights.shape}, received {features.shape}",
+        )
+        super().__init__(weights @ features)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pairwise:
+    term: LatticeTerm
+    normalization: NormalizationType
+
+    def message(self, q: Tensor, unary: Tensor) -> Tensor:  # (1, nlabels, nvar)
+        if self.normalization == NO_NORMALIZATION:
+            # The lattice's own sums: what pydensecrf takes, though they fall short of the kernel's.
+            kernel = raw_filter(self.term, unary.shape[2:])
+        else:
+            kernel = normalized_filter(self.term, unary, _NAMES[self.normalization])
+        return compatible(self.term.compatibility, kernel(q))
+
+
+class DenseCRF:
+    """A fully connected CRF over `nvar` pixels or points with `nlabels` labels."""
+
+    def __init__(self, nvar: int, nlabels: int, *_: object, **__: object) -> None:
+        check(int(nvar) >= 1, f"nvar: wanted at least one pixel, received {nvar}")
+        check(int(nlabels) >= 1, f"nlabels: wanted at least one label, received {nlabels}")
+        self._nlabel, self._nvar = int(nlabels), int(nvar)
+        self._size: tuple[int, ...] = (self._nvar,)
+        self._unary: Tensor | None = None
+        self._pairwise: list[_Pairwise] = []
+
+    def setUnary(self, u: Unary) -> None:
+        """Take the energies of a `ConstUnary` or `LogisticUnary`."""
+        self.setUnaryEnergy(u.energies)
+
+    def setUnaryEnergy(self, u: ArrayLike, f: ArrayLike | None = None) -> None:
+        """Take energies -log p (nlabels, nvar), or weights (nlabels, features) and features (features, nvar)."""
+        energies = _matrix("u", u) if f is None else LogisticUnary(u, f).energies
+        wanted = (self._nlabel, self._nvar)
+        check(energies.shape == wanted, f"Bad shape for unary energy (Need {wanted}, got {energies.shape})")
+        unary = torch.from_numpy(energies)[None]
+        if looks_like_probabilities(unary):
+            warnings.warn(
+                "unary energies: look like probabilities; wanted -log(p), as utils.unary_from_softmax gives",
+                stacklevel=2,
+            )
+        elif looks_like_energies(-unary):
+            warnings.warn("unary energies: look like log(p); wanted -log(p), so change the sign", stacklevel=2)
+        self._unary = unary.reshape(1, self._nlabel, *self._size)
+
+    def addPairwiseEnergy(
+        self,
+        features: ArrayLike,  # (d, nvar), divided by the kernel's widths
+        compat: Any,
+        kernel: int = DIAG_KERNEL,
+        normalization: int = NORMALIZE_SYMMETRIC,
+    ) -> None:
+        """Add a Gaussian kernel of features; `compat` is a Potts weight, energies (nlabels,) or (nlabels, nlabels)."""
+        given = _matrix("features", features)
+        check(
+            given.shape[1] == self._nvar,
+            f"Bad shape for pairwise energy (Need (?, {self._nvar}), got {given.shape})",
+        )
+        self._add_features(torch.from_numpy(given), compat, kernel, normalization)
+
+    def inference(self, niter: int) -> NDArray[np.float32]:  # (nlabels, nvar)
+        """The marginals after `niter` updates."""
+        log_q = self._updated(None, niter)
+        return _array(log_q.exp().reshape(self._nlabel, self._nvar))
+
+    def startInference(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """The marginals of the unary energies, to be handed to `stepInference`, and two arrays for its own use."""
+        q = torch.softmax(-self._energies(), 1).reshape(self._nlabel, self._nvar)
+        if self._unary is None:
+            q = torch.zeros_like(q)
+        empty = np.empty((0, 0), np.float32)
+        return _array(q), empty, empty.copy()
+
+    def stepInference(self, Q: NDArray[np.float32], tmp1: Any = None, tmp2: Any = None) -> None:
+        """Update the marginals `Q` (nlabels, nvar) in place."""
+        log_q = self._beliefs(Q).clamp_min(1e-38).log().reshape(1, self._nlabel, *self._size)
+        Q[...] = self._updated(log_q, 1).exp().reshape(self._nlabel, self._nvar).numpy()
+
+    def klDivergence(self, Q: NDArray[np.float32]) -> float:
+        """Σ Q log Q + Σ Q U + Σ Q·μKQ, the KL divergence up to a constant were the last sum halved: as pydensecrf's."""
+        q = self._beliefs(Q)
+        wide = q.double()
+        total = wide * wide.clamp_min(1e-20).log() + wide * self._energies().flatten(2).double()
+        return float((total + wide * self._message(q).double()).sum())
+
+    def _energies(self) -> Tensor:  # (1, nlabels, *size)
+        return torch.zeros(1, self._nlabel, *self._size) if self._unary is None else self._unary
+
+    def _beliefs(self, values: ArrayLike) -> Tensor:  # (1, nlabels, nvar)
+        given = _matrix("Q", values)
+        wanted = (self._nlabel, self._nvar)
+        check(given.shape == wanted, f"Q: wanted shape {wanted}, received {given.shape}")
+        return torch.from_numpy(given)[None]
+
+    def _updated(self, log_q: Tensor | None, niter: int) -> Tensor:  # (1, nlabels, *size)
+        unary = self._energies()
+        kinds = {pair.normalization for pair in self._pairwise}
+        if len(kinds) <= 1 and NO_NORMALIZATION not in kinds:
+            name = _NAMES[kinds.pop()] if kinds else "symmetric"
+            return run(unary, [pair.term for pair in self._pairwise], niter, name, log_q)
+        check(niter >= 0, f"niter: wanted 0 or more, received {niter}")
+        log_q = torch.log_softmax(-unary, 1) if log_q is None else log_q
+        for _ in range(niter):
+            message = self._message(log_q.exp().flatten(2)).reshape(unary.shape)
+            log_q = torch.log_softmax(-unary - message, 1)
+        return log_q
+
+    def _message(self, q: Tensor) -> Tensor:  # (1, nlabels, nvar)
+        total = torch.zeros_like(q)
+        for pair in self._pairwise:
+            total += pair.message(q, self._energies())
+        return total
+
+    def _add_features(self, features: Tensor, compat: Any, kernel: int, normalization: int) -> None:
+        try:
+            KernelType(kernel)
+            chosen = NormalizationType(normalization)
+        except ValueError as error:
+            raise InputError(f"kernel, normalization: {error}; wanted one of this module's constants") from None
+        ones = torch.ones(features.shape[0])
+        term = LatticeTerm(features[None], ones, self._compatibility(compat))
+        self._pairwise.append(_Pairwise(dataclasses.replace(term, lattice=lattices_of(term)), chosen))
+
+    def _compatibility(self, compat: Any) -> Tensor:
+        energies = np.asarray(compat, dtype=np.float32)
+        check(energies.ndim <= 2, "LabelCompatibility of dimension >2 not meaningful.")
+        if energies.ndim == 0:
+            return torch.tensor(-float(energies))
+        check(
+            all(length == self._nlabel for length in energies.shape),
+            f"compat: wanted a number, ({self._nlabel},) or ({self._nlabel}, {self._nlabel}), "
+            f"received shape {energies.shape}",
+        )
+        return torch.from_numpy((energies + energies.T) / 2 if energies.ndim == 2 else energies.copy())
+
+
+class DenseCRF2D(DenseCRF):
+    """A fully connected CRF over an image: width first, then height."""
+
+    def __init__(self, w: int, h: int, nlabels: int, *_: object, **__: object) -> None:
+        check(int(w) >= 1 and int(h) >= 1, f"w, h: wanted at least one pixel a side, received {w} and {h}")
+        super().__init__(int(w) * int(h), nlabels)
+        self._size = (int(h), int(w))
+
+    def addPairwiseGaussian(
+        self, sxy: Any, compat: Any, kernel: int = DIAG_KERNEL, normalization: int = NORMALIZE_SYMMETRIC
+    ) -> None:
+        """Add the kernel of positions with widths `sxy` in pixels: one number, or (x, y)."""
+        # Through the lattice, as pydensecrf: `DenseCRF` of densefield filters this kernel exactly instead.
+        places = positions(self._size, torch.zeros(())).flip(0)
+        widths = torch.tensor(_widths("sxy", sxy, 2))
+        self._add_features(places / widths[:, None], compat, kernel, normalization)
+
+    def addPairwiseBilateral(
+        self,
+        sxy: Any,
+        srgb: Any,
+        rgbim: NDArray[np.uint8],  # (h, w, 3)
+        compat: Any,
+        kernel: int = DIAG_KERNEL,
+        normalization: int = NORMALIZE_SYMMETRIC,
+    ) -> None:
+        """Add the kernel of positions and colours; `srgb` in 8-bit units: one number, or one a channel."""
+        image = np.asarray(rgbim)
+        wanted = (*self._size, 3)
+        check(
+            image.ndim == 3 and image.shape[:2] == self._size,
+            f"Bad shape for pairwise bilateral (Need {wanted}, got {image.shape})",
+        )
+        check(
+            image.shape[2] == 3,
+            "addPairwiseBilateral only works for RGB images. For other types, use `utils.create_pairwise_bilateral` to "
+            "construct your own pairwise energy and add it through `addPairwiseEnergy`.",
+        )
+        check(image.dtype == np.uint8, f"rgbim: wanted uint8, received {image.dtype}")
+        colours = torch.from_numpy(np.ascontiguousarray(image)).reshape(-1, 3).T.float()
+        places = positions(self._size, colours).flip(0)
+        widths = torch.tensor([*_widths("sxy", sxy, 2), *_widths("srgb", srgb, 3)])
+        self._add_features(torch.cat([places, colours]) / widths[:, None], compat, kernel, normalization)
+
+
+def _widths(name: str, value: Any, count: int) -> tuple[float, ...]:
+    each: Sequence[Any] = (value,) * count if isinstance(value, Number) else tuple(value)
+    check(len(each) >= count, f"{name}: wanted one width or {count}, received {value!r}")
+    widths = tuple(float(width) for width in each[:count])
+    check_positive(name, widths)
+    check(all(math.isfinite(1 / width) for width in widths), f"{name}: {value!r} is too small for a width")
+    return widths
+
+
+def _matrix(name: str, values: ArrayLike) -> NDArray[np.float32]:
+    array = np.asarray(values)
+    check(
+        array.ndim == 2 and array.size > 0 and array.dtype.kind in "fiu",
+        f"{name}: wanted a matrix of numbers, nothing empty, received {array.dtype} {array.shape}",
+    )
+    given: NDArray[np.float32] = np.ascontiguousarray(array, dtype=np.float32)
+    check_finite(name, torch.from_numpy(given))
+    return given.copy() if given is values else given
+
+
+def _array(values: Tensor) -> NDArray[np.float32]:
+    return np.ascontiguousarray(values.numpy(), dtype=np.float32)
