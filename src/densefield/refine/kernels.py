@@ -163,5 +163,5 @@ def _spread(name: str, width: Width, count: int, what: str) -> Tensor:  # (count
     """One width for each of `count` axes, channels or features."""
     tensor = as_tensor(width)
     fits = tensor.dim() == 0 or tuple(tensor.shape) in ((1,), (count,))
-    check(fits, f"{name}: wanted one width or {count}, one a {what}, received shape {tuple(tensor.shape)}")
+    check(fits, f"{name}: wanted one width or {count}, one for each {what}, received shape {tuple(tensor.shape)}")
     return tensor.expand(count)

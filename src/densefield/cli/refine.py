@@ -1,0 +1,210 @@
+"""`densefield refine`: sharpen masks or scores along the edges of their images; `refine search` finds the settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from densefield.checks import InputError, check
+from densefield.classes import ClassList, default_colours
+from densefield.cli.guesses import Guess, beliefs, guess_of
+from densefield.cli.pool import outcomes
+from densefield.cli.predict import Job, _jobs, _sources
+from densefield.cli.refine_search import search
+from densefield.draw import overlay as overlaid
+from densefield.files import atomic_write
+from densefield.images import read_image, write_image, write_labels
+
+if TYPE_CHECKING:
+    from densefield.refine import Kernel
+
+__all__ = ["refine", "search"]
+
+Preset: TypeAlias = Literal[
+    "default", "deeplab-v1", "deeplab-v1-msc", "deeplab-v1-coco", "deeplab-v2", "deeplab-v2-vgg16"
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """One image to refine, in a form that another process can be handed."""
+
+    job: Job
+    guess: Guess | None
+    kernels: tuple[Kernel, ...]
+    iterations: int
+    accurate: bool
+    classes: ClassList | None
+
+
+def refine(
+    image: Path,
+    /,
+    *,
+    out: Path,
+    labels: Path | None = None,
+    scores: Path | None = None,
+    preset: Preset = "default",
+    alpha: float | None = None,
+    beta: float | None = None,
+    gamma: float | None = None,
+    bilateral_weight: float | None = None,
+    spatial_weight: float | None = None,
+    iterations: int = 10,
+    certainty: float = 0.7,
+    unsure: int | None = None,
+    probabilities: bool = False,
+    accurate: bool = False,
+    classes: Path | None = None,
+    overlay: bool = False,
+    save_scores: bool = False,
+    workers: int = 0,
+    overwrite: bool = False,
+) -> int:
+    """Sharpen rough masks (--labels) or scores (--scores) along image edges by a dense CRF: OUT/NAME.png.
+
+    Args:
+        image: An image, or a folder of images.
+        out: The folder for the refined masks; it is made where it is missing.
+        labels: The rough mask, or a folder of masks with the images' names; their values are kept.
+        scores: Scores before softmax (K, H, W) as .npy, or a folder of them with the images' names.
+        preset: Published settings: default (Krähenbühl and Koltun: 10, 80, 13 / 3, 3) or one of DeepLab's models.
+        alpha: The width in pixels over which colour matters, in place of the preset's.
+        beta: The width in colour, 8-bit units.
+        gamma: The width in pixels of the kernel that only smooths.
+        bilateral_weight: The weight of the kernel of places and colours.
+        spatial_weight: The weight of the kernel that only smooths.
+        iterations: How many updates.
+        certainty: How probable the mask's label is to be right.
+        unsure: The mask's value that means "could be anything", such as 255; the classes' own by default.
+        probabilities: The scores are probabilities, after softmax.
+        accurate: Average shifted lattices: slower, closer to the exact model.
+        classes: A class list (YAML), for the colours of the results.
+        overlay: Also draw the result over the image, as OUT/overlays/NAME.png.
+        save_scores: Also keep log-marginals, float32 (K, H, W), as OUT/scores/NAME.npy.
+        workers: How many images at a time, each in its own process; 0: one a processor.
+        overwrite: Refine again what OUT already holds.
+
+    Returns 0, or 2 when a file failed: the others are done all the same, and a summary names what failed and why.
+    """
+    check((labels is None) != (scores is None), "labels, scores: wanted one of the two, a mask or scores to refine")
+    check(0 < certainty < 1, f"certainty: wanted a probability between 0 and 1, received {certainty}")
+    check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
+    check(image.exists(), f"{image}: no such file or folder; wanted an image or a folder of images")
+    kernels = _kernels(preset, alpha, beta, gamma, bilateral_weight, spatial_weight)
+    listed = None if classes is None else ClassList.read(classes)
+    unsure = listed.ignore_index if unsure is None and listed is not None else unsure
+    sources = _sources(image)
+    jobs = _jobs(sources, out, overlay=overlay, scores=save_scores)
+    given = labels if labels is not None else scores
+    assert given is not None
+    guesses = [
+        guess_of(source, image, given, certainty=certainty, unsure=unsure, probabilities=probabilities)
+        for source in sources
+    ]
+    taken = {guess.path.resolve() for guess in guesses if guess is not None}
+    for job in jobs:
+        for path in job.outputs():
+            check(path.resolve() not in taken, f"{path}: would overwrite a mask to refine; choose another --out")
+    tasks = [
+        _Task(job, guess, kernels, iterations, accurate, listed)
+        for job, guess in zip(jobs, guesses, strict=True)
+        if overwrite or not job.done()
+    ]
+    failed: list[tuple[Path, str]] = []
+    for task, outcome in outcomes(_refined, tasks, workers=workers, title="refining"):
+        if isinstance(outcome, Exception):
+            failed.append((task.job.source, _reason(outcome)))
+    _summarize(out, len(tasks) - len(failed), len(jobs) - len(tasks), failed)
+    return 2 if failed else 0
+
+
+def _kernels(
+    preset: Preset,
+    alpha: float | None,
+    beta: float | None,
+    gamma: float | None,
+    bilateral_weight: float | None,
+    spatial_weight: float | None,
+) -> tuple[Kernel, ...]:
+    from densefield.refine import BilateralKernel, SpatialKernel, presets
+
+    chosen = {
+        "default": presets.DEFAULT,
+        "deeplab-v1": presets.DEEPLAB_V1,
+        "deeplab-v1-msc": presets.DEEPLAB_V1_MSC,
+        "deeplab-v1-coco": presets.DEEPLAB_V1_COCO,
+        "deeplab-v2": presets.DEEPLAB_V2,
+        "deeplab-v2-vgg16": presets.DEEPLAB_V2_VGG16,
+    }
+    check(preset in chosen, f"preset: wanted one of {', '.join(chosen)}, received {preset!r}")
+    spatial, bilateral = chosen[preset]
+    assert isinstance(spatial, SpatialKernel)
+    assert isinstance(bilateral, BilateralKernel)
+    return (
+        SpatialKernel(
+            theta_gamma=spatial.theta_gamma if gamma is None else gamma,
+            weight=spatial.weight if spatial_weight is None else spatial_weight,
+        ),
+        BilateralKernel(
+            theta_alpha=bilateral.theta_alpha if alpha is None else alpha,
+            theta_beta=bilateral.theta_beta if beta is None else beta,
+            weight=bilateral.weight if bilateral_weight is None else bilateral_weight,
+        ),
+    )
+
+
+def _refined(task: _Task) -> None:
+    """Read, refine and write one image, the labels last: they mark it as done."""
+    import torch
+
+    from densefield.refine import DenseCRF
+
+    if task.guess is None:
+        raise InputError(f"{task.job.source}: has no mask or scores of its name")
+    image = read_image(task.job.source)
+    scores, values = beliefs(task.guess, image.shape[:2])
+    crf = DenseCRF(scores.shape[0], task.kernels, iterations=task.iterations, accurate=task.accurate)
+    with torch.no_grad():
+        log_q = crf(torch.from_numpy(scores)[None], torch.from_numpy(image).permute(2, 0, 1)[None])[0].numpy()
+    labels: NDArray[np.uint8] = values[log_q.argmax(0)]
+    classes = task.classes
+    if task.job.scores is not None:
+        with atomic_write(task.job.scores) as file:
+            np.save(file, np.ascontiguousarray(log_q, dtype=np.float32))
+    if task.job.overlay is not None:
+        places = labels if classes is not None else log_q.argmax(0).astype(np.uint8)
+        write_image(task.job.overlay, overlaid(image, places, classes or _plain(len(values))))
+    if classes is None and task.guess.scores:
+        classes = _plain(len(values))
+    if classes is not None:
+        write_labels(task.job.labels, labels, classes)
+    else:
+        task.guess.write_alike(task.job.labels, labels)
+
+
+def _plain(count: int) -> ClassList:
+    """Classes that are nothing but their numbers."""
+    return ClassList(tuple(str(number) for number in range(count)), default_colours(count))
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, MemoryError) or "allocate memory" in text:
+        return text if "worker" in text else "too large for the memory; try --workers 1 or a smaller image"
+    if isinstance(error, InputError | RuntimeError):
+        return text
+    raise error
+
+
+def _summarize(out: Path, written: int, skipped: int, failed: list[tuple[Path, str]]) -> None:
+    already = f", {skipped} already there (--overwrite refines them again)" if skipped else ""
+    wrong = f", {len(failed)} failed:" if failed else ""
+    print(f"{written} refined into {out}{already}{wrong}")
+    for source, reason in failed:
+        print(f"  {reason}" if str(source) in reason else f"  {source}: {reason}", file=sys.stderr)

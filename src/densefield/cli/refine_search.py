@@ -1,0 +1,216 @@
+"""`densefield refine search`: the settings of the dense CRF that fit a labelled folder best, by mean IoU."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import numpy as np
+from cyclopts import Parameter
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from densefield.checks import check
+from densefield.cli.guesses import Guess, beliefs, guess_of
+from densefield.cli.pool import outcomes
+from densefield.cli.predict import _sources
+from densefield.files import atomic_write
+from densefield.images import read_image, read_labels
+
+_VALUES = 256  # of labels in a mask
+
+Values: TypeAlias = Annotated[tuple[float, ...], Parameter(consume_multiple=True, negative=())]
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Setting:
+    """One trial: widths and weights of the two kernels."""
+
+    alpha: float
+    beta: float
+    bilateral_weight: float
+    gamma: float
+    spatial_weight: float
+
+    def flags(self) -> str:
+        """What to hand `densefield refine`."""
+        fields = dataclasses.asdict(self)
+        return " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in fields.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trials:
+    """One labelled image and all settings to try on it."""
+
+    image: Path
+    guess: Guess
+    truth: Path
+    settings: tuple[Setting, ...]
+    iterations: int
+    ignore: int
+
+
+def search(
+    images: Path,
+    truth: Path,
+    /,
+    *,
+    labels: Path | None = None,
+    scores: Path | None = None,
+    alpha: Values = (30, 50, 70, 90),
+    beta: Values = (3, 5, 10),
+    bilateral_weight: Values = (3, 5, 10),
+    gamma: Values = (3,),
+    spatial_weight: Values = (3,),
+    iterations: int = 10,
+    trials: int | None = None,
+    seed: int = 0,
+    certainty: float = 0.7,
+    unsure: int | None = None,
+    probabilities: bool = False,
+    ignore: int = 255,
+    out: Path | None = None,
+    workers: int = 0,
+) -> int:
+    """Try settings of the dense CRF on labelled images and rank them by mean IoU over all pixels together.
+
+    Every combination of the values is tried, or some of them at random (--trials). Lattices are built once for
+    all trials of the same widths.
+
+    Args:
+        images: A folder of images.
+        truth: A folder of the right masks, with the images' names.
+        labels: A folder of rough masks to refine.
+        scores: A folder of scores before softmax (K, H, W) as .npy to refine.
+        alpha: Widths in pixels over which colour matters.
+        beta: Widths in colour, 8-bit units.
+        bilateral_weight: Weights of the kernel of places and colours.
+        gamma: Widths in pixels of the kernel that only smooths.
+        spatial_weight: Weights of the kernel that only smooths.
+        iterations: How many updates.
+        trials: Try so many combinations, drawn at random.
+        seed: Which random combinations.
+        certainty: How probable a rough mask's label is to be right.
+        unsure: The rough mask's value that means "could be anything".
+        probabilities: The scores are probabilities, after softmax.
+        ignore: The right mask's value that does not count.
+        out: Also write every setting and its mean IoU to this CSV file.
+        workers: How many images at a time, each in its own process; 0: one a processor.
+    """
+    check((labels is None) != (scores is None), "labels, scores: wanted one of the two, masks or scores to refine")
+    check(0 < certainty < 1, f"certainty: wanted a probability between 0 and 1, received {certainty}")
+    check(images.is_dir(), f"{images}: wanted a folder of images")
+    check(truth.is_dir(), f"{truth}: wanted a folder of masks with the images' names")
+    settings = _settings((alpha, beta, bilateral_weight, gamma, spatial_weight), trials, seed)
+    given = labels if labels is not None else scores
+    assert given is not None
+    tasks = []
+    for source in _sources(images):
+        guess = guess_of(source, images, given, certainty=certainty, unsure=unsure, probabilities=probabilities)
+        right = guess_of(source, images, truth)
+        check(guess is not None, f"{source}: has no mask or scores of its name in {given}")
+        check(right is not None and not right.scores, f"{source}: has no mask of its name in {truth}")
+        assert guess is not None
+        assert right is not None
+        tasks.append(_Trials(source, guess, right.path, settings, iterations, ignore))
+    total = np.zeros((len(settings) + 1, _VALUES, _VALUES), np.int64)
+    for _, counted in outcomes(_counted, tasks, workers=workers, title="searching"):
+        if isinstance(counted, Exception):
+            raise counted
+        size = counted.shape[1]
+        total[:, :size, :size] += counted
+    ious = [_mean_iou(counts) for counts in total]
+    _show(settings, ious, len(tasks))
+    if out is not None:
+        _write(out, settings, ious)
+    return 0
+
+
+def _settings(values: Sequence[Sequence[float]], trials: int | None, seed: int) -> tuple[Setting, ...]:
+    for field, some in zip(dataclasses.fields(Setting), values, strict=True):
+        check(
+            bool(some) and all(value > 0 for value in some), f"{field.name}: wanted positive numbers, received {some}"
+        )
+    grid = sorted({Setting(*map(float, combination)) for combination in itertools.product(*values)})
+    if trials is None:
+        return tuple(grid)
+    check(trials >= 1, f"trials: wanted at least 1, received {trials}")
+    chosen = np.random.default_rng(seed).permutation(len(grid))[:trials]
+    return tuple(sorted(grid[index] for index in chosen))
+
+
+def _counted(task: _Trials) -> NDArray[np.int64]:  # (1 + settings, values, values)
+    """Confusion counts of one image: first without a CRF, then for each setting."""
+    from densefield.metrics.confusion import confusion_counts
+
+    image = read_image(task.image)
+    scores, values = beliefs(task.guess, image.shape[:2])
+    truth = read_labels(task.truth)
+    check(truth.shape == image.shape[:2], f"{task.truth}: is not of the size of {task.image}; wanted one size")
+    check(truth.min() >= 0 and truth.max() < _VALUES, f"{task.truth}: holds {truth.max()}; wanted values of 0 to 255")
+    counted = truth[truth != task.ignore]
+    size = 1 + max(int(values.max()), int(counted.max()) if counted.size else 0)
+    # What does not count must not look like a class.
+    truth = np.where(truth == task.ignore, -1, truth.astype(np.int64))
+    maps = itertools.chain([scores.argmax(0)], _refined(task, image, scores))
+    counts = [confusion_counts(values[labels], truth, size, ignore_index=-1).numpy() for labels in maps]
+    return np.stack(counts)
+
+
+def _refined(task: _Trials, image: NDArray[np.uint8], scores: NDArray[np.float32]) -> Iterator[NDArray[np.intp]]:
+    """The label map (H, W) of each setting in turn; settings are sorted, so equal widths follow each other."""
+    import torch
+
+    from densefield.refine import BilateralKernel, SpatialKernel
+    from densefield.refine.mean_field import pairwise_terms, run, with_lattices
+
+    unary = -torch.from_numpy(scores)[None]
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+    for (alpha, beta), group in itertools.groupby(task.settings, key=lambda setting: (setting.alpha, setting.beta)):
+        bilateral = with_lattices(pairwise_terms(unary, [BilateralKernel(alpha, beta, 1.0)], image=pixels))[0]
+        for setting in group:
+            spatial = pairwise_terms(unary, [SpatialKernel(setting.gamma, setting.spatial_weight)])[0]
+            weighted = dataclasses.replace(bilateral, compatibility=bilateral.compatibility * setting.bilateral_weight)
+            with torch.no_grad():
+                log_q = run(unary, [spatial, weighted], task.iterations, "symmetric")
+            yield log_q[0].argmax(0).numpy()
+
+
+def _mean_iou(counts: NDArray[np.int64]) -> float:
+    import torch
+
+    from densefield.metrics import ConfusionMatrix
+
+    matrix = ConfusionMatrix(_VALUES)
+    matrix.counts += torch.from_numpy(counts)
+    return matrix.mean_iou()
+
+
+def _show(settings: Sequence[Setting], ious: Sequence[float], images: int) -> None:
+    console = Console(highlight=False)
+    table = Table(title=f"Mean IoU over {images} images, {len(settings)} settings", title_justify="left")
+    for name in ("mean IoU", "alpha", "beta", "bilateral weight", "gamma", "spatial weight"):
+        table.add_column(name, justify="right")
+    ranked = sorted(zip(ious[1:], settings, strict=True), key=lambda pair: (-pair[0], pair[1]))
+    for iou, setting in ranked[:10]:
+        table.add_row(f"{100 * iou:.2f} %", *(f"{value:g}" for value in dataclasses.astuple(setting)))
+    table.add_row(f"{100 * ious[0]:.2f} %", "without a CRF")
+    console.print(table)
+    best, setting = ranked[0]
+    if best > ious[0]:
+        print(f"best: {setting.flags()}")
+    else:
+        print("best: no CRF; no setting tried does better than what was given")
+
+
+def _write(out: Path, settings: Sequence[Setting], ious: Sequence[float]) -> None:
+    names = [field.name for field in dataclasses.fields(Setting)]
+    lines = [",".join(["mean_iou", *names]), f"{ious[0]:.6f}" + "," * len(names)]
+    for iou, setting in zip(ious[1:], settings, strict=True):
+        lines.append(",".join([f"{iou:.6f}", *(f"{value:g}" for value in dataclasses.astuple(setting))]))
+    with atomic_write(out) as file:
+        file.write(("\n".join(lines) + "\n").encode())

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from densefield.checks import InputError
+from densefield.refine import DenseCRF, Diagonal, Matrix, Potts, SpatialKernel
+from densefield.refine.mean_field import Normalization
+
+SIZE, LABELS = (2, 3), 3
+MATRIX = Matrix(((-1.0, 0.5, 0.0), (0.5, 0.2, 0.3), (0.0, 0.3, -0.7)))
+
+
+def every_labelling() -> torch.Tensor:  # (3^6, 2, 3)
+    return torch.tensor(list(itertools.product(range(LABELS), repeat=6))).reshape(-1, *SIZE)
+
+
+@pytest.mark.parametrize("compatibility", [Potts(), Diagonal((-1.0, 0.5, -2.0)), MATRIX])
+@pytest.mark.parametrize("normalization", ["symmetric", "none"])
+def test_energies_are_sums_over_pairs_and_the_free_energy_bounds_their_partition_function(
+    exact: Any, compatibility: Potts | Diagonal | Matrix, normalization: Normalization
+) -> None:
+    scores = torch.randn(1, LABELS, *SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    crf = DenseCRF(LABELS, (SpatialKernel(1.3, 0.8),), compatibility, 10, normalization)
+    kernel = exact.normalized(exact.kernel_matrix(exact.places(*SIZE) / 1.3), normalization)
+    pair = compatibility.energies().numpy()
+    pair = 0.8 * (pair * np.eye(LABELS) if pair.ndim == 0 else np.diag(pair) if pair.ndim == 1 else pair)
+    labellings = every_labelling()
+    got = crf.energy(labellings, scores.expand(len(labellings), -1, -1, -1)).numpy()
+    wanted = []
+    for labels in labellings.flatten(1).tolist():
+        total = -sum(float(scores[0].flatten(1)[label, i]) for i, label in enumerate(labels))
+        total += sum(pair[labels[i], labels[j]] * kernel[i, j] for i in range(6) for j in range(i))
+        total += sum(pair[labels[i], labels[i]] * kernel[i, i] / 2 for i in range(6))
+        wanted.append(total)
+    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-6)
+
+    beliefs = crf(scores).exp()
+    log_partition = np.logaddexp.reduce([-energy for energy in wanted])
+    q = beliefs[0].flatten(1).numpy()
+    divergence = 0.0
+    for labels, energy in zip(labellings.flatten(1).tolist(), wanted, strict=True):
+        log_q = sum(math.log(q[label, i]) for i, label in enumerate(labels))
+        divergence += math.exp(log_q) * (log_q + energy + log_partition)
+    # KL(Q || P) >= 0. Where a pixel meets itself, Q holds q² and the labelling q: that half term is no divergence.
+    own = 0.5 * sum(
+        kernel[i, i] * (q[:, i] @ pair @ q[:, i] - np.diag(pair) @ q[:, i]) for i in range(6)
+    )
+    free = float(crf.free_energy(beliefs, scores))
+    assert free + log_partition == pytest.approx(divergence + own, rel=1e-5, abs=1e-5)
+    assert divergence >= 0
+
+
+def test_updates_lower_the_free_energy() -> None:
+    scores = 2 * torch.randn(2, 4, 8, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    crf = DenseCRF(4, (SpatialKernel(2.0, 1.0),))
+    energies = torch.stack([crf.free_energy(state.beliefs, scores) for state in crf.iterate(scores)])
+    assert energies.shape == (11, 2)
+    assert bool((energies.diff(dim=0) < 1e-9).all())
+
+
+def test_a_sure_belief_has_the_energy_of_its_labels() -> None:
+    scores = torch.randn(1, 3, 4, 5, generator=torch.Generator().manual_seed(2))
+    image = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(3))
+    labels = scores.argmax(1)
+    crf = DenseCRF(3)
+    sure = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float()
+    torch.testing.assert_close(crf.free_energy(sure, scores, image), crf.energy(labels, scores, image))
+
+
+def test_labels_and_beliefs_are_checked() -> None:
+    crf, scores = DenseCRF(3, (SpatialKernel(),)), torch.zeros(1, 3, 4, 5)
+    with pytest.raises(InputError, match="labels: holds class 3"):
+        crf.energy(torch.full((1, 4, 5), 3), scores)
+    with pytest.raises(InputError, match="labels: holds class -1"):
+        crf.energy(torch.full((1, 4, 5), -1), scores)
+    with pytest.raises(InputError, match="labels: wanted shape"):
+        crf.energy(torch.zeros(1, 5, 4, dtype=torch.int64), scores)
+    with pytest.raises(InputError, match="beliefs: wanted the shape"):
+        crf.free_energy(torch.zeros(1, 3, 5, 4), scores)
