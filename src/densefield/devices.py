@@ -8,7 +8,7 @@ from densefield.checks import InputError
 
 
 def device_named(name: str = "auto") -> torch.device:
-    """`cpu`, `cuda`, `cuda:1`, `mps`, or `auto`: CUDA, else Apple's GPU, else the CPU. Raises `InputError` if unusable."""
+    """`cpu`, `cuda`, `cuda:1`, `mps` or `auto`: CUDA, else Apple's GPU, else the CPU; `InputError` if unusable."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

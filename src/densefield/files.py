@@ -33,7 +33,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.filename2 is None and error.errno is None:
             raise
-        raise InputError(f"{path}: could not be written ({error.strerror}); free some space or choose another place") from error
+        raise InputError(
+            f"{path}: could not be written ({error.strerror}); free some space or choose another place"
+        ) from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):

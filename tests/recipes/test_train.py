@@ -69,7 +69,9 @@ def assert_same_run(one: Path, other: Path) -> None:
 def test_a_run_leaves_what_it_promises(uninterrupted: Path) -> None:
     names = {path.name for path in uninterrupted.iterdir()}
     assert names == {"recipe.yaml", "versions.json", "best.json", "segmenter.safetensors", "segmenter.json", "stage-1"}
-    assert {"last.ckpt", "metrics.csv", "tensorboard", "done"} == {p.name for p in (uninterrupted / "stage-1").iterdir()}
+    assert {"last.ckpt", "metrics.csv", "tensorboard", "done"} == {
+        p.name for p in (uninterrupted / "stage-1").iterdir()
+    }
     assert validated(yaml.safe_load((uninterrupted / "recipe.yaml").read_text()), "") == tiny()
     header, *rows = (uninterrupted / "stage-1" / "metrics.csv").read_text().split()
     assert {"epoch", "train/loss", "val/mean_iou"} <= set(header.split(","))
@@ -86,11 +88,37 @@ def test_the_best_weights_are_those_of_the_best_validation(uninterrupted: Path) 
     assert best["mean_iou"] == pytest.approx(max(values), rel=1e-5)
 
 
+def test_every_epoch_has_an_order_and_an_augmentation_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from densefield.training import SegmentationTask
+
+    seen: dict[int, list[float]] = {0: [], 1: []}
+    step = SegmentationTask.training_step
+
+    def noted(self: SegmentationTask, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        seen[self.current_epoch] += [float(image.sum()) for image in batch["image"]]
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(SegmentationTask, "training_step", noted)
+    train(tiny(), tmp_path / "run", machine=MACHINE, console=QUIET)
+    assert len(seen[0]) == len(seen[1]) == 12
+    assert not set(seen[0]) & set(seen[1])
+
+
 def test_a_killed_run_resumes_to_the_same_weights(uninterrupted: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(TINY))
     folder = tmp_path / "killed"
-    command = [sys.executable, "-c", "from densefield.cli import main; main()", "train", str(recipe), "--out", str(folder)]
+    command = [
+        sys.executable,
+        "-c",
+        "from densefield.cli import main; main()",
+        "train",
+        str(recipe),
+        "--out",
+        str(folder),
+    ]
     command += ["--workers", "0", "--accelerator", "cpu", "--checkpoint-minutes", "0"]  # a checkpoint every step
     # Slow enough that the kill falls inside an epoch.
     slow = "import time, torch; step = torch.optim.RMSprop.step\n"

@@ -7,53 +7,53 @@ import torch
 from densefield.training import EpochBatches, TrainingSet, ValidationSet, collate
 
 
+def batches_of(length: int, size: int, epoch: int = 0, start: int = 0, seed: int = 0, **share: int) -> EpochBatches:
+    return EpochBatches(length, size, lambda: (epoch, start), seed=seed, **share)
+
+
 def drawn(batches: EpochBatches) -> list[int]:
     return [index for batch in batches for _, index in batch]
 
 
 def test_an_epoch_visits_every_image_once_and_epochs_differ() -> None:
-    batches = EpochBatches(12, 4, seed=3)
-    first = drawn(batches)
-    assert sorted(first) == list(range(12))
-    batches.set_epoch(1)
-    assert sorted(drawn(batches)) == list(range(12))
-    assert drawn(batches) != first
+    first, second = drawn(batches_of(12, 4, epoch=0)), drawn(batches_of(12, 4, epoch=1))
+    assert sorted(first) == sorted(second) == list(range(12))
+    assert first != second
+
+
+def test_the_position_is_asked_at_every_epoch() -> None:
+    place = [0, 0]
+    batches = EpochBatches(8, 2, lambda: (place[0], place[1]), seed=1)
+    assert {epoch for batch in batches for epoch, _ in batch} == {0}
+    place[:] = [3, 1]
+    assert list(batches) == list(batches_of(8, 2, epoch=3, seed=1))[1:]
 
 
 def test_an_epoch_depends_on_seed_and_epoch_alone() -> None:
-    fresh = EpochBatches(10, 3, seed=5, epoch=7)
-    used = EpochBatches(10, 3, seed=5)
-    list(used)
-    used.set_epoch(7)
-    assert list(used) == list(fresh)
-    assert list(EpochBatches(10, 3, seed=6, epoch=7)) != list(fresh)
+    assert list(batches_of(10, 3, epoch=7, seed=5)) == list(batches_of(10, 3, epoch=7, seed=5))
+    assert list(batches_of(10, 3, epoch=7, seed=6)) != list(batches_of(10, 3, epoch=7, seed=5))
 
 
-def test_a_start_skips_batches_of_its_epoch_only_and_the_length_stays() -> None:
-    whole, late = EpochBatches(11, 2, seed=0, epoch=4), EpochBatches(11, 2, seed=0, epoch=4, start=3)
+def test_a_start_skips_batches_and_the_length_stays() -> None:
+    whole, late = batches_of(11, 2, epoch=4), batches_of(11, 2, epoch=4, start=3)
     assert len(late) == len(whole) == 5
     assert list(late) == list(whole)[3:]
-    late.set_epoch(4)
-    assert list(late) == list(whole)[3:]
-    late.set_epoch(5)
-    whole.set_epoch(5)
-    assert list(late) == list(whole)
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_share_an_epoch_without_overlap_in_equally_many_batches(world_size: int) -> None:
-    ranks = [EpochBatches(20, 2, seed=1, rank=rank, world_size=world_size) for rank in range(world_size)]
+    ranks = [batches_of(20, 2, seed=1, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert len({len(list(rank)) for rank in ranks}) == 1
     together = [index for rank in ranks for index in drawn(rank)]
     assert len(together) == len(set(together))
     # What all ranks see is what one process sees with a batch of their common size.
-    alone = EpochBatches(20, 2 * world_size, seed=1)
+    alone = batches_of(20, 2 * world_size, seed=1)
     for step, batch in enumerate(alone):
         assert [key for rank in ranks for key in list(rank)[step]] == batch
 
 
 def test_a_batch_larger_than_the_data_is_the_data() -> None:
-    assert [len(batch) for batch in EpochBatches(3, 8, seed=0)] == [3]
+    assert [len(batch) for batch in batches_of(3, 8)] == [3]
 
 
 class Numbers:
@@ -107,5 +107,10 @@ def test_pixel_weights_are_those_of_the_augmented_target() -> None:
 
 
 def test_validation_images_are_dealt_out_once_each() -> None:
-    seen = [int(part[i]["target"][0, 0]) for rank in range(2) for part in [ValidationSet(Numbers(), rank, 2)] for i in range(len(part))]
+    seen = [
+        int(part[i]["target"][0, 0])
+        for rank in range(2)
+        for part in [ValidationSet(Numbers(), rank, 2)]
+        for i in range(len(part))
+    ]
     assert sorted(seen) == [0, 1, 2, 3, 4]

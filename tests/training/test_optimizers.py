@@ -24,7 +24,9 @@ def test_every_parameter_is_in_one_group() -> None:
 
 def test_rates_and_decay_are_those_of_the_group() -> None:
     network = Network()
-    groups = parameter_groups(network, 0.1, 0.01, (ParameterGroup("classifier", 10.0), ParameterGroup("norm", 1.0, 0.5)))
+    groups = parameter_groups(
+        network, 0.1, 0.01, (ParameterGroup("classifier", 10.0), ParameterGroup("norm", 1.0, 0.5))
+    )
     found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     assert found[id(network.encoder.weight)] == (0.1, 0.01)
     assert found[id(network.encoder.bias)] == (0.1, 0.0)

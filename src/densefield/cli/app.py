@@ -33,7 +33,7 @@ def application() -> cyclopts.App:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Carry out one command line; returns the exit status: 0 good, 1 a bug, 2 a person's input, 130 and 143 interrupted."""
+    """Carry out one command line; the exit status is 0, 1 for a bug, 2 for a person's input, 130 or 143 interrupted."""
     try:
         result = application()(list(arguments), exit_on_error=False, result_action="return_value")
     except cyclopts.CycloptsError:

@@ -6,7 +6,6 @@ They are the one place where words pick classes, so that a recipe can be a YAML 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +26,7 @@ from densefield.data.transforms import (
     RandomRotation,
     RandomScale,
     RandomWarp,
+    Transform,
 )
 
 
@@ -97,7 +97,7 @@ class CamVidChoice(Choice):
 
 
 class CellImagesChoice(Choice):
-    """The electron-microscopy slices of ISBI 2012; `root` is by default isbi2012-em in $DENSEFIELD_DATA or in ./data."""
+    """The microscope slices of ISBI 2012; `root` is by default isbi2012-em in $DENSEFIELD_DATA or in ./data."""
 
     kind: Literal["cell_images"] = "cell_images"
     root: str = Field(default_factory=lambda: _data_root("isbi2012-em"))
@@ -139,7 +139,7 @@ class Augmentation(Choice):
 
     def build(self) -> Compose:
         """The transform."""
-        steps: list[Callable[..., object]] = []
+        steps: list[Transform] = []
         if self.scale or self.rotation or self.elastic:
             steps.append(
                 RandomWarp(
@@ -156,7 +156,7 @@ class Augmentation(Choice):
             steps.append(RandomFlip())
         if self.jitter:
             steps.append(ColourJitter(self.jitter, self.jitter, self.jitter))
-        return Compose(*steps)  # type: ignore[arg-type]
+        return Compose(*steps)
 
 
 class LossChoice(Choice):

@@ -27,7 +27,11 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    segmenter: Segmenter, pairs: Any, *, void_band: bool = False, progress: Callable[[Iterator[int]], Iterator[int]] = iter
+    segmenter: Segmenter,
+    pairs: Any,
+    *,
+    void_band: bool = False,
+    progress: Callable[[Iterator[int]], Iterator[int]] = iter,
 ) -> Evaluation:
     """Segment every image of `pairs` and count; only the best and worst images are kept.
 
@@ -36,13 +40,14 @@ def evaluate(
     """
     check(len(pairs) > 0, "data: this split holds no images")
     names = segmenter.classes.names
+    theirs = pairs.classes.names
     check(
-        tuple(pairs.classes.names) == tuple(names),
-        f"classes: the segmenter knows {', '.join(names[:4])} ... ({len(names)}), the data {', '.join(pairs.classes.names[:4])}"
-        f" ... ({len(pairs.classes)}); evaluate it on the data it was trained for",
+        tuple(theirs) == tuple(names),
+        f"classes: the segmenter knows {len(names)} ({', '.join(names[:4])} ...), the data {len(theirs)} "
+        f"({', '.join(theirs[:4])} ...); evaluate it on the data it was trained for",
     )
     confusion = ConfusionMatrix(len(names))
-    trimap = TrimapCurve(len(names), TRIMAP_WIDTHS, void_distance if void_band else class_distance)
+    trimap = TrimapCurve(len(names), TRIMAP_WIDTHS, distance=void_distance if void_band else class_distance)
     examples: list[Example] = []
     for index in progress(iter(range(len(pairs)))):
         image, target, name = pairs[index]
@@ -65,7 +70,13 @@ def _iou(labels: NDArray[np.int64], target: NDArray[np.uint8], num_classes: int)
 
 
 def write_report(
-    path: Path, evaluation: Evaluation, segmenter: Segmenter, *, title: str, facts: tuple[tuple[str, str], ...], run: Path
+    path: Path,
+    evaluation: Evaluation,
+    segmenter: Segmenter,
+    *,
+    title: str,
+    facts: tuple[tuple[str, str], ...],
+    run: Path,
 ) -> None:
     """Write the HTML report; the learning curves come from the run's metrics where it keeps any."""
     curve = {}

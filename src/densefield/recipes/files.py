@@ -153,7 +153,9 @@ def _lay(plain: dict[str, Any], key: str, value: Any, source: str) -> None:
             place = place.setdefault(step, {})
             check(isinstance(place, dict | list), f"--{key}: {step!r} is a single value in {source}")
     if isinstance(place, list):
-        check(last.isdigit() and int(last) < len(place), f"--{key}: wanted an index below {len(place)}, received {last!r}")
+        check(
+            last.isdigit() and int(last) < len(place), f"--{key}: wanted an index below {len(place)}, received {last!r}"
+        )
         place[int(last)] = value
     else:
         if last == "kind" and path in (["network"], ["data"]) and place.get("kind") != value:
@@ -198,6 +200,8 @@ def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
         if isinstance(part, int):
             continue
         below = [m for one in models if part in one.model_fields for m in _models(one.model_fields[part].annotation)]
-        chosen = [m for m in models if "kind" in m.model_fields and part in typing.get_args(m.model_fields["kind"].annotation)]
+        chosen = [
+            m for m in models if "kind" in m.model_fields and part in typing.get_args(m.model_fields["kind"].annotation)
+        ]
         models = chosen or below or models
     return sorted({name for one in models for name in one.model_fields})

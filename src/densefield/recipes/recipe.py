@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from densefield.recipes.choices import (
@@ -39,5 +41,5 @@ class Recipe(Choice):
     std: tuple[PositiveFloat, ...] = (0.25, 0.25, 0.25)
     tile: PositiveInt | None = None
     seed: NonNegativeInt = 0
-    precision: str = Field("32-true", pattern="^(32-true|16-mixed|bf16-mixed)$")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     channels_last: bool = True

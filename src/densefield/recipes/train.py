@@ -47,7 +47,9 @@ class Machine(NamedTuple):
     checkpoint_minutes: float = 10.0
 
 
-def train(recipe: Recipe, folder: Path, *, resume: bool = False, machine: Machine | None = None, console: Console) -> float:
+def train(
+    recipe: Recipe, folder: Path, *, resume: bool = False, machine: Machine | None = None, console: Console
+) -> float:
     """Run all stages of `recipe` in `folder`; returns the best validation mean IoU.
 
     The folder gets recipe.yaml, versions.json, segmenter.safetensors + .json (the best weights), and for every stage
@@ -58,9 +60,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, machine: Machin
     if machine.threads:
         torch.set_num_threads(machine.threads)
     begun = (folder / RECIPE).exists()
-    check(
-        not begun or resume, f"{folder}: holds a run already; continue it with --resume, or choose another --out"
-    )
+    check(not begun or resume, f"{folder}: holds a run already; continue it with --resume, or choose another --out")
     train_pairs, val_pairs = recipe.data.build("train"), recipe.data.build("val")
     check(len(train_pairs) > 0, f"data: the training split of {recipe.data.kind} is empty")
     classes = train_pairs.classes
@@ -77,7 +77,9 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, machine: Machin
         write_recipe(recipe, folder / RECIPE)
         _write_json(folder / "versions.json", versions())
     if recipe.channels_last:
-        network.to(memory_format=torch.channels_last)
+        for parameter in network.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     best = _read_best(folder)["mean_iou"]
     for number, stage in enumerate(recipe.stages, start=1):
@@ -189,7 +191,9 @@ def counted_class_weights(choice: LossChoice, pairs: Any, num_classes: int, cons
     if choice.class_weights == "none":
         return None
     console.print("counting class frequencies ...")
-    return losses.median_frequency_weights(*losses.class_pixels((pairs[i].target for i in range(len(pairs))), num_classes))
+    return losses.median_frequency_weights(
+        *losses.class_pixels((pairs[i].target for i in range(len(pairs))), num_classes)
+    )
 
 
 def build_loss(choice: LossChoice, class_weights: Tensor | None) -> training.Loss:
@@ -219,16 +223,12 @@ def border_weights(
     """U-Net's weight map of a two-class target whose class 1 is the objects, or None where `choice` wants none."""
     if choice.border == 0:
         return None
-    check(
-        class_weights is None or len(class_weights) == 2,
-        f"loss.border: wanted two classes (background, objects), received {0 if class_weights is None else len(class_weights)}",
-    )
+    count = 2 if class_weights is None else len(class_weights)
+    check(count == 2, f"loss.border: wanted two classes (background, objects), received {count}")
     balance = None if class_weights is None else class_weights.numpy()
 
     def weigh(target: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return losses.border_weights(
-            target == 1, class_weights=balance, w0=choice.border, sigma=choice.border_sigma
-        )
+        return losses.border_weights(target == 1, class_weights=balance, w0=choice.border, sigma=choice.border_sigma)
 
     return weigh
 
@@ -236,13 +236,9 @@ def border_weights(
 def versions() -> dict[str, str]:
     """What a run was made with."""
     names = ("densefield", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow")
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    found: dict[str, str] = {"python": platform.python_version(), "platform": platform.platform()}
+    installed = {distribution.name: distribution.version for distribution in importlib.metadata.distributions()}
+    return {**found, **{name: installed.get(name, "not installed") for name in names}}
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -1,4 +1,4 @@
-"""Batches that depend on nothing but (seed, epoch, index), so that a resumed run sees what an uninterrupted one sees."""
+"""Batches that depend on (seed, epoch, index) alone, so that a resumed run sees what an uninterrupted one sees."""
 
 from __future__ import annotations
 
@@ -27,29 +27,33 @@ class Pairs(Protocol):
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """Shuffled batches of (epoch, index) for one rank; an epoch's order is a function of (seed, epoch) alone.
 
-    `start` skips that many batches of the first epoch iterated (where an interrupted run stopped), while the length
-    stays that of a whole epoch. Every rank gets equally many batches; what is left over at the end sits out that epoch.
+    `position()` is asked at the first batch for the epoch and how many of its batches are done (by a run that was
+    interrupted); the length stays that of a whole epoch. Every rank gets equally many batches; what is left over at the
+    end sits out that epoch.
     """
 
     def __init__(
-        self, length: int, batch_size: int, *, seed: int, epoch: int = 0, start: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        length: int,
+        batch_size: int,
+        position: Callable[[], tuple[int, int]],
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self.length, self.batch_size, self.seed = length, min(batch_size, max(1, length // world_size)), seed
-        self.epoch, self.start, self.rank, self.world_size = epoch, start, rank, world_size
+        self.position, self.rank, self.world_size = position, rank, world_size
 
     def __len__(self) -> int:
         return self.length // (self.batch_size * self.world_size)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before every epoch."""
-        if epoch != self.epoch:
-            self.epoch, self.start = epoch, 0
-
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
-        for batch in range(self.start, len(self)):
+        epoch, start = self.position()
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
+        for batch in range(start, len(self)):
             first = (batch * self.world_size + self.rank) * self.batch_size
-            yield [(self.epoch, int(index)) for index in order[first : first + self.batch_size]]
+            yield [(epoch, int(index)) for index in order[first : first + self.batch_size]]
 
 
 class TrainingSet(Dataset[dict[str, Tensor]]):

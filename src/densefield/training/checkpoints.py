@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -15,7 +16,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
+from densefield.checks import InputError
 from densefield.files import atomic_write
+
 
 class Interrupted(Exception):
     """Ctrl-C or SIGTERM, after the checkpoint was written; `status` is the process's exit status (130 or 143)."""
@@ -44,8 +47,14 @@ class AtomicCheckpointIO(CheckpointIO):
         map_location: Any | None = None,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read tensors and plain values only, whatever the caller asks."""
-        loaded: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        """Read tensors and plain values only, whatever the caller asks; raises `InputError` for a damaged file."""
+        try:
+            loaded: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:100]
+            raise InputError(
+                f"{path}: not a usable checkpoint ({reason} ...); delete it, and its stage starts again"
+            ) from error
         return loaded
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
@@ -80,12 +89,16 @@ class KeepLast(pl.Callback):
         """Give the signals back."""
         self._restore()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Save when it is time or when asked to stop."""
-        stop = bool(trainer.strategy.reduce_boolean_decision(bool(self._signal), all=False))
-        if stop or self._due(trainer):
+        """Save when it is time or when asked to stop.
+
+        Here and not after the step before: Lightning counts a step as completed only once its last hook has run, and
+        would repeat it on resuming.
+        """
+        stop = self._asked(trainer)
+        if stop or (batch_idx > 0 and self._due(trainer)):
             self._save(trainer)
         if stop:
             raise Interrupted(self._signal or signal.SIGTERM)
@@ -93,11 +106,16 @@ class KeepLast(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save after the epoch's validation."""
         self._save(trainer)
+        if self._asked(trainer):
+            raise Interrupted(self._signal or signal.SIGTERM)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Validation changes no weights, so a request to stop need not wait for its end."""
         if self._signal and not trainer.sanity_checking and trainer.world_size == 1:
             raise Interrupted(self._signal)
+
+    def _asked(self, trainer: pl.Trainer) -> bool:
+        return bool(trainer.strategy.reduce_boolean_decision(bool(self._signal), all=False))
 
     def _due(self, trainer: pl.Trainer) -> bool:
         due = time.monotonic() - self._saved_at > 60 * self.minutes
@@ -119,7 +137,7 @@ class KeepLast(pl.Callback):
 
 
 class KeepBest(pl.Callback):
-    """Calls `save(value, epoch)` whenever validation's `monitor` rises above all before; remembers the best in checkpoints.
+    """Calls `save(value, epoch)` whenever validation's `monitor` rises above all before; checkpoints keep the best.
 
     `floor` is a value to beat from the start (an earlier stage's best).
     """

@@ -1,8 +1,9 @@
-"""The Lightning data module: training batches that start where an interrupted run stopped, validation shared by rank."""
+"""The Lightning data module: training goes on where an interrupted run stopped, ranks share the validation."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import pytorch_lightning as pl
 from torch import Tensor
@@ -11,6 +12,30 @@ from torch.utils.data import DataLoader
 from densefield.training.batches import EpochBatches, Pairs, TrainingSet, ValidationSet, collate
 
 Batch = dict[str, Tensor]
+
+
+class TrainingLoader:
+    """An epoch's batches, its place in the run looked up when the first is drawn and no sooner.
+
+    Lightning makes the iterator before it has restored where a resumed run stood, and at times makes two; a generator
+    does not mind.
+    """
+
+    def __init__(self, training_set: TrainingSet, batches: EpochBatches, workers: int) -> None:
+        self._loader: DataLoader[Batch] = DataLoader(
+            training_set,
+            batch_sampler=batches,
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_leave_signals_to_parent,
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield from self._loader
 
 
 class SegmentationData(pl.LightningDataModule):
@@ -23,27 +48,23 @@ class SegmentationData(pl.LightningDataModule):
         self.training_set, self.validation_pairs = training_set, validation_pairs
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> TrainingLoader:
         """A loader of (epoch, index) batches."""
         trainer = self.trainer
         assert trainer is not None
+
+        def position() -> tuple[int, int]:
+            return trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
         batches = EpochBatches(
             len(self.training_set),
             self.batch_size,
+            position,
             seed=self.seed,
-            epoch=trainer.current_epoch,
-            start=trainer.fit_loop.epoch_loop.batch_progress.current.processed,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        return DataLoader(
-            self.training_set,
-            batch_sampler=batches,
-            collate_fn=collate,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            worker_init_fn=_leave_signals_to_parent,
-        )
+        return TrainingLoader(self.training_set, batches, self.workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """A loader of whole images."""
