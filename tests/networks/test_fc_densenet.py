@@ -110,14 +110,24 @@ def test_tiles_equal_the_whole_within_reach(kind) -> None:
     torch.testing.assert_close(tile[..., inside], whole[..., start:stop][..., inside], rtol=1e-12, atol=1e-12)
 
 
-def test_checkpointing_changes_nothing() -> None:
-    image = torch.rand(2, 3, 13, 17, dtype=torch.float64)
+@pytest.mark.parametrize("kind", [FCDenseNet, ClassicUpsampling])
+def test_shared_buffers_change_nothing(kind) -> None:
+    """One training step and one evaluation: stored, recomputed, and layer by layer (as hooks ask for)."""
+    image = torch.rand(2, 3, 33, 47, dtype=torch.float64)
+    options = {"layers": (2,) * 5} if kind is FCDenseNet else {"layers": (2,) * 3, "filters": (6, 4)}
     results = []
-    for checkpointing in (False, True):
+    for checkpointing, hooked in ((False, False), (True, False), (False, True)):
         torch.manual_seed(0)
-        network = FCDenseNet(5, layers=(2,) * 5, first_channels=8, checkpointing=checkpointing).double()
+        network = kind(5, growth_rate=3, first_channels=8, checkpointing=checkpointing, **options).double()
+        if hooked:
+            for module in network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.register_forward_hook(lambda module, inputs, output: None)
         scores = network(image)
-        scores.square().sum().backward()
-        results.append([scores.detach(), *(p.grad for p in network.parameters()), *network.buffers()])
-    for stored, recomputed in zip(*results, strict=True):
-        torch.testing.assert_close(stored, recomputed, rtol=1e-9, atol=1e-9)
+        scores.square().mean().backward()
+        gradients = [p.grad for p in network.parameters()]
+        with torch.no_grad():
+            results.append([scores.detach(), *gradients, *network.buffers(), network.eval()(image)])
+    for stored, recomputed, plain in zip(*results, strict=True):
+        torch.testing.assert_close(stored, plain, rtol=1e-8, atol=1e-9)
+        torch.testing.assert_close(recomputed, plain, rtol=1e-8, atol=1e-9)
