@@ -48,9 +48,7 @@ def test_energies_are_sums_over_pairs_and_the_free_energy_bounds_their_partition
         log_q = sum(math.log(q[label, i]) for i, label in enumerate(labels))
         divergence += math.exp(log_q) * (log_q + energy + log_partition)
     # KL(Q || P) >= 0. Where a pixel meets itself, Q holds q² and the labelling q: that half term is no divergence.
-    own = 0.5 * sum(
-        kernel[i, i] * (q[:, i] @ pair @ q[:, i] - np.diag(pair) @ q[:, i]) for i in range(6)
-    )
+    own = 0.5 * sum(kernel[i, i] * (q[:, i] @ pair @ q[:, i] - np.diag(pair) @ q[:, i]) for i in range(6))
     free = float(crf.free_energy(beliefs, scores))
     assert free + log_partition == pytest.approx(divergence + own, rel=1e-5, abs=1e-5)
     assert divergence >= 0

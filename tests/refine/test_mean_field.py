@@ -84,8 +84,8 @@ def test_bilateral_kernels_are_near_the_exact_ones(exact: Any, dtype: torch.dtyp
 
     plain = error(mean_field(unary, for_all, iterations=5, image=image.to(dtype)))
     accurate = error(mean_field(unary, for_all, iterations=5, image=image.to(dtype), accurate=True))
-    assert plain < 0.02  # the lattice's own error; without the kernel it is 0.15
-    assert accurate < plain
+    assert plain < 0.004  # the lattice's own error; without the kernel it is 0.033
+    assert accurate < 0.8 * plain
 
 
 def test_volumes_video_and_points_are_near_the_exact_ones(exact: Any) -> None:
@@ -95,10 +95,10 @@ def test_volumes_video_and_points_are_near_the_exact_ones(exact: Any) -> None:
     kernel = exact.normalized(exact.kernel_matrix(features), "symmetric")
     wanted = exact.mean_field(unary[0].flatten(1).numpy(), [(kernel, -2.0 * np.eye(2))], 3)
     volume = mean_field(unary, [BilateralKernel(3.0, 40.0, 2.0)], iterations=3, image=image)
-    assert np.abs(volume.exp()[0].flatten(1).numpy() - wanted).mean() < 0.03
+    assert np.abs(volume.exp()[0].flatten(1).numpy() - wanted).mean() < 0.006
     points = torch.from_numpy(features)[None]
     cloud = mean_field(unary.flatten(2), [FeatureKernel(1.0, 2.0)], iterations=3, features=points)
-    assert np.abs(cloud.exp()[0].numpy() - wanted).mean() < 0.03
+    assert np.abs(cloud.exp()[0].numpy() - wanted).mean() < 0.006
 
 
 def test_every_number_has_a_gradient() -> None:
@@ -197,7 +197,7 @@ def test_what_does_not_fit_is_named(kernels: list[Kernel], more: dict[str, Any],
 def test_unary_energies_are_checked() -> None:
     with pytest.raises(InputError, match=r"unary: wanted a tensor \(B, K, \*size\)"):
         mean_field(torch.zeros(3, 4), [SPATIAL])
-    with pytest.raises(InputError, match="unary: wanted a floating-point tensor, received torch.int64"):
+    with pytest.raises(InputError, match="unary: wanted a floating-point tensor"):
         mean_field(torch.zeros(1, 2, 3, 4, dtype=torch.int64), [SPATIAL])
     with pytest.raises(InputError, match="unary: holds NaN"):
         mean_field(torch.full((1, 2, 3, 4), math.nan), [SPATIAL])

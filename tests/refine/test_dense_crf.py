@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from densefield.checks import InputError
+from densefield.refine import (
+    BilateralKernel,
+    DenseCRF,
+    Diagonal,
+    FeatureKernel,
+    Matrix,
+    Potts,
+    SpatialKernel,
+    mean_field,
+)
+
+
+def scores(*shape: int, seed: int = 0) -> Tensor:
+    return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def picture(*shape: int, seed: int = 1) -> Tensor:
+    """Two flat regions with a little noise, uint8."""
+    noise = torch.randint(0, 20, shape, generator=torch.Generator().manual_seed(seed))
+    return (noise + 150 * (torch.arange(shape[-1]) >= shape[-1] // 2)).to(torch.uint8)
+
+
+def test_the_defaults_are_those_of_krahenbuhl_and_koltun() -> None:
+    unary, image = scores(1, 4, 9, 10), picture(1, 3, 9, 10)
+    kernels = (SpatialKernel(3.0, 3.0), BilateralKernel(80.0, 13.0, 10.0))
+    wanted = mean_field(-unary, kernels, Potts(), 10, image=image, normalization="symmetric")
+    torch.testing.assert_close(DenseCRF(4)(unary, image), wanted, rtol=0, atol=0)
+
+
+def test_it_sharpens_a_blurred_edge_where_the_image_has_it() -> None:
+    image = picture(1, 3, 20, 24)
+    rough = torch.stack([-(torch.arange(24.0) - 9), torch.arange(24.0) - 9]).view(1, 2, 1, 24).expand(1, 2, 20, 24) / 9
+    assert not bool((rough.argmax(1) == (torch.arange(24) >= 12)).all())
+    refined = DenseCRF(2)(rough, image)
+    assert bool((refined.argmax(1) == (torch.arange(24) >= 12)).all())
+
+
+def test_refined_scores_are_log_marginals_of_the_same_kind() -> None:
+    given, image = scores(2, 3, 7, 8), picture(2, 3, 7, 8)
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        refined = DenseCRF(3)(given.to(dtype), image)
+        assert refined.dtype == dtype
+        assert refined.shape == given.shape
+        total = refined.double().exp().sum(1)
+        torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=0.02 if dtype.itemsize == 2 else 1e-4)
+
+
+def test_images_of_a_batch_do_not_meet() -> None:
+    given, image = scores(3, 3, 7, 8), picture(3, 3, 7, 8)
+    crf = DenseCRF(3)
+    single = torch.cat([crf(given[i : i + 1], image[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(crf(given, image), single, rtol=1e-5, atol=1e-6)
+
+
+def test_bytes_and_floats_in_0_1_are_the_same_image() -> None:
+    given, image = scores(1, 3, 7, 8), picture(1, 3, 7, 8)
+    torch.testing.assert_close(DenseCRF(3)(given, image / 255), DenseCRF(3)(given, image), rtol=1e-3, atol=1e-4)
+
+
+def test_transposed_and_strided_tensors_serve() -> None:
+    given, image = scores(1, 8, 7, 6), picture(1, 3, 14, 8)
+    turned, strided = given.permute(0, 2, 3, 1)[:, :3], image.permute(0, 1, 2, 3)[:, :, ::2].transpose(2, 3)
+    turned = turned.transpose(2, 3)  # (1, 3, 8, 6)
+    strided = strided[:, :, :, :6]
+    wanted = DenseCRF(3)(turned.contiguous(), strided.contiguous())
+    torch.testing.assert_close(DenseCRF(3)(turned, strided), wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (2, 2)])
+def test_small_images_serve(size: tuple[int, int]) -> None:
+    given = scores(1, 3, *size)
+    refined = DenseCRF(3)(given, picture(1, 3, *size))
+    assert bool(torch.isfinite(refined).all())
+    if size == (1, 1):  # the pixel hears only itself: w Q, with Q of the iteration before
+        q = given.softmax(1)
+        for _ in range(10):
+            q = (given + 13 * q).softmax(1)
+        torch.testing.assert_close(refined.exp(), q, rtol=1e-3, atol=1e-4)
+
+
+def test_one_label_is_certain() -> None:
+    torch.testing.assert_close(DenseCRF(1)(scores(1, 1, 5, 6), picture(1, 3, 5, 6)), torch.zeros(1, 1, 5, 6))
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4, 5), (1, 3, 0, 5)])
+def test_nothing_refined_is_nothing(shape: tuple[int, ...]) -> None:
+    assert DenseCRF(3)(torch.zeros(shape), torch.zeros(shape)).shape == shape
+
+
+def test_many_labels_serve() -> None:
+    refined = DenseCRF(300)(scores(1, 300, 5, 6), picture(1, 3, 5, 6))
+    torch.testing.assert_close(refined.exp().sum(1), torch.ones(1, 5, 6), rtol=0, atol=1e-3)
+
+
+def test_iterations_begin_with_the_scores_and_end_with_the_result() -> None:
+    given, image = scores(1, 3, 7, 8), picture(1, 3, 7, 8)
+    crf = DenseCRF(3, iterations=4)
+    states = list(crf.iterate(given, image))
+    assert [state.step for state in states] == [0, 1, 2, 3, 4]
+    torch.testing.assert_close(states[0].scores, given.log_softmax(1))
+    torch.testing.assert_close(states[-1].scores, crf(given, image), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(states[2].beliefs, states[2].scores.exp())
+
+
+def test_nothing_is_learned_unless_asked() -> None:
+    assert not list(DenseCRF(3).parameters())
+
+
+def test_the_nine_parameters_of_schwing_and_urtasun() -> None:
+    crf = DenseCRF.nine_parameters(3)
+    assert {name: tuple(p.shape) for name, p in crf.named_parameters()} == {
+        "log_weights": (2,),
+        "log_widths.theta_gamma_0": (2,),
+        "log_widths.theta_alpha_1": (2,),
+        "log_widths.theta_beta_1": (3,),
+    }
+    spatial, bilateral = crf.kernels
+    assert isinstance(spatial, SpatialKernel)
+    assert isinstance(bilateral, BilateralKernel)
+    torch.testing.assert_close(torch.as_tensor(bilateral.theta_beta), torch.full((3,), 13.0))
+    torch.testing.assert_close(torch.as_tensor(spatial.weight), torch.tensor(3.0))
+
+
+def test_training_lowers_the_loss_and_keeps_all_numbers_positive() -> None:
+    image = picture(1, 3, 10, 12)
+    target = (torch.arange(12) >= 6).long().expand(1, 10, 12)
+    given = scores(1, 2, 10, 12) + functional.one_hot(target, 2).movedim(-1, 1)
+    crf = DenseCRF.nine_parameters(2)
+    optimizer = torch.optim.Adam(crf.parameters(), lr=0.3)
+    losses = []
+    for _ in range(6):
+        loss = functional.nll_loss(crf(given, image), target)
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in crf.parameters())
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    for kernel in crf.kernels:
+        assert all(bool((torch.as_tensor(v) > 0).all()) for v in vars(kernel).values() if v is not None)
+
+
+@pytest.mark.parametrize(
+    ("compatibility", "shapes"),
+    [
+        (Potts(), [()]),
+        (Diagonal((-1.0, -1.0, -2.0)), [(3,)]),
+        (Matrix(((-1.0, 0.0, 0.0),) * 3), [(3, 3)]),
+        ((Potts(), Diagonal((-1.0, -1.0, -2.0))), [(), (3,)]),
+    ],
+)
+def test_compatibilities_are_learned(compatibility: Any, shapes: list[tuple[int, ...]]) -> None:
+    crf = DenseCRF(3, compatibility=compatibility, iterations=2, learn_compatibility=True)
+    assert [tuple(p.shape) for p in crf.parameters()] == shapes
+    given, image = scores(1, 3, 6, 7), picture(1, 3, 6, 7)
+    fixed = DenseCRF(3, compatibility=compatibility, iterations=2)
+    torch.testing.assert_close(crf(given, image), fixed(given, image), rtol=1e-4, atol=1e-5)
+    crf(given, image)[:, 0].sum().backward()
+    assert all(p.grad is not None and bool((p.grad != 0).any()) for p in crf.parameters())
+
+
+def test_feature_kernels_learn_a_full_covariance() -> None:
+    kernel = FeatureKernel(covariance=((2.0, 0.5), (0.5, 1.0)), weight=2.0)
+    crf = DenseCRF(2, (kernel,), iterations=2, learn_widths=True)
+    features = scores(1, 2, 30, seed=5)
+    crf(scores(1, 2, 30), features=features)[:, 0].sum().backward()
+    (factor,) = crf.parameters()
+    assert factor.grad is not None
+    assert bool((factor.grad.tril() != 0).any())
+    assert float(factor.grad[0, 1]) == 0.0
+
+
+def test_states_copies_and_pickles_keep_what_was_learned() -> None:
+    crf = DenseCRF.nine_parameters(3)
+    with torch.no_grad():
+        for parameter in crf.parameters():
+            parameter += 0.25
+    given, image = scores(1, 3, 6, 7), picture(1, 3, 6, 7)
+    wanted = crf(given, image)
+    other = DenseCRF.nine_parameters(3)
+    other.load_state_dict(crf.state_dict())
+    for again in (other, copy.deepcopy(crf), pickle.loads(pickle.dumps(crf))):
+        torch.testing.assert_close(again(given, image), wanted, rtol=0, atol=0)
+
+
+def test_gradients_reach_a_network_below() -> None:
+    network = nn.Conv2d(3, 2, 1)
+    image = picture(1, 3, 6, 7) / 255
+    functional.nll_loss(DenseCRF(2, iterations=3)(network(image), image), torch.zeros(1, 6, 7).long()).backward()
+    assert network.weight.grad is not None
+    assert bool((network.weight.grad != 0).any())
+
+
+def test_the_representation_shows_the_settings() -> None:
+    assert "theta_beta=13.0" in repr(DenseCRF(3))
+
+
+def test_probabilities_and_energies_earn_a_warning() -> None:
+    given, image = scores(1, 3, 6, 7), picture(1, 3, 6, 7)
+    with pytest.warns(UserWarning, match="look like probabilities"):
+        DenseCRF(3)(given.softmax(1), image)
+    with pytest.warns(UserWarning, match="look like energies"):
+        DenseCRF(3)(-given.log_softmax(1), image)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (torch.zeros(1, 4, 6, 7), r"scores: wanted a tensor \(B, 3, \*size\)"),
+        (torch.zeros(3, 6), r"received \(3, 6\)"),
+        (torch.zeros(1, 3, 6, 7, dtype=torch.int64), "scores: wanted a floating-point tensor, received torch.int64"),
+        (torch.full((1, 3, 6, 7), math.nan), "scores: hold NaN or Inf"),
+        (torch.full((1, 3, 6, 7), -math.inf), "scores: hold NaN or Inf"),
+        (torch.zeros(1, 3, 7, 6), "image: wanted shape"),
+        ([[0.0]], "received list"),
+    ],
+)
+def test_scores_are_checked(given: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        DenseCRF(3)(given, picture(1, 3, 6, 7))
+
+
+def test_huge_finite_scores_are_no_error() -> None:
+    given = torch.full((1, 2, 6, 7), 3e38)
+    assert bool(torch.isfinite(DenseCRF(2)(given, picture(1, 3, 6, 7))).all())
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(InputError, match="num_classes: wanted at least 1"):
+        DenseCRF(0)
+    with pytest.raises(InputError, match="iterations: wanted 0 or more"):
+        DenseCRF(2, iterations=-1)
+    with pytest.raises(InputError, match="normalization: wanted one of"):
+        DenseCRF(2, normalization="rows")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="compatibility: wanted energies for 2 labels, received 3"):
+        DenseCRF(2, compatibility=Diagonal((1.0, 2.0, 3.0)))
+    with pytest.raises(InputError, match="compatibility: wanted one for all kernels or 2"):
+        DenseCRF(2, compatibility=[Potts()])
+
+
+def test_tiny_colour_widths_serve_or_say_so() -> None:
+    given, image = scores(1, 3, 6, 7), picture(1, 3, 6, 7)
+    refined = DenseCRF(3, (BilateralKernel(80.0, 0.01, 10.0),))(given, image)
+    assert bool(torch.isfinite(refined).all())
+    with pytest.raises(InputError, match="width"):
+        DenseCRF(3, (BilateralKernel(80.0, 1e-12, 10.0),))(given, image)
