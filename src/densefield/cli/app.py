@@ -26,6 +26,10 @@ def application() -> cyclopts.App:
     )
     for name in _COMMANDS:
         app.command(getattr(importlib.import_module(f"densefield.cli.{name}"), name), name=name)
+    refine = cyclopts.App(name="refine", help="Sharpen rough masks or scores with a dense CRF.")
+    refine.default(importlib.import_module("densefield.cli.refine").refine)
+    refine.command(importlib.import_module("densefield.cli.refine_search").search, name="search")
+    app.command(refine)
     data = cyclopts.App(name="data", help="Look after a folder of images and masks.")
     data.command(importlib.import_module("densefield.cli.data").check, name="check")
     app.command(data)
