@@ -11,7 +11,6 @@ memory is a fresh process's highest resident size over two steps, less its size 
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -134,10 +133,10 @@ def times(arguments: argparse.Namespace) -> dict[str, list[float]]:
     return taken
 
 
-def resident() -> float:
-    """This process's resident size in MiB, now."""
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * resource.getpagesize() / 2**20
+def resident(field: str) -> float:
+    """This process's resident size in MiB: now (VmRSS), or at its highest (VmHWM; getrusage's may be its parent's)."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith(field + ":"))
 
 
 def memory(arguments: argparse.Namespace) -> tuple[float, float]:
@@ -147,10 +146,10 @@ def memory(arguments: argparse.Namespace) -> tuple[float, float]:
     image, target = batch_of(arguments)
     small = functional.interpolate(image, size=(64, 64))
     step(model, optimizer, small, target[:, :64, :64].contiguous())  # libraries, optimizer state
-    before = resident()
+    before = resident("VmRSS")
     for _ in range(2):
         step(model, optimizer, image, target)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    peak = resident("VmHWM") - before
 
     storages: dict[int, int] = {}
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
