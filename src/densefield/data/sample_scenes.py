@@ -133,9 +133,9 @@ def _window(photograph: Pixels, size: int, rng: np.random.Generator) -> npt.NDAr
     if rng.random() < 0.5:
         window = window[:, ::-1]
     method = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
-    window = cv2.resize(np.ascontiguousarray(window), (size, size), interpolation=method)
+    resized = cv2.resize(np.ascontiguousarray(window), (size, size), interpolation=method)
     balance = rng.uniform(0.8, 1.2, 3).astype(np.float32)  # white balance and exposure vary from scene to scene
-    return window.astype(np.float32) * balance
+    return resized.astype(np.float32) * balance
 
 
 def _written(shape: Mask, size: int, rng: np.random.Generator) -> Mask:  # (size, size), 0 ... 1
