@@ -88,6 +88,32 @@ def test_bilateral_kernels_are_near_the_exact_ones(exact: Any, dtype: torch.dtyp
     assert accurate < 0.8 * plain
 
 
+@pytest.mark.parametrize("normalization", ["symmetric", "before", "after", "none"])
+def test_dense_kernels_are_exact(exact: Any, normalization: Normalization) -> None:
+    size = (5, 6)
+    unary, image = energies(1, 3, *size), smooth_image(*size)
+    features = np.concatenate([exact.places(*size) / 6.0, image[0].flatten(1).numpy() * 255 / 30.0])
+    kernel = exact.normalized(exact.kernel_matrix(features), normalization)
+    wanted = exact.mean_field(unary[0].flatten(1).numpy(), [(kernel, -0.3 * np.eye(3))], 5)
+    kernels = [BilateralKernel(6.0, 30.0, 0.3)]
+    for recompute in (False, True):
+        got = mean_field(
+            unary.requires_grad_(),
+            kernels,
+            iterations=5,
+            image=image,
+            normalization=normalization,
+            dense=True,
+            recompute=recompute,
+        )
+        np.testing.assert_allclose(got.detach().exp()[0].flatten(1).numpy(), wanted, atol=1e-9)
+    single = mean_field(
+        unary.detach().float(), kernels, iterations=5, image=image, normalization=normalization, dense=True
+    )
+    assert single.dtype == torch.float32
+    np.testing.assert_allclose(single.exp()[0].flatten(1).numpy(), wanted, atol=1e-5)
+
+
 def test_volumes_video_and_points_are_near_the_exact_ones(exact: Any) -> None:
     size = (4, 5, 6)
     unary, image = energies(1, 2, *size), smooth_image(*size)

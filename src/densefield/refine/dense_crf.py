@@ -46,6 +46,7 @@ class DenseCRF(nn.Module):
         learn_compatibility: bool = False,
         prune: float = 0.0,
         accurate: bool = False,
+        dense: bool = False,
         recompute: bool = False,
     ) -> None:
         super().__init__()
@@ -58,6 +59,7 @@ class DenseCRF(nn.Module):
         self.normalization: Normalization = normalization
         self.prune = prune
         self.accurate = accurate
+        self.dense = dense
         self.recompute = recompute
         self._kernels = tuple(kernels)
         each = list(compatibility) if isinstance(compatibility, Sequence) else [compatibility]
@@ -139,6 +141,7 @@ class DenseCRF(nn.Module):
             normalization=self.normalization,
             prune=self.prune,
             accurate=self.accurate,
+            dense=self.dense,
             recompute=self.recompute,
         )
 
@@ -147,11 +150,14 @@ class DenseCRF(nn.Module):
     ) -> Iterator[Iteration]:
         """The states after 0, 1, … `iterations` updates of what `forward` takes; the lattices are built once."""
         unary = self._unary(scores)
-        terms = with_lattices(self._terms(unary, image, features))
+        terms = self._terms(unary, image, features)
+        terms = terms if self.dense else with_lattices(terms)
         log_q = torch.log_softmax(scores, 1)
         for index in range(self.iterations + 1):
             if index:
-                log_q = run(unary, terms, 1, self.normalization, log_q, self.prune, half=not self.accurate)
+                log_q = run(
+                    unary, terms, 1, self.normalization, log_q, self.prune, half=not self.accurate, dense=self.dense
+                )
             yield Iteration(index, log_q, log_q.exp())
 
     def energy(

@@ -15,6 +15,8 @@ from densefield.checks import InputError, check, check_finite
 from densefield.ops.mean_field import GridTerm, LatticeTerm
 from densefield.ops.mean_field import mean_field as infer
 from densefield.ops.mean_field.filters import lattices_of
+from densefield.ops.mean_field.reference import dense_mean_field
+from densefield.ops.permutohedral.memory import check_memory
 from densefield.refine.compatibility import Compatibility, Potts, as_tensor
 from densefield.refine.kernels import BilateralKernel, FeatureKernel, Field, Kernel
 
@@ -36,6 +38,7 @@ def mean_field(
     initial: Tensor | None = None,  # (B, K, *size), log-marginals
     prune: float = 0.0,
     accurate: bool = False,
+    dense: bool = False,
     recompute: bool = False,
 ) -> Tensor:  # (B, K, *size), log-marginals
     """Mean-field inference of a fully connected CRF (Krähenbühl and Koltun 2011, algorithm 1).
@@ -43,8 +46,9 @@ def mean_field(
     Q ← softmax(-unary - Σ_m w_m μ_m K̃_m Q), from softmax(-unary) or `initial`; K̃ is normalised D^-½KD^-½ ("symmetric"),
     KD^-1 ("before"), D^-1K ("after") or has the kernel's true mass ("none"). μ is `compatibility` (`Potts()`), one for
     all kernels or one each. Any number of axes: images, volumes, video, point sets. Differentiable by all tensors.
-    `prune`: labels whose first marginal is below it everywhere send no messages. `accurate` averages shifted lattices.
-    `recompute` keeps only every √iterations-th state for the backward pass. Raises `InputError` for what does not fit.
+    `prune`: labels whose first marginal is below it everywhere send no messages. `accurate` averages shifted lattices,
+    `dense` sums over all pairs of pixels, exact, O(N²), on the CPU. `recompute` keeps only every √iterations-th state
+    for the backward pass. Raises `InputError` for what does not fit.
     """
     _check_map("unary", unary)
     check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
@@ -52,14 +56,14 @@ def mean_field(
         return torch.log_softmax(-unary, 1)
     terms = pairwise_terms(unary, kernels, compatibility, image=image, features=features, accurate=accurate)
     if not recompute or iterations < 2 or not torch.is_grad_enabled():
-        return run(unary, terms, iterations, normalization, initial, prune, half=not accurate)
-    terms = with_lattices(terms)
+        return run(unary, terms, iterations, normalization, initial, prune, half=not accurate, dense=dense)
+    terms = terms if dense else with_lattices(terms)
     stride = math.isqrt(iterations - 1) + 1
     log_q = torch.log_softmax(-unary if initial is None else initial, 1)
     for begin in range(0, iterations, stride):
         count = min(stride, iterations - begin)
         log_q = checkpoint(
-            run, unary, terms, count, normalization, log_q, prune, half=not accurate, use_reentrant=False
+            run, unary, terms, count, normalization, log_q, prune, not accurate, dense, use_reentrant=False
         )
     return log_q
 
@@ -72,8 +76,11 @@ def run(
     initial: Tensor | None = None,
     prune: float = 0.0,
     half: bool = True,
+    dense: bool = False,
 ) -> Tensor:
     """The op on terms that are bound to an image already: for callers that change weights or go step by step."""
+    if dense:
+        return _densely(unary, terms, iterations, normalization, initial)
     return infer(
         unary,
         terms,
@@ -83,6 +90,23 @@ def run(
         prune=prune,
         half=half,
     )
+
+
+def _densely(
+    unary: Tensor, terms: Sequence[Term], iterations: int, normalization: Normalization, initial: Tensor | None
+) -> Tensor:
+    check(unary.device.type == "cpu", f"dense: wanted tensors on the CPU, received {unary.device}")
+    like, points = _wide(unary), math.prod(unary.shape[2:])
+    matrices = 3 * len(terms) * unary.shape[0]  # a kernel, its exponent and its normalised copy
+    check_memory(matrices * points**2 * like.element_size(), f"dense: kernels of {points} x {points} pixels")
+    result = dense_mean_field(
+        unary.to(like),
+        terms,
+        iterations=iterations,
+        normalization=normalization,
+        initial=None if initial is None else initial.to(like),
+    )
+    return result.to(unary)
 
 
 def pairwise_terms(
