@@ -42,13 +42,13 @@ template <int W, class S, bool One>
 class Filters : public Groups<One> {
 public:
     using Groups<One>::groups;
-    static constexpr int most_groups = One ? 1 : 64;
-    static constexpr int64_t tile_columns = 64;
+    static constexpr int64_t tile_columns = 32;
+    static constexpr int64_t ahead = 16, near = 4;  // how many entries, points ahead of its use a row is asked for
 
     struct Tile {
         int64_t index, y0, y1, x0, x1;
-        float* message;  // (grids, groups, grid_block, tile_columns, W)
-        float* result;   // (tile_columns, groups * W)
+        float* grids;                     // (grids, grid_block, tile_columns, stride): filtered along columns
+        float *acc, *message, *spare;     // (tile_columns, stride) each, with room for a vector at the end
     };
 
     Filters(const df_field& field, bool backward)
@@ -88,40 +88,47 @@ public:
         }
     }
 
-    // Adds -mu_m K_m rows at a point to acc, over all m; take(m, message) sees each share of K_m rows before mu_m.
+    // Adds -mu_m K_m rows of a line of points to tile.acc, over all m; take(m, message) sees each share of K_m rows
+    // before mu_m, where the term's gradient is wanted.
     template <class Take>
-    DF_INLINE void messages(const Tile& tile, int64_t y, int64_t x, int64_t point, Row<float, W>* acc,
-                            const Take& take) const {
-        Row<float, W> message[most_groups];
+    void messages(const Tile& tile, int64_t y, int64_t first, int64_t count, const Take& take) const {
         for (int32_t l = 0; l < f.n_lattices; ++l) {
-            for (int64_t g = 0; g < groups; ++g) slice(f.lattices[l], splats_[l], g, point, message[g]);
-            take(f.lattices[l].term, message);
-            apply(f.lattices[l].term, message, acc);
+            const df_field_lattice& lattice = f.lattices[l];
+            const df_field_term& term = f.terms[lattice.term];
+            if (term.kind == 0 && !wants_gradient(lattice.term)) {
+                slice(lattice, splats_[l], first, count, energies_[lattice.term][0], tile.acc);
+                continue;
+            }
+            std::memset(tile.message, 0, static_cast<size_t>(count * stride()) * sizeof(float));
+            slice(lattice, splats_[l], first, count, 1.0f, tile.message);
+            if (wants_gradient(lattice.term)) take(lattice.term, tile.message);
+            apply(lattice.term, tile.message, count, tile.acc);
         }
         for (int32_t n = 0; n < f.n_grids; ++n) {
-            for (int64_t g = 0; g < groups; ++g)
-                message[g].load(column_sums(tile, n, g) + ((y - tile.y0) * tile_columns + x) * W);
-            take(f.grids[n].term, message);
-            apply(f.grids[n].term, message, acc);
+            const int32_t m = f.grids[n].term;
+            const float* const message = tile.grids + (n * grid_block + y - tile.y0) * tile_columns * stride();
+            if (wants_gradient(m)) take(m, message);
+            apply(m, message, count, tile.acc);
         }
     }
 
     // Bands of grid_block lines, cut into tiles; without a grid, points stand in lines of tile_columns.
     template <class Body>  // void body(const Tile&)
     void over_tiles(const Body& body) {
-        const int64_t message = grid_block * tile_columns * W * groups * f.n_grids;
+        const int64_t line = tile_columns * stride() + 16, block = grid_block * tile_columns * stride();
         const auto task = [&](int64_t band, int) {
-            Buffer<float> scratch(message + tile_columns * groups * W);
+            Buffer<float> scratch(block * f.n_grids + 3 * line);
+            float* const lines = scratch.data() + block * f.n_grids;
             for (int64_t x = 0; x < width(); x += tile_columns) {
                 const int64_t y = band * grid_block;
                 const int64_t y1 = y + grid_block < height() ? y + grid_block : height();
                 const int64_t x1 = x + tile_columns < width() ? x + tile_columns : width();
-                const Tile tile{band, y, y1, x, x1, scratch.data(), scratch.data() + message};
+                const Tile tile{band, y, y1, x, x1, scratch.data(), lines, lines + line, lines + 2 * line};
                 for (int32_t n = 0; n < f.n_grids; ++n) {
                     const df_field_grid& grid = f.grids[n];
                     for (int64_t g = 0; g < groups; ++g)
-                        grid_columns<W>(lines_[n].data() + g * plane, column_sums(tile, n, g), f.height, f.width, y, y1, x,
-                                        x1, tile_columns, taps_[n][0], back ? grid.after_y : grid.before_y,
+                        grid_columns<W>(lines_[n].data() + g * plane, tile.grids + n * block + g * W, f.height, f.width, y,
+                                        x, x1, tile_columns, stride(), taps_[n][0], back ? grid.after_y : grid.before_y,
                                         back ? grid.before_y : grid.after_y);
                 }
                 body(tile);
@@ -131,10 +138,10 @@ public:
     }
 
     template <class Body>  // void body(int64_t y, int64_t first point, int64_t count)
-    DF_INLINE void each_line(const Tile& tile, const Body& body) const {
+    void each_line(const Tile& tile, const Body& body) const {
         for (int64_t y = tile.y0; y < tile.y1; ++y) {
             const int64_t begin = y * width() + tile.x0, end = y * width() + tile.x1;
-            body(y, begin, (end < f.points ? end : f.points) - begin);
+            if (begin < f.points) body(y, begin, (end < f.points ? end : f.points) - begin);
         }
     }
 
@@ -155,28 +162,21 @@ public:
         return count;
     }
 
-    DF_INLINE void gather(int32_t m, const Row<float, W>* message, const Row<float, W>* q, double* sums) const {
-        if (f.terms[m].gradient == nullptr) return;
+    void gather(int32_t m, const float* message, const float* q, int64_t count, double* sums) const {
         for (int32_t before = 0; before < m; ++before) sums += gradient_size(before);
         const int32_t kind = f.terms[m].kind;
-        float flat[most_groups * W];
-        if (kind == 2) {
-            float other[most_groups * W];
-            for (int64_t g = 0; g < groups; ++g) message[g].store(flat + g * W), q[g].store(other + g * W);
-            for (int64_t a = 0; a < f.labels; ++a)
-                for (int64_t b = 0; b < f.labels; ++b) sums[a * f.labels + b] -= flat[a] * other[b];
-            return;
+        Buffer<float> partial(kind == 2 ? f.labels * f.labels : stride());
+        const int64_t size = kind == 2 ? f.labels * f.labels : stride();
+        std::memset(partial.data(), 0, static_cast<size_t>(size) * sizeof(float));
+        for (int64_t x = 0; x < count; ++x, message += stride(), q += stride()) {
+            if (kind == 2) {
+                for (int64_t a = 0; a < f.labels; ++a)
+                    for (int64_t b = 0; b < f.labels; ++b) partial[a * f.labels + b] += message[a] * q[b];
+            } else {
+                for (int64_t c = 0; c < stride(); ++c) partial[c] += message[c] * q[c];
+            }
         }
-        for (int64_t g = 0; g < groups; ++g) {
-            Row<float, W> product = message[g];
-            multiply(product, q[g]);
-            if (kind == 0)
-                sums[0] -= total(product);
-            else
-                product.store(flat + g * W);
-        }
-        if (kind == 1)
-            for (int64_t a = 0; a < f.labels; ++a) sums[a] -= flat[a];
+        for (int64_t i = 0; i < (kind == 2 ? size : f.labels); ++i) sums[kind == 0 ? 0 : i] -= partial[i];
     }
 
     void add_gradients(const double* sums) const {
@@ -186,6 +186,9 @@ public:
                 for (int64_t band = 0; band < tile_bands(); ++band)
                     for (int64_t i = 0; i < gradient_size(m); ++i) f.terms[m].gradient[i] += sums[band * stride + i];
     }
+
+    int64_t stride() const { return groups * W; }
+    bool wants_gradient(int32_t m) const { return back && f.terms[m].gradient != nullptr; }
 
 protected:
     const df_field& f;
@@ -210,7 +213,8 @@ private:
 
     void prepare(const df_field_lattice& lattice, Splat& splat) {
         const int64_t entries = f.points * (lattice.d + 1);
-        splat.points.take(entries);
+        splat.points.take(entries + ahead);
+        std::memset(splat.points.data() + entries, 0, ahead * sizeof(int32_t));
         splat.weights.take(entries);
         splat.table.take(groups * (lattice.rows + 1) * W);
         splat.other.take(groups * (lattice.rows + 1) * W);
@@ -238,8 +242,10 @@ private:
             for (int64_t row = begin; row < end; ++row) {
                 Row<float, W> sum;
                 sum.zero();
-                for (int32_t i = lattice.starts[row]; i < lattice.starts[row + 1]; ++i)
+                for (int32_t i = lattice.starts[row]; i < lattice.starts[row + 1]; ++i) {
+                    __builtin_prefetch(rows + static_cast<int64_t>(splat.points[i + ahead]) * W);
                     sum.add_from(rows + static_cast<int64_t>(splat.points[i]) * W, splat.weights[i]);
+                }
                 sum.store(table + row * W);
             }
         });
@@ -248,38 +254,62 @@ private:
         splat.blurred = result == table ? splat.table.data() : splat.other.data();
     }
 
-    DF_INLINE void slice(const df_field_lattice& lattice, const Splat& splat, int64_t g, int64_t point,
-                         Row<float, W>& row) const {
-        const int corners = lattice.d + 1;
-        const S* const table = splat.blurred + g * (lattice.rows + 1) * W;
-        const int32_t* const vertices = lattice.vertices + point * corners;
-        const float* const weights = lattice.weights + point * corners;
-        row.zero();
-        for (int r = 0; r < corners; ++r) row.add_from(table + static_cast<int64_t>(vertices[r]) * W, weights[r]);
-        row.scale((back ? lattice.before : lattice.after)[point]);
+    // acc += factor after K rows, along a line of points
+    void slice(const df_field_lattice& lattice, const Splat& splat, int64_t first, int64_t count, float factor,
+               float* acc) const {
+        for (int64_t g = 0; g < groups; ++g) switch (lattice.d) {
+                case 2: slice_group<3>(lattice, splat, g, first, count, factor, acc); break;
+                case 5: slice_group<6>(lattice, splat, g, first, count, factor, acc); break;
+                case 6: slice_group<7>(lattice, splat, g, first, count, factor, acc); break;
+                default: slice_group<0>(lattice, splat, g, first, count, factor, acc);
+            }
     }
 
-    DF_INLINE void apply(int32_t m, const Row<float, W>* message, Row<float, W>* acc) const {
-        const float* const energies = energies_[m].data();  // their negatives
-        if (f.terms[m].kind == 0) {
-            for (int64_t g = 0; g < groups; ++g) acc[g].add(message[g], energies[0]);
-        } else if (f.terms[m].kind == 1) {
-            for (int64_t g = 0; g < groups; ++g) {
-                Row<float, W> share;
-                share.load(energies + g * W);
-                multiply(share, message[g]);
-                acc[g].add(share);
+    template <int Corners>
+    void slice_group(const df_field_lattice& lattice, const Splat& splat, int64_t g, int64_t first, int64_t count,
+                     float factor, float* acc) const {
+        const int corners = Corners > 0 ? Corners : lattice.d + 1;
+        const S* const table = splat.blurred + g * (lattice.rows + 1) * W;
+        const int32_t* vertices = lattice.vertices + first * corners;
+        const float* weights = lattice.weights + first * corners;
+        const float* const after = (back ? lattice.before : lattice.after) + first;
+        const int64_t step = stride();
+        acc += g * W;
+        for (int64_t x = 0; x < count; ++x, vertices += corners, weights += corners, acc += step) {
+            if (first + x + near < f.points)
+                for (int r = 0; r < corners; ++r)
+                    __builtin_prefetch(table + static_cast<int64_t>(vertices[near * corners + r]) * W);
+            Row<float, W> even, odd, sum;  // two sums side by side wait less
+            even.zero();
+            odd.zero();
+            for (int r = 0; r + 1 < corners; r += 2) {
+                even.add_from(table + static_cast<int64_t>(vertices[r]) * W, weights[r]);
+                odd.add_from(table + static_cast<int64_t>(vertices[r + 1]) * W, weights[r + 1]);
             }
-        } else {
-            float flat[most_groups * W];
-            for (int64_t g = 0; g < groups; ++g) message[g].store(flat + g * W);
-            for (int64_t a = 0; a < f.labels; ++a)
-                for (int64_t g = 0; g < groups; ++g) acc[g].add_from(energies + (a * groups + g) * W, flat[a]);
+            if (corners % 2 == 1)
+                even.add_from(table + static_cast<int64_t>(vertices[corners - 1]) * W, weights[corners - 1]);
+            even.add(odd);
+            sum.load(acc);
+            sum.add(even, factor * after[x]);
+            sum.store(acc);
         }
     }
 
-    float* column_sums(const Tile& tile, int64_t n, int64_t g) const {
-        return tile.message + (n * groups + g) * grid_block * tile_columns * W;
+    // acc += -mu_m message, along a line of points
+    void apply(int32_t m, const float* message, int64_t count, float* acc) const {
+        const float* const energies = energies_[m].data();  // their negatives
+        const int64_t step = stride();
+        if (f.terms[m].kind == 0) {
+            const float factor = energies[0];
+            for (int64_t i = 0; i < count * step; ++i) acc[i] += factor * message[i];
+        } else if (f.terms[m].kind == 1) {
+            for (int64_t x = 0; x < count; ++x)
+                for (int64_t c = 0; c < step; ++c) acc[x * step + c] += energies[c] * message[x * step + c];
+        } else {
+            for (int64_t x = 0; x < count; ++x)
+                for (int64_t a = 0; a < f.labels; ++a)
+                    for (int64_t c = 0; c < step; ++c) acc[x * step + c] += energies[a * step + c] * message[x * step + a];
+        }
     }
 
     Splat splats_[64];

@@ -38,46 +38,57 @@ private:
     float* padded_ = nullptr;
 };
 
-// Outputs first .. first + 7 of a line whose places lie `stride` numbers apart: sum_t taps[t] before[i + t] from[i + t].
-template <int W, class S>
-DF_INLINE void grid_block_sums(const S* from, int64_t stride, int64_t size, int64_t first, const Taps& taps,
-                               const float* before, Row<float, W>* sums) {
-    const int64_t begin = first - taps.radius > 0 ? first - taps.radius : 0;
-    const int64_t last = first + grid_block - 1 + taps.radius;
-    const int64_t end = last < size - 1 ? last : size - 1;
+// Outputs i = first .. first + 7 of a line whose places lie `stride` numbers apart, sum_t taps[t] before[i + t] from[i + t]
+// times after[i], each handed to write(k, row) where it lies in the line. Only constants index `sums`: it is registers.
+template <int W, class S, class Write>
+DF_INLINE void grid_sums(const S* from, int64_t stride, int64_t size, int64_t first, const Taps& taps,
+                         const float* before, const float* after, const Write& write) {
+    const int64_t begin = first - taps.radius, end = first + grid_block - 1 + taps.radius;
+    Row<float, W> sums[grid_block];
+#pragma GCC unroll 8
     for (int k = 0; k < grid_block; ++k) sums[k].zero();
-    for (int64_t i = begin; i <= end; ++i) {
+    const auto add = [&](int64_t i, int low, int high) __attribute__((always_inline)) {
         Row<float, W> row;
         row.load(from + i * stride);
         row.scale(before[i]);
-        for (int k = 0; k < grid_block; ++k) sums[k].add(row, taps[i - first - k]);
+#pragma GCC unroll 8
+        for (int k = low; k <= high; ++k) sums[k].add(row, taps[i - first - k]);
+    };
+    constexpr int most = grid_block - 1;
+    if (begin >= 0 && end < size && 2 * taps.radius >= most) {
+        // Inside, the first and the last inputs reach some of the outputs only.
+#pragma GCC unroll 8
+        for (int j = 0; j < most; ++j) add(begin + j, 0, j);
+        for (int64_t i = begin + most; i <= end - most; ++i) add(i, 0, most);
+#pragma GCC unroll 8
+        for (int j = 1; j <= most; ++j) add(end - most + j, j, most);
+    } else {
+        for (int64_t i = begin > 0 ? begin : 0; i <= (end < size ? end : size - 1); ++i) add(i, 0, most);
     }
-}
-
-template <int W, class S>
-DF_INLINE void grid_line(const S* from, S* to, int64_t size, const Taps& taps, const float* before, const float* after) {
-    for (int64_t first = 0; first < size; first += grid_block) {
-        Row<float, W> sums[grid_block];
-        grid_block_sums<W>(from, W, size, first, taps, before, sums);
-        for (int64_t k = 0; k < grid_block && first + k < size; ++k) {
+#pragma GCC unroll 8
+    for (int k = 0; k < grid_block; ++k)
+        if (first + k < size) {
             sums[k].scale(after[first + k]);
-            sums[k].store(to + (first + k) * W);
+            write(k, sums[k]);
         }
-    }
 }
 
-// Rows y0 .. y1 (at most 8) and columns x0 .. x1 of the grid, filtered along its columns, into lines of `line` pixels.
 template <int W, class S>
-DF_INLINE void grid_columns(const S* from, float* to, int64_t height, int64_t width, int64_t y0, int64_t y1, int64_t x0,
-                            int64_t x1, int64_t line, const Taps& taps, const float* before, const float* after) {
-    for (int64_t x = x0; x < x1; ++x) {
-        Row<float, W> sums[grid_block];
-        grid_block_sums<W>(from + x * W, width * W, height, y0, taps, before, sums);
-        for (int64_t k = 0; k < y1 - y0; ++k) {
-            sums[k].scale(after[y0 + k]);
-            sums[k].store(to + (k * line + x - x0) * W);
-        }
-    }
+void grid_line(const S* from, S* to, int64_t size, const Taps& taps, const float* before, const float* after) {
+    for (int64_t first = 0; first < size; first += grid_block)
+        grid_sums<W>(from, W, size, first, taps, before, after,
+                     [&](int64_t k, const Row<float, W>& row) __attribute__((always_inline)) { row.store(to + (first + k) * W); });
+}
+
+// Rows y0 .. y0 + 7 and columns x0 .. x1 of the grid, filtered along its columns, into lines of `line` pixels of `pixel`
+// numbers.
+template <int W, class S>
+void grid_columns(const S* from, float* to, int64_t height, int64_t width, int64_t y0, int64_t x0, int64_t x1,
+                  int64_t line, int64_t pixel, const Taps& taps, const float* before, const float* after) {
+    for (int64_t x = x0; x < x1; ++x)
+        grid_sums<W>(from + x * W, width * W, height, y0, taps, before, after,
+                     [&](int64_t k, const Row<float, W>& row)
+                         __attribute__((always_inline)) { row.store(to + (k * line + x - x0) * pixel); });
 }
 
 }  // namespace

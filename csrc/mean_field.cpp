@@ -37,21 +37,45 @@ void pack(const float* from, int64_t stride, int64_t labels, int64_t points, int
     }
 }
 
-// Softmax in place; gives the logarithm of what the exponentials were divided by.
-template <int W>
-DF_INLINE float softmax(Row<float, W>* rows, int64_t groups) {
-    float top = highest(rows[0]);
-    for (int64_t g = 1; g < groups; ++g) {
-        const float here = highest(rows[g]);
-        top = here > top ? here : top;
+// Softmax of a line of `count` rows of `groups` times W numbers, in three walks that a CPU can overlap: less the greatest,
+// exp, over the sum. `logs`, where given, takes the logarithms of what each row was divided by.
+template <int W, bool One>
+void softmax(float* rows, int64_t groups, int64_t count, float* logs) {
+    const int64_t step = (One ? 1 : groups) * W;
+    for (int64_t x = 0; x < count; ++x) {
+        Row<float, W> row;
+        row.load(rows + x * step);
+        float top = highest(row);
+        if constexpr (!One)
+            for (int64_t g = 1; g < groups; ++g) {
+                row.load(rows + x * step + g * W);
+                const float here = highest(row);
+                top = here > top ? here : top;
+            }
+        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
+            row.load(rows + x * step + g * W);
+            shift(row, -top);
+            row.store(rows + x * step + g * W);
+        }
+        if (logs != nullptr) logs[x] = top;
     }
-    float sum = 0.0f;
-    for (int64_t g = 0; g < groups; ++g) {
-        exponentiate(rows[g], top);
-        sum += total(rows[g]);
+    exponentiate(rows, count * step);
+    for (int64_t x = 0; x < count; ++x) {
+        Row<float, W> row;
+        row.load(rows + x * step);
+        float sum = total(row);
+        if constexpr (!One)
+            for (int64_t g = 1; g < groups; ++g) {
+                row.load(rows + x * step + g * W);
+                sum += total(row);
+            }
+        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
+            row.load(rows + x * step + g * W);
+            row.scale(1.0f / sum);
+            row.store(rows + x * step + g * W);
+        }
+        if (logs != nullptr) logs[x] += std::log(sum);
     }
-    for (int64_t g = 0; g < groups; ++g) rows[g].scale(1.0f / sum);
-    return top + std::log(sum);
 }
 
 template <int W, class S, class Q, bool One>
@@ -59,7 +83,6 @@ class Loop : Filters<W, S, One> {
     using Base = Filters<W, S, One>;
     using Tile = typename Base::Tile;
     using Base::f, Base::groups, Base::plane;
-    static constexpr int most = Base::most_groups;
 
 public:
     Loop(const df_field& field, bool backward)
@@ -75,11 +98,12 @@ public:
     }
 
     void backward() {
-        Buffer<double> sums(this->tile_bands() * (this->gradient_count() + 1));
+        const int64_t count = this->tile_bands() * this->gradient_count();
+        Buffer<double> sums(count);
         last_errors(state(f.iterations - 1));
         for (int t = f.iterations - 1; t >= 0; --t) {
             this->filter(state(t));
-            std::memset(sums.data(), 0, static_cast<size_t>(this->tile_bands() * this->gradient_count()) * sizeof(double));
+            std::memset(sums.data(), 0, static_cast<size_t>(count) * sizeof(double));
             S* const to = t > 0 ? state(t - 1) : nullptr;
             this->over_tiles([&](const Tile& tile) { errors(tile, t, to, sums.data()); });
             this->add_gradients(sums.data());
@@ -87,6 +111,8 @@ public:
     }
 
 private:
+    static constexpr int64_t few = 32;  // points packed at once
+
     bool kept(bool backward) const { return backward ? f.errors != nullptr : f.saved != nullptr; }
 
     // Q before iteration t; in the backward pass the errors of its logits.
@@ -95,132 +121,125 @@ private:
         return (this->back ? reinterpret_cast<S*>(f.errors) : static_cast<S*>(f.saved)) + t * groups * plane;
     }
 
-    void first(S* q) {
-        const int64_t stride = groups * W;
-        this->over_range(f.points, 256, [&](int64_t begin, int64_t end) {
-            Buffer<float> scratch(256 * stride);
-            float* const rows = scratch.data();
-            const int64_t count = end - begin;
-            pack(f.unary + begin, stride, f.labels, f.points, count, -1.0f, -1e30f, rows);
-            Row<float, W> row[most];
-            for (int64_t i = 0; i < count; ++i)
-                for (int64_t g = 0; g < groups; ++g) {
-                    row[0].load(rows + i * stride + g * W);
-                    row[0].store(unary_.data() + g * plane + (begin + i) * W);
-                }
-            if (f.initial != nullptr) pack(f.initial + begin, stride, f.labels, f.points, count, 1.0f, -1e30f, rows);
-            for (int64_t i = 0; i < count; ++i) {
-                for (int64_t g = 0; g < groups; ++g) row[g].load(rows + i * stride + g * W);
-                softmax(row, groups);
-                for (int64_t g = 0; g < groups; ++g) row[g].store(q + g * plane + (begin + i) * W);
+    template <class To>  // a line of rows to where its points stand
+    void spread(const float* rows, int64_t start, int64_t count, To* to) const {
+        for (int64_t g = 0; g < groups; ++g)
+            for (int64_t x = 0; x < count; ++x) {
+                Row<float, W> row;
+                row.load(rows + (x * groups + g) * W);
+                row.store(to + g * plane + (start + x) * W);
             }
+    }
+
+    template <class From>
+    void collect(const From* from, int64_t start, int64_t count, float* rows) const {
+        for (int64_t g = 0; g < groups; ++g)
+            for (int64_t x = 0; x < count; ++x) {
+                Row<float, W> row;
+                row.load(from + g * plane + (start + x) * W);
+                row.store(rows + (x * groups + g) * W);
+            }
+    }
+
+    template <class Body>  // void body(int64_t start, int64_t count, float* line, float* other)
+    void over_lines(const Body& body) {
+        const int64_t line = few * this->stride() + 16;
+        this->over_range(f.points, few * 32, [&](int64_t begin, int64_t end) {
+            Buffer<float> scratch(2 * line);
+            for (int64_t start = begin; start < end; start += few)
+                body(start, end - start < few ? end - start : few, scratch.data(), scratch.data() + line);
         });
     }
 
-    DF_INLINE void logits(const Tile& tile, int64_t y, int64_t x, int64_t point, Row<float, W>* acc) const {
-        for (int64_t g = 0; g < groups; ++g) acc[g].load(unary_.data() + g * plane + point * W);
-        this->messages(tile, y, x, point, acc, [](int32_t, const Row<float, W>*) {});
+    void first(S* q) {
+        over_lines([&](int64_t start, int64_t count, float* line, float*) {
+            pack(f.unary + start, this->stride(), f.labels, f.points, count, -1.0f, -1e30f, line);
+            spread(line, start, count, unary_.data());
+            if (f.initial != nullptr)
+                pack(f.initial + start, this->stride(), f.labels, f.points, count, 1.0f, -1e30f, line);
+            softmax<W, One>(line, groups, count, nullptr);
+            spread(line, start, count, q);
+        });
+    }
+
+    void logits(const Tile& tile, int64_t y, int64_t start, int64_t count) const {
+        collect(unary_.data(), start, count, tile.acc);
+        this->messages(tile, y, start, count, [](int32_t, const float*) {});
     }
 
     void update(const Tile& tile, S* q) {
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
-            for (int64_t x = 0; x < count; ++x) {
-                Row<float, W> acc[most];
-                logits(tile, y, x, start + x, acc);
-                softmax(acc, groups);
-                for (int64_t g = 0; g < groups; ++g) acc[g].store(q + g * plane + (start + x) * W);
-            }
+            logits(tile, y, start, count);
+            softmax<W, One>(tile.acc, groups, count, nullptr);
+            spread(tile.acc, start, count, q);
         });
     }
 
     void finish(const Tile& tile) {
-        const int64_t stride = groups * W;
+        const int64_t stride = this->stride();
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
-            for (int64_t x = 0; x < count; ++x) {
-                Row<float, W> acc[most], copy[most];
-                logits(tile, y, x, start + x, acc);
-                for (int64_t g = 0; g < groups; ++g) copy[g] = acc[g];
-                const float offset = softmax(copy, groups);
-                for (int64_t g = 0; g < groups; ++g) {
-                    shift(acc[g], -offset);
-                    acc[g].store(tile.result + x * stride + g * W);
-                }
-            }
-            unpack(tile.result, stride, f.labels, f.points, count, 1.0f, f.output + start);
+            logits(tile, y, start, count);
+            std::memcpy(tile.spare, tile.acc, static_cast<size_t>(count * stride) * sizeof(float));
+            float logs[Base::tile_columns];
+            softmax<W, One>(tile.spare, groups, count, logs);
+            for (int64_t c = 0; c < f.labels; ++c)
+                for (int64_t x = 0; x < count; ++x)
+                    f.output[c * f.points + start + x] = tile.acc[x * stride + c] - logs[x];
         });
     }
 
     // By log Q of the end: e = g - Q sum(g). `unary_` gathers the errors of all iterations.
     void last_errors(S* errors) {
-        const int64_t stride = groups * W;
-        this->over_range(f.points, 256, [&](int64_t begin, int64_t end) {
-            Buffer<float> scratch(512 * stride);
-            float *const gradients = scratch.data(), *const logs = gradients + 256 * stride;
-            pack(f.grad_output + begin, stride, f.labels, f.points, end - begin, 1.0f, 0.0f, gradients);
-            pack(f.output + begin, stride, f.labels, f.points, end - begin, 1.0f, -1e30f, logs);
-            for (int64_t i = 0; i < end - begin; ++i) {
+        const int64_t stride = this->stride();
+        over_lines([&](int64_t start, int64_t count, float* line, float* logs) {
+            pack(f.grad_output + start, stride, f.labels, f.points, count, 1.0f, 0.0f, line);
+            pack(f.output + start, stride, f.labels, f.points, count, 1.0f, -1e30f, logs);
+            exponentiate(logs, count * stride);
+            for (int64_t x = 0; x < count; ++x) {
                 float sum = 0.0f;
-                for (int64_t c = 0; c < f.labels; ++c) sum += gradients[i * stride + c];
-                for (int64_t g = 0; g < groups; ++g) {
-                    Row<float, W> gradient, q;
-                    gradient.load(gradients + i * stride + g * W);
-                    q.load(logs + i * stride + g * W);
-                    exponentiate(q, 0.0f);
-                    gradient.add(q, -sum);
-                    gradient.store(errors + g * plane + (begin + i) * W);
-                    gradient.store(unary_.data() + g * plane + (begin + i) * W);
-                }
+                for (int64_t c = 0; c < f.labels; ++c) sum += line[x * stride + c];
+                for (int64_t c = 0; c < stride; ++c) line[x * stride + c] -= sum * logs[x * stride + c];
             }
+            spread(line, start, count, errors);
+            spread(line, start, count, unary_.data());
         });
     }
 
     // From the errors of iteration t's logits to those of the one before: e = Q (G - <G, Q>), G the messages of e.
     void errors(const Tile& tile, int t, S* to, double* sums) {
         const Q* const q = static_cast<const Q*>(f.saved) + static_cast<int64_t>(t) * groups * plane;
-        const int64_t stride = groups * W;
+        const int64_t stride = this->stride();
         const bool final_step = t == 0, from_initial = f.initial != nullptr;
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
+            collect(q, start, count, tile.spare);
+            std::memset(tile.acc, 0, static_cast<size_t>(count * stride) * sizeof(float));
+            this->messages(tile, y, start, count, [&](int32_t m, const float* message) {
+                this->gather(m, message, tile.spare, count, sums + tile.index * this->gradient_count());
+            });
             for (int64_t x = 0; x < count; ++x) {
-                Row<float, W> gradient[most], now[most];
-                const int64_t point = start + x;
-                for (int64_t g = 0; g < groups; ++g) {
-                    gradient[g].zero();
-                    now[g].load(q + g * plane + point * W);
-                }
-                this->messages(tile, y, x, point, gradient, [&](int32_t m, const Row<float, W>* message) {
-                    this->gather(m, message, now, sums + tile.index * this->gradient_count());
-                });
+                float* const gradient = tile.acc + x * stride;
+                const float* const now = tile.spare + x * stride;
                 float inner = 0.0f;
                 for (int64_t g = 0; g < groups; ++g) {
-                    Row<float, W> product = gradient[g];
-                    multiply(product, now[g]);
+                    Row<float, W> product, other;
+                    product.load(gradient + g * W);
+                    other.load(now + g * W);
+                    multiply(product, other);
                     inner += total(product);
                 }
-                for (int64_t g = 0; g < groups; ++g) {
-                    shift(gradient[g], -inner);
-                    multiply(gradient[g], now[g]);
-                    if (final_step && from_initial) {
-                        gradient[g].store(tile.result + x * stride + g * W);
-                        continue;
-                    }
-                    Row<float, W> sum;
-                    sum.load(unary_.data() + g * plane + point * W);
-                    sum.add(gradient[g]);
-                    if (final_step) {
-                        sum.store(tile.result + x * stride + g * W);
-                    } else {
-                        sum.store(unary_.data() + g * plane + point * W);
-                        gradient[g].store(to + g * plane + point * W);
-                    }
-                }
+                for (int64_t c = 0; c < stride; ++c) gradient[c] = (gradient[c] - inner) * now[c];
             }
-            if (!final_step) return;
-            if (!from_initial) return unpack(tile.result, stride, f.labels, f.points, count, -1.0f, f.grad_unary + start);
-            if (f.grad_initial != nullptr)
-                unpack(tile.result, stride, f.labels, f.points, count, 1.0f, f.grad_initial + start);
-            for (int64_t g = 0; g < groups; ++g)
-                unpack(unary_.data() + g * plane + start * W, W, f.labels - g * W < W ? f.labels - g * W : W, f.points,
-                       count, -1.0f, f.grad_unary + g * W * f.points + start);
+            if (final_step && from_initial) {
+                if (f.grad_initial != nullptr)
+                    unpack(tile.acc, stride, f.labels, f.points, count, 1.0f, f.grad_initial + start);
+                collect(unary_.data(), start, count, tile.acc);
+                return unpack(tile.acc, stride, f.labels, f.points, count, -1.0f, f.grad_unary + start);
+            }
+            if (!final_step) spread(tile.acc, start, count, to);
+            collect(unary_.data(), start, count, tile.spare);
+            for (int64_t i = 0; i < count * stride; ++i) tile.acc[i] += tile.spare[i];
+            if (!final_step) return spread(tile.acc, start, count, unary_.data());
+            unpack(tile.acc, stride, f.labels, f.points, count, -1.0f, f.grad_unary + start);
         });
     }
 

@@ -54,26 +54,37 @@ template <int W>
 using Rest = typename Row<float, W>::Rest;
 
 template <int W>
+using Rest = typename Row<float, W>::Rest;
+
+template <int W>
 DF_INLINE float highest(const Row<float, W>& row) {
-    const float head = highest<Row<float, W>::width>(row.head);
-    if constexpr (W > Row<float, W>::width) {
-        const float rest = highest(static_cast<const Rest<W>&>(row));
-        return head > rest ? head : rest;
+    constexpr int width = Row<float, W>::width;
+    if constexpr (W == width) return highest<width>(row.head);
+    const auto& rest = static_cast<const Rest<W>&>(row);
+    if constexpr (W - width == width) {
+        return highest<width>(row.head > rest.head ? row.head : rest.head);
+    } else if constexpr (W - width == width / 2) {
+        Lanes<float, width / 2> low, high;
+        std::memcpy(&low, &row.head, sizeof(low));
+        std::memcpy(&high, reinterpret_cast<const char*>(&row.head) + sizeof(low), sizeof(high));
+        low = low > high ? low : high;
+        return highest<width / 2>(low > rest.head ? low : rest.head);
     }
-    return head;
 }
 
 template <int W>
 DF_INLINE float total(const Row<float, W>& row) {
-    const float head = total<Row<float, W>::width>(row.head);
-    if constexpr (W > Row<float, W>::width) return head + total(static_cast<const Rest<W>&>(row));
-    return head;
-}
-
-template <int W>
-DF_INLINE void exponentiate(Row<float, W>& row, float offset) {  // exp(row - offset)
-    row.head = exponential<Row<float, W>::width>(row.head - offset);
-    if constexpr (W > Row<float, W>::width) exponentiate(static_cast<Rest<W>&>(row), offset);
+    constexpr int width = Row<float, W>::width;
+    if constexpr (W == width) return total<width>(row.head);
+    const auto& rest = static_cast<const Rest<W>&>(row);
+    if constexpr (W - width == width) {
+        return total<width>(row.head + rest.head);
+    } else if constexpr (W - width == width / 2) {
+        Lanes<float, width / 2> low, high;
+        std::memcpy(&low, &row.head, sizeof(low));
+        std::memcpy(&high, reinterpret_cast<const char*>(&row.head) + sizeof(low), sizeof(high));
+        return total<width / 2>(low + high + rest.head);
+    }
 }
 
 template <int W>
@@ -86,6 +97,12 @@ template <int W>
 DF_INLINE void shift(Row<float, W>& row, float offset) {
     row.head += offset;
     if constexpr (W > Row<float, W>::width) shift(static_cast<Rest<W>&>(row), offset);
+}
+
+// exp of count numbers <= 0; there must be room for a whole vector at the end.
+inline void exponentiate(float* numbers, int64_t count) {
+    for (int64_t i = 0; i < count; i += lanes<float>)
+        store(numbers + i, exponential<lanes<float>>(load(numbers + i)));
 }
 
 }  // namespace

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from densefield.checks import check, check_finite
+from densefield.checks import check
 from densefield.ops import native
 from densefield.ops.mean_field.filters import lattices_of, true_mass_factor
 from densefield.ops.mean_field.loop import loop
@@ -16,6 +16,7 @@ from densefield.ops.mean_field.pruning import pruned
 from densefield.ops.mean_field.terms import NORMALIZATIONS, GridTerm, LatticeTerm, check_terms
 from densefield.ops.mean_field.torch_path import mean_field_by_ops
 from densefield.ops.permutohedral import Lattice, lattice_filter
+from densefield.ops.permutohedral.finite import check_all_finite
 
 
 def mean_field(
@@ -41,7 +42,7 @@ def mean_field(
         f"unary: wanted shape (B, C, *size), nothing empty, received {tuple(unary.shape)}",
     )
     check(unary.is_floating_point(), f"unary: wanted a floating-point tensor, received {unary.dtype}")
-    check_finite("unary", unary)
+    check_all_finite("unary", unary)
     if initial is not None:
         check(
             initial.shape == unary.shape,
@@ -76,7 +77,8 @@ def mean_field(
         )
         for b in range(unary.shape[0])
     ]
-    return torch.stack(items).to(kind)
+    result = items[0][None] if len(items) == 1 else torch.stack(items)
+    return result.to(kind)
 
 
 def _cast(term: GridTerm | LatticeTerm, like: Tensor) -> GridTerm | LatticeTerm:

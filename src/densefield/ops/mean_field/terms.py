@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from densefield.checks import check, check_finite
+from densefield.checks import check
+from densefield.ops.permutohedral.finite import check_all_finite
 from densefield.ops.permutohedral.lattice import Lattice
 
 NORMALIZATIONS = ("symmetric", "before", "after", "none")
@@ -49,7 +50,7 @@ def check_terms(terms: Sequence[GridTerm | LatticeTerm], unary: Tensor) -> None:
             tuple(energies.shape) in ((), (labels,), (labels, labels)),
             f"{name}.compatibility: wanted shape (), ({labels},) or ({labels}, {labels}), received {tuple(energies.shape)}",
         )
-        check_finite(f"{name}.compatibility", energies)
+        check_all_finite(f"{name}.compatibility", energies)
         if isinstance(term, GridTerm):
             wanted = axes
         else:
@@ -60,7 +61,7 @@ def check_terms(terms: Sequence[GridTerm | LatticeTerm], unary: Tensor) -> None:
                 f"received {shape}",
             )
             check(1 <= shape[1] <= 16, f"{name}.features: wanted 1 to 16 dimensions, received {shape[1]}")
-            check_finite(f"{name}.features", term.features)
+            check_all_finite(f"{name}.features", term.features)
             check(1 <= term.shifts <= 16, f"{name}.shifts: wanted 1 to 16, received {term.shifts}")
             wanted = shape[1]
         check(

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from densefield.checks import InputError, check, check_finite
+from densefield.checks import InputError, check
 from densefield.ops import native
+from densefield.ops.permutohedral.finite import check_all_finite
 from densefield.ops.permutohedral.memory import check_memory
 from densefield.ops.permutohedral.torch_path import build_by_sorting
 
@@ -65,7 +66,7 @@ def build_lattice(
     check(features.is_floating_point(), f"features: wanted a floating-point tensor, received {features.dtype}")
     d = features.shape[1]
     check(1 <= d <= MAX_FEATURES, f"features: wanted 1 to {MAX_FEATURES} dimensions, received {d}")
-    check_finite("features", features)
+    check_all_finite("features", features)
     wide = features.detach()
     return Lattice(*_build(wide.float() if wide.dtype.itemsize < 4 else wide))
 
