@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the command line imports this file, and must not wait for torch
+    from torch import Tensor
 
 
 class InputError(ValueError):
@@ -26,7 +28,7 @@ def check_floating(name: str, tensor: Tensor) -> None:
 
 def check_finite(name: str, tensor: Tensor) -> None:
     """Raise when `tensor` holds NaN or Inf."""
-    check(bool(torch.isfinite(tensor).all()), f"{name}: holds NaN or Inf values; wanted finite numbers only")
+    check(bool(tensor.isfinite().all()), f"{name}: holds NaN or Inf values; wanted finite numbers only")
 
 
 def check_map(name: str, tensor: Tensor, channels: int | None = None) -> None:

@@ -100,7 +100,7 @@ def test_inference_concatenates_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_mixed_precision_stays_near_the_concatenations() -> None:
-    block = DenseBlock(16, 3, 8, 0.0, keep_input=False)
+    block = DenseBlock(16, 3, 8, 0.0, keep_input=False, checkpointing=True)
     twin = copy.deepcopy(block)
     image = torch.randn(2, 16, 12, 12)
     with torch.autocast("cpu", torch.bfloat16):

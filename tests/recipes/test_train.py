@@ -30,7 +30,7 @@ QUIET = Console(quiet=True)
 TINY = {
     "name": "tiny",
     "network": {"kind": "unet", "padding": "same", "width": 4},  # has dropout, whose draws must resume too
-    "data": {"kind": "samples", "size": 32, "scenes": 12},
+    "data": {"kind": "samples", "size": 32, "scenes": 12, "held_out_size": 32, "held_out_scenes": 6},
     "stages": [
         {
             "epochs": 2,

@@ -66,19 +66,23 @@ NetworkChoice = Annotated[FCDenseNetChoice | UNetChoice, Field(discriminator="ki
 
 
 class SamplesChoice(Choice):
-    """The embedded scenes: handwriting over photographs, nothing to download; at most `scenes` a split."""
+    """The embedded scenes: handwriting over photographs, nothing to download.
+
+    Training scenes may be smaller than those measured on, as the handwriting is of one size in both.
+    """
 
     kind: Literal["samples"] = "samples"
     size: PositiveInt = 96
-    scenes: PositiveInt | None = None
+    scenes: PositiveInt = 1024
+    held_out_size: PositiveInt = 192
+    held_out_scenes: PositiveInt = 64
     digits: tuple[NonNegativeInt, ...] = DIGITS
 
     def build(self, split: str) -> SampleScenes:
         """One split."""
-        whole = SampleScenes(split, size=self.size, digits=self.digits)
-        if self.scenes is None or self.scenes >= len(whole):
-            return whole
-        return SampleScenes(split, size=self.size, count=self.scenes, digits=self.digits)
+        if split == "train":
+            return SampleScenes(split, size=self.size, count=self.scenes, digits=self.digits)
+        return SampleScenes(split, size=self.held_out_size, count=self.held_out_scenes, digits=self.digits)
 
 
 def _data_root(name: str) -> str:

@@ -9,9 +9,12 @@ import pytorch_lightning as pl
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from densefield.checks import InputError
 from densefield.training.batches import EpochBatches, Pairs, TrainingSet, ValidationSet, collate
 
 Batch = dict[str, Tensor]
+
+_SECONDS_TO_SAVE = 20
 
 
 class TrainingLoader:
@@ -35,7 +38,11 @@ class TrainingLoader:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        yield from self._loader
+        try:
+            yield from self._loader
+        except InputError as error:
+            # A worker's error arrives wrapped in its traceback, the message last.
+            raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from None
 
 
 class SegmentationData(pl.LightningDataModule):
@@ -75,6 +82,10 @@ class SegmentationData(pl.LightningDataModule):
 
 
 def _leave_signals_to_parent(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; workers must live until the parent has saved."""
+    """Ctrl-C and a scheduler's SIGTERM reach the whole process group; workers must live until the parent has saved.
+
+    An alarm ends a worker that was told to terminate, should the parent not come to it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_SECONDS_TO_SAVE))

@@ -15,7 +15,7 @@ class EpochLines(pl.Callback):
     Within an epoch it prints the step and its loss every `seconds`.
     """
 
-    def __init__(self, console: Console, title: str, seconds: float = 30.0) -> None:
+    def __init__(self, console: Console, title: str, seconds: float = 10.0) -> None:
         self.console, self.title, self.seconds = console, title, seconds
         self._started = self._spoken = time.monotonic()
         self._best = float("-inf")
