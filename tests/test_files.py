@@ -31,9 +31,14 @@ def test_the_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
 def test_an_error_inside_keeps_what_stood_there(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(ZeroDivisionError), atomic_write(path) as file:
-        file.write(b"half")
-        raise ZeroDivisionError
+
+    def write_half() -> None:
+        with atomic_write(path) as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
@@ -43,9 +48,9 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path, monkeypatch
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"file: could not be written \(No space left on device\)"):
-        with atomic_write(tmp_path / "file") as file:
-            file.write(b"x")
+    message = r"file: could not be written \(No space left on device\)"
+    with pytest.raises(InputError, match=message), atomic_write(tmp_path / "file") as file:
+        file.write(b"x")
     assert list(tmp_path.iterdir()) == []
 
 
