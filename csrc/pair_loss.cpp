@@ -1,0 +1,122 @@
+// Distances are turned into losses and slopes while they are still in registers.
+#include "pair_loss.h"
+
+#include "dispatch.h"
+#include "pairs.h"
+
+namespace densefield {
+
+template <class T>
+struct Hinge {
+    T alpha, beta;
+    bool squared;
+};
+
+#define DF_DECLARE_FOR(T)                                                                                             \
+    DF_DECLARE(void pair_loss(const Window& w, const T* embeddings, const int32_t* labels, T* slopes,                 \
+                              int64_t channels, int distance, const Hinge<T>& hinge, double* loss, int64_t* count,    \
+                              int n_threads);)
+DF_DECLARE_FOR(float)
+DF_DECLARE_FOR(double)
+
+namespace DF_TARGET {
+namespace {
+
+// Labels as a map of one channel of integers as wide as T; left_out beside the image.
+template <class T>
+constexpr Lane<T> left_out = INT32_MIN;
+
+template <class T>
+struct LossEpilogue {
+    const Hinge<T>& hinge;
+    const Lane<T>*const labels, *const outside;
+    double* const loss;
+    int64_t* const count;
+    Vector<T> sum = {};
+    Integers<T> pairs = {}, own = {};
+    const Lane<T>* own_row = nullptr;
+    int64_t b = 0, y = 0, x = 0, stride = 0, height = 0, rate = 0;
+
+    DF_INLINE void row(const Window& w, int64_t image, int64_t image_row, int64_t column) {
+        b = image, y = image_row, x = column, stride = w.stride, height = w.height, rate = w.rate;
+        own_row = labels + (b * height + y) * stride + x;
+        own = load_integers<T>(own_row);
+        sum = Vector<T>{};
+        pairs = Integers<T>{};
+    }
+
+    DF_INLINE Vector<T> operator()(Vector<T> distance, int64_t dy, int64_t dx) {
+        const Lane<T>* const there = y + dy * rate < height ? own_row + dy * rate * stride : outside + x;
+        const Integers<T> other = load_integers<T>(there + dx * rate);
+        const Integers<T> nobody = Integers<T>{} + left_out<T>;
+        const Integers<T> counted = (own != nobody) & (other != nobody), same = own == other;
+        const Vector<T> slope = same ? broadcast(T(1)) : broadcast(T(-1));
+        const Vector<T> value = (distance - (same ? broadcast(hinge.alpha) : broadcast(hinge.beta))) * slope;
+        const Integers<T> active = counted & reinterpret_cast<Integers<T>>(value > Vector<T>{});
+        const Vector<T> kept = active ? value : Vector<T>{};
+        pairs -= counted;
+        sum += hinge.squared ? kept * kept : kept;
+        return active ? (hinge.squared ? value * slope * T(2) : slope) : Vector<T>{};
+    }
+
+    DF_INLINE void end_row() {
+        Lane<T> lane[lanes<T>];
+        std::memcpy(lane, &pairs, sizeof(pairs));
+        for (int i = 0; i < lanes<T>; ++i) *count += lane[i];
+        *loss += static_cast<double>(total<T>(sum));
+    }
+};
+
+template <class T>
+void pair_loss_of(const Window& w, const T* embeddings, const int32_t* labels, T* slopes, int64_t channels, int distance,
+                  const Hinge<T>& hinge, double* loss, int64_t* count, int n_threads) {
+    const int64_t rows = w.batch * w.height;
+    Buffer<Lane<T>> map(rows * w.stride + 2 * w.lead), outside(w.stride + 2 * w.lead);
+    for (int64_t i = 0; i < w.lead; ++i) map[i] = map[w.lead + rows * w.stride + i] = left_out<T>;
+    for (int64_t i = 0; i < w.stride + 2 * w.lead; ++i) outside[i] = left_out<T>;
+    for (int64_t row = 0; row < rows; ++row)
+        for (int64_t x = 0; x < w.stride; ++x)
+            map[w.lead + row * w.stride + x] = x < w.width ? labels[row * w.width + x] : left_out<T>;
+
+    const int64_t chunks = distance_chunks(w);
+    Buffer<double> losses(chunks);
+    Buffer<int64_t> counts(chunks);
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) losses[chunk] = 0, counts[chunk] = 0;
+    with_distance(distance, [&](auto op) {
+        each_distance<T, decltype(op)>(w, embeddings, channels, slopes, n_threads, [&](int64_t chunk) {
+            return LossEpilogue<T>{hinge, map.data() + w.lead, outside.data() + w.lead, &losses[chunk], &counts[chunk]};
+        });
+    });
+    *loss = 0;
+    *count = 0;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) *loss += losses[chunk], *count += counts[chunk];
+}
+
+}  // namespace
+
+#define DF_DEFINE_FOR(T)                                                                                              \
+    void pair_loss(const Window& w, const T* embeddings, const int32_t* labels, T* slopes, int64_t channels,          \
+                   int distance, const Hinge<T>& hinge, double* loss, int64_t* count, int n_threads) {                \
+        pair_loss_of(w, embeddings, labels, slopes, channels, distance, hinge, loss, count, n_threads);               \
+    }
+DF_DEFINE_FOR(float)
+DF_DEFINE_FOR(double)
+
+}  // namespace DF_TARGET
+}  // namespace densefield
+
+#if defined(DF_ENTRY)
+#define DF_ENTRY_FOR(T, S)                                                                                            \
+    extern "C" int df_pair_loss_##S(const T* embeddings, const int32_t* labels, T* slopes, const int64_t* shape,      \
+                                    int64_t channels, int32_t distance, double alpha, double beta, int32_t squared,   \
+                                    double* loss, int64_t* count, int32_t n_threads) {                                \
+        using namespace densefield;                                                                                   \
+        return guarded([&] {                                                                                          \
+            const Window w(shape[0], shape[1], shape[2], shape[3], shape[4]);                                         \
+            const Hinge<T> hinge{static_cast<T>(alpha), static_cast<T>(beta), squared != 0};                          \
+            DF_DISPATCH(pair_loss(w, embeddings, labels, slopes, channels, distance, hinge, loss, count, n_threads)); \
+        });                                                                                                           \
+    }
+DF_ENTRY_FOR(float, f32)
+DF_ENTRY_FOR(double, f64)
+#endif

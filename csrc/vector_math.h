@@ -1,0 +1,180 @@
+// What kernels need of a vector beyond + - *: integer views, selection, absolute value, sign and exp.
+#pragma once
+
+#include <cstdint>
+
+#include "simd.h"
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace densefield::DF_TARGET {
+
+template <class T>
+struct Bits;
+template <>
+struct Bits<float> {
+    typedef int32_t Lane;
+    typedef Lane Integers __attribute__((vector_size(DF_VECTOR_BYTES)));
+    static constexpr Lane sign = INT32_MIN;
+    static constexpr int mantissa = 23;
+};
+template <>
+struct Bits<double> {
+    typedef int64_t Lane;
+    typedef Lane Integers __attribute__((vector_size(DF_VECTOR_BYTES)));
+    static constexpr Lane sign = INT64_MIN;
+    static constexpr int mantissa = 52;
+};
+
+template <class T>
+using Lane = typename Bits<T>::Lane;
+template <class T>
+using Integers = typename Bits<T>::Integers;
+
+template <class T>
+DF_INLINE Integers<T> load_integers(const Lane<T>* from) {  // any alignment
+    Integers<T> vector;
+    std::memcpy(&vector, from, sizeof(vector));
+    return vector;
+}
+
+// Keeps a vector in its register: compilers like to load again what they could have kept, for each of its uses.
+template <class V>
+DF_INLINE V held(V vector) {
+#if defined(__x86_64__)
+    asm("" : "+v"(vector));
+#elif defined(__aarch64__)
+    asm("" : "+w"(vector));
+#endif
+    return vector;
+}
+
+template <class T>
+DF_INLINE Vector<T> broadcast(T value) {
+    return Vector<T>{} + value;
+}
+
+// One, unknown to the compiler, which would drop the multiplication by it.
+template <class T>
+DF_INLINE Vector<T> opaque_one() {
+    return held(broadcast(T(1)));
+}
+
+template <class T>
+DF_INLINE Vector<T> absolute(Vector<T> x) {
+    return reinterpret_cast<Vector<T>>(reinterpret_cast<Integers<T>>(x) & ~(Integers<T>{} + Bits<T>::sign));
+}
+
+// sum + sign(x) weight, with sign(0) = 0.
+template <class T>
+DF_INLINE Vector<T> add_signed(Vector<T> sum, Vector<T> x, Vector<T> weight) {
+#if defined(__AVX512F__)
+    // One instruction answers by class of number: zero (nibble 2) gives +0, one, infinity and positive (3, 5, 7) give
+    // +1, negative infinity and negative (4, 6) give -1.
+    constexpr uint32_t table = (8u << 8) | (10u << 12) | (9u << 16) | (10u << 20) | (9u << 24) | (10u << 28);
+    if constexpr (sizeof(T) == 4) {
+        const __m512i answers = _mm512_set1_epi32(static_cast<int>(table));
+        return sum + weight * reinterpret_cast<Vector<T>>(_mm512_fixupimm_ps(
+                                  reinterpret_cast<__m512>(x), reinterpret_cast<__m512>(x), answers, 0));
+    } else {
+        const __m512i answers = _mm512_set1_epi64(static_cast<long long>(table));
+        return sum + weight * reinterpret_cast<Vector<T>>(_mm512_fixupimm_pd(
+                                  reinterpret_cast<__m512d>(x), reinterpret_cast<__m512d>(x), answers, 0));
+    }
+#else
+    const auto flip = reinterpret_cast<Integers<T>>(x) & (Integers<T>{} + Bits<T>::sign);
+    const auto kept = reinterpret_cast<Integers<T>>(x != Vector<T>{});
+    return sum + reinterpret_cast<Vector<T>>((reinterpret_cast<Integers<T>>(weight) ^ flip) & kept);
+#endif
+}
+
+template <class T>
+DF_INLINE T total(Vector<T> x) {
+    T lane[lanes<T>], sum = 0;
+    store(lane, x);
+    for (int i = 0; i < lanes<T>; ++i) sum += lane[i];
+    return sum;
+}
+
+// The first `count` lanes only, where there are fewer than a vector's.
+template <class T>
+DF_INLINE void store_up_to(T* to, const Vector<T>& vector, int64_t count) {
+    if (count >= lanes<T>) {
+        store(to, vector);
+    } else if (count > 0) {
+        T lane[lanes<T>];
+        store(lane, vector);
+        for (int64_t i = 0; i < count; ++i) to[i] = lane[i];
+    }
+}
+
+template <class T>
+DF_INLINE Vector<T> load_up_to(const T* from, int64_t count) {
+    if (count >= lanes<T>) return load(from);
+    T lane[lanes<T>] = {};
+    for (int64_t i = 0; i < count; ++i) lane[i] = from[i];
+    return load(lane);
+}
+
+// Copies a row; `zero` stays zero unless it holds NaN or Inf.
+template <class T>
+DF_INLINE void copy_row(T* to, const T* from, int64_t count, Vector<T>& zero) {
+    int64_t x = 0;
+    for (; x + lanes<T> <= count; x += lanes<T>) {
+        const Vector<T> vector = load(from + x);
+        store(to + x, vector);
+        zero += vector * T(0);
+    }
+    if (x == count) return;
+    if (count >= lanes<T>) {  // the last vector overlaps the one before
+        const Vector<T> vector = load(from + count - lanes<T>);
+        store(to + count - lanes<T>, vector);
+        zero += vector * T(0);
+        return;
+    }
+    const Vector<T> vector = load_up_to(from, count);
+    store_up_to(to, vector, count);
+    zero += vector * T(0);
+}
+
+// exp(x) to about one unit in the last place for x up to 88 (float) or 709 (double); 0 where it would be subnormal.
+template <class T>
+DF_INLINE Vector<T> exponential(Vector<T> x) {
+    constexpr bool single = sizeof(T) == 4;
+    constexpr T lowest = single ? T(-87.3) : T(-708.3);
+    constexpr T shifter = single ? T(0x1.8p23) : T(0x1.8p52);  // adding it rounds to an integer, kept in the low bits
+    constexpr T log2e = T(1.44269504088896340736);
+    constexpr T ln2_high = single ? T(0x1.62e4p-1) : T(0x1.62e42fefa0000p-1);
+    constexpr T ln2_low = single ? T(0x1.7f7d1cf79abcap-20) : T(0x1.cf79abc9e3b39p-40);
+    const auto small = reinterpret_cast<Integers<T>>(x < broadcast(lowest));
+    x = small ? broadcast(lowest) : x;
+    const Vector<T> shifted = x * log2e + shifter;
+    const Vector<T> power = shifted - shifter;
+    const Vector<T> r = (x - power * ln2_high) - power * ln2_low;
+    Vector<T> p;
+    if constexpr (single) {
+        p = broadcast(T(1.0 / 5040));
+    } else {
+        p = broadcast(T(1.0 / 6227020800.0));
+        p = p * r + T(1.0 / 479001600.0);
+        p = p * r + T(1.0 / 39916800.0);
+        p = p * r + T(1.0 / 3628800.0);
+        p = p * r + T(1.0 / 362880.0);
+        p = p * r + T(1.0 / 40320.0);
+        p = p * r + T(1.0 / 5040.0);
+    }
+    p = p * r + T(1.0 / 720);
+    p = p * r + T(1.0 / 120);
+    p = p * r + T(1.0 / 24);
+    p = p * r + T(1.0 / 6);
+    p = p * r + T(0.5);
+    p = p * r + T(1);
+    p = p * r + T(1);
+    const auto exponent = reinterpret_cast<Integers<T>>(shifted) << Bits<T>::mantissa;
+    const auto result = reinterpret_cast<Integers<T>>(p) + exponent;
+    return reinterpret_cast<Vector<T>>(result & ~small);
+}
+
+}  // namespace densefield::DF_TARGET

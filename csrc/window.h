@@ -1,0 +1,86 @@
+// A k x k window with dilation over images, and how values of its pixel pairs lie in memory.
+//
+// A pair (p, p + offset) is stored once, at p, for the half of the offsets with dy > 0 or dy = 0, dx > 0. `Planes` are
+// laid out (batch, height, half offsets, stride): all offsets of a row together. `Maps` of C channels are laid out
+// (batch, height, C, stride). stride exceeds the width by at least the reach, and what lies there is zero, so that
+// reading beside a row reads zeros; `lead` zeros stand before and after the whole. Both hold zero where a pair leaves
+// the image. ops/local_filter/layout.py computes the same sizes.
+//
+// Rows that see each other are `step` apart: they form `step` classes that are worked on one after the other, with rows
+// numbered within the class.
+#pragma once
+
+#include <cstdint>
+
+#include "guard.h"
+#include "memory.h"
+#include "simd.h"
+
+namespace densefield {
+namespace {
+
+DF_INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+DF_INLINE int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
+DF_INLINE int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
+
+}  // namespace
+
+// Members are always inlined: this type is shared by code for different CPUs, whose copies must not stand in for another.
+struct Window {
+    int64_t batch, height, width, rate;
+    int64_t half_y, half_x;  // cut to offsets that stay inside the image somewhere
+    int64_t step, reach, stride, lead, planes;
+
+    DF_INLINE Window(int64_t batch, int64_t height, int64_t width, int64_t window, int64_t rate)
+        : batch(batch), height(height), width(width), rate(rate) {
+        if (batch < 1 || height < 1 || width < 1 || window < 1 || window % 2 == 0 || rate < 1) throw BadArgument();
+        half_y = at_most(window / 2, (height - 1) / rate);
+        half_x = at_most(window / 2, (width - 1) / rate);
+        step = half_y > 0 ? rate : 1;
+        reach = half_x * rate;
+        stride = round_up(width + reach, 16);
+        lead = round_up(reach, 16) + 16;
+        planes = half_x + half_y * (2 * half_x + 1);
+    }
+
+    // The plane of offset (dy, dx), dy > 0 or dy = 0 < dx; planes of one dx and rising dy lie together.
+    DF_INLINE int64_t plane(int64_t dy, int64_t dx) const {
+        return dx <= 0 ? (dx + half_x) * half_y + dy - 1 : (half_x + 1) * half_y + (dx - 1) * (half_y + 1) + dy;
+    }
+    DF_INLINE int64_t first_dy(int64_t dx) const { return dx <= 0 ? 1 : 0; }
+    DF_INLINE int64_t rows_in_class() const { return (height + step - 1) / step; }  // at most
+    DF_INLINE int64_t offsets() const { return (2 * half_y + 1) * (2 * half_x + 1); }
+    DF_INLINE int64_t around(int64_t dy, int64_t dx) const { return (dx + half_x) * (2 * half_y + 1) + dy + half_y; }
+
+    template <class T>
+    DF_INLINE T* plane_row(T* planes_data, int64_t b, int64_t y) const {
+        return planes_data + lead + (b * height + y) * planes * stride;
+    }
+    template <class T>
+    DF_INLINE T* map_row(T* map, int64_t channels, int64_t b, int64_t y) const {
+        return map + lead + (b * height + y) * channels * stride;
+    }
+};
+
+namespace {
+
+// A number of rows of one class of one image: what one thread works on at a time.
+struct Band {
+    int64_t b, first_y, row, rows, rows_of_class;  // image row of class row r: first_y + step r
+
+    Band(const Window& w, int64_t chunk, int64_t height) {
+        const int64_t bands = (w.rows_in_class() + height - 1) / height;
+        b = chunk / (bands * w.step);
+        first_y = chunk / bands % w.step;
+        row = chunk % bands * height;
+        rows_of_class = first_y < w.height ? (w.height - first_y + w.step - 1) / w.step : 0;
+        rows = at_least(0, at_most(height, rows_of_class - row));
+    }
+    static int64_t count(const Window& w, int64_t height) {
+        return w.batch * w.step * ((w.rows_in_class() + height - 1) / height);
+    }
+    bool inside(int64_t r) const { return r >= 0 && r < rows_of_class; }
+};
+
+}  // namespace
+}  // namespace densefield

@@ -1,0 +1,9 @@
+"""Local filtering by learned affinities of pixel pairs, and the loss that such affinities learn from."""
+
+from __future__ import annotations
+
+from densefield.ops.local_filter.loss import LEFT_OUT, pair_loss
+from densefield.ops.local_filter.op import affinity_filter
+from densefield.ops.local_filter.window import Border, Distance, check_embeddings, check_window
+
+__all__ = ["LEFT_OUT", "Border", "Distance", "affinity_filter", "check_embeddings", "check_window", "pair_loss"]

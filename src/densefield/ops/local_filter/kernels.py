@@ -1,0 +1,213 @@
+"""The affinity filter by native kernels: csrc/local_filter.h, called in turn."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from densefield.ops import native
+from densefield.ops.local_filter.edges import Edges
+from densefield.ops.local_filter.window import DISTANCES, Window
+
+_P, _I32, _I64, _D = native.POINTER, native.INT32, native.INT64, native.DOUBLE
+_SIGNATURES: dict[str, tuple[type, ...]] = {
+    "pair_masks": (_P, _P, _P, _I64, _I32, _D, _I32),
+    "window_pack": (_P, _P, _P, _P, _P, _P, _I64, _I32, _I32),
+    "window_filter": (_P, _P, _P, _D, _P, _D, _I32, _P, _P, _P, _P, _P, _P, _I64, _I32),
+    "pair_products": (_P, _P, _P, _P, _P, _P, _I64, _I32, _I32),
+    "pair_gradient": (_P, _P, _P, _P, _I64, _I32, _D, _P, _I32),
+}
+
+
+def pointer(tensor: Tensor | None) -> int | None:
+    """Give the address of a contiguous tensor, or NULL for None."""
+    return None if tensor is None else native.pointer(tensor)
+
+
+def _kernel(name: str, like: Tensor) -> Callable[..., None]:
+    return native.kernel(f"df_{name}_{native.suffix(like.dtype)}", _SIGNATURES[name])
+
+
+def filter_forward(
+    window: Window,
+    scores: Tensor,  # (B, C, H, W), contiguous
+    embeddings: Tensor,  # (B, D, H, W), contiguous
+    scale: float,
+    edges: Edges,
+    *,
+    iterations: int,
+    distance: str,
+    normalize: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Filter; give the result and, for the gradient where `keep`, masks, factors and the maps between iterations."""
+    shape, threads = native.int64_array(window.shape()), torch.get_num_threads()
+    channels = scores.shape[1]
+    masks = scores.new_empty(window.elements(window.pairs))
+    _kernel("pair_masks", scores)(
+        native.pointer(embeddings),
+        native.pointer(masks),
+        shape,
+        embeddings.shape[1],
+        DISTANCES.index(distance),
+        scale,
+        threads,
+    )
+    factor = scores.new_empty((window.batch, window.height, window.width) if normalize else 0)
+    maps = scores.new_empty((iterations - 1 if keep else min(iterations - 1, 2), window.elements(channels)))
+    packed = scores.new_empty(window.elements(channels))
+    _kernel("window_pack", scores)(
+        native.pointer(scores), None, None, native.pointer(packed), None, shape, channels, 1, threads
+    )
+    result = torch.empty_like(scores)
+    source = packed
+    for step in range(iterations):
+        last = step == iterations - 1
+        target = None if last else maps[step if keep else step % 2]
+        _kernel("window_filter", scores)(
+            native.pointer(masks),
+            native.pointer(source),
+            pointer(edges.centre),
+            edges.centre_value,
+            pointer(edges.floor),
+            edges.floor_value,
+            int(normalize and step == 0),
+            pointer(factor if normalize else None),
+            pointer(target),
+            native.pointer(result) if last else None,
+            None,
+            None,
+            shape,
+            channels,
+            threads,
+        )
+        if target is not None:
+            source = target
+    if keep:
+        return result, masks, factor, maps
+    return result, scores.new_empty(0), scores.new_empty(0), scores.new_empty(0)  # no two may be one
+
+
+def filter_backward(
+    window: Window,
+    gradient: Tensor,  # (B, C, H, W), contiguous, as all that follow
+    scores: Tensor,  # (B, C, H, W)
+    embeddings: Tensor,  # (B, D, H, W)
+    result: Tensor,  # (B, C, H, W)
+    scale: float,
+    edges: Edges,
+    masks: Tensor,
+    factor: Tensor,
+    maps: Tensor,
+    *,
+    iterations: int,
+    distance: str,
+    normalize: bool,
+    by_scores: bool,
+    by_masks: bool,
+    by_scale: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, float]:
+    """Give the gradients by scores, embeddings, centre (dot product only) and floor, and by scale without these two."""
+    shape, threads = native.int64_array(window.shape()), torch.get_num_threads()
+    channels = scores.shape[1]
+    factors = pointer(factor if normalize else None)
+    dots = scores.new_empty(window.elements(1)) if normalize and by_masks else None
+    h = scores.new_empty(window.elements(channels))
+    _kernel("window_pack", scores)(
+        native.pointer(gradient),
+        factors,
+        native.pointer(result) if dots is not None else None,
+        native.pointer(h),
+        pointer(dots),
+        shape,
+        channels,
+        0,
+        threads,
+    )
+    sums = scores.new_empty(window.elements(window.pairs)) if by_masks else None
+    by_centre = scores.new_zeros(factor.shape) if by_masks and edges.centre is not None else None
+    if by_centre is not None and not normalize:
+        by_centre = scores.new_zeros((window.batch, window.height, window.width))
+    gradient_scores: Tensor | None = None
+    spare = torch.empty_like(h) if iterations > 1 else None
+    for step in reversed(range(iterations)):
+        source: Tensor | None = maps[step - 1] if step > 0 else None
+        if source is None and sums is not None:
+            source = torch.empty_like(h)
+            _kernel("window_pack", scores)(
+                native.pointer(scores), None, None, native.pointer(source), None, shape, channels, 0, threads
+            )
+        if sums is not None:
+            _kernel("pair_products", scores)(
+                native.pointer(h),
+                pointer(source),
+                native.pointer(masks) if step == 0 else None,
+                pointer(dots) if step == 0 else None,
+                native.pointer(sums),
+                shape,
+                channels,
+                int(step < iterations - 1),
+                threads,
+            )
+        if by_centre is not None and source is not None:
+            by_centre += (window.view(h, channels) * window.view(source, channels)).sum(2)
+        if step == 0 and not by_scores:
+            break
+        if step == 0:
+            source = None
+            gradient_scores = torch.empty_like(scores)
+        _kernel("window_filter", scores)(
+            native.pointer(masks),
+            native.pointer(h),
+            pointer(edges.centre),
+            edges.centre_value,
+            None,
+            0.0,
+            0,
+            factors if step > 0 else None,
+            pointer(spare) if step > 0 else None,
+            pointer(gradient_scores) if step == 0 else None,
+            pointer(source) if dots is not None and step > 0 else None,
+            pointer(dots) if step > 0 else None,
+            shape,
+            channels,
+            threads,
+        )
+        if step > 0 and spare is not None:
+            h, spare = spare, h
+    if sums is None:
+        return gradient_scores, None, None, None, 0.0
+    source = spare = h = None  # type: ignore[assignment]  # their memory serves the gradient of the embeddings
+    by_floor = None if dots is None else -window.view(dots, 1)[:, :, 0]
+    if by_centre is not None and by_floor is not None:
+        by_centre += by_floor
+    by_embeddings, scale_gradient = pair_gradient(window, embeddings, sums, scale, distance, by_scale)
+    return gradient_scores, by_embeddings, by_centre, by_floor, scale_gradient
+
+
+def pair_gradient(
+    window: Window,
+    embeddings: Tensor,  # (B, D, H, W), contiguous
+    weights: Tensor,  # native planes
+    scale: float,
+    distance: str,
+    by_scale: bool,
+) -> tuple[Tensor, float]:
+    """Give scale * (the sum of weights * distance over pairs) by the embeddings, and that sum."""
+    result = torch.empty_like(embeddings)
+    total = ctypes.c_double(0.0)
+    _kernel("pair_gradient", embeddings)(
+        native.pointer(embeddings),
+        native.pointer(weights),
+        native.pointer(result),
+        native.int64_array(window.shape()),
+        embeddings.shape[1],
+        DISTANCES.index(distance),
+        scale,
+        ctypes.byref(total) if by_scale else None,
+        torch.get_num_threads(),
+    )
+    return result, total.value

@@ -1,0 +1,204 @@
+"""The pair loss, hinges on the distances of pairs of pixels: the op behind `losses.embedding_loss`."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from densefield.checks import check_finite
+from densefield.ops import native
+from densefield.ops.local_filter import kernels, shifts
+from densefield.ops.local_filter.edges import distances_from_zero
+from densefield.ops.local_filter.window import DISTANCES, Window
+
+LEFT_OUT = -(2**31)  # the label of pixels whose pairs are not counted
+
+_ARGUMENTS = (
+    native.POINTER,
+    native.POINTER,
+    native.POINTER,
+    native.POINTER,
+    native.INT64,
+    native.INT32,
+    native.DOUBLE,
+    native.DOUBLE,
+    native.INT32,
+    native.POINTER,
+    native.POINTER,
+    native.INT32,
+)
+
+
+@torch.library.custom_op("densefield::pair_loss", mutates_args=())
+def pair_loss(
+    embeddings: Tensor,  # (B, D, H, W) float32 or float64
+    labels: Tensor,  # (B, H, W) int32, LEFT_OUT where ignored
+    window: int,
+    rate: int,
+    alpha: float,
+    beta: float,
+    distance: str,
+    border: str,
+    squared: bool,
+    mean: bool,
+    with_gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    """Give the loss over ordered pairs and, in the same call, its gradient by the embeddings (empty if not wanted)."""
+    geometry = Window.over(embeddings, window, rate)
+    embeddings = embeddings.contiguous()
+    inner = _native_pairs if embeddings.device.type == "cpu" and native.available() else _torch_pairs
+    total, count, slopes = inner(
+        geometry, embeddings, labels.contiguous(), alpha=alpha, beta=beta, distance=distance, squared=squared
+    )
+    total, count = 2 * total, 2 * count  # ordered pairs
+    edge_slopes = None
+    if border != "valid":
+        outside, edge_slopes = _outside_pairs(geometry, embeddings, labels, alpha, beta, distance, border, squared)
+        total = total + outside
+        places = geometry.outside(embeddings.device, torch.float64)
+        count = count + float(((labels != LEFT_OUT) * places).sum())
+        if border == "published":  # divides by all places: centres, which lose nothing, and what is left out
+            count = float(geometry.batch * window * window * geometry.height * geometry.width)
+    weight = 1.0 / max(count, 1.0) if mean else 1.0
+    loss = torch.as_tensor(total * weight, dtype=embeddings.dtype, device=embeddings.device)
+    if not with_gradient:
+        return loss, embeddings.new_empty(0)
+    if isinstance(slopes, _NativePlanes):
+        gradient, _ = kernels.pair_gradient(geometry, embeddings, slopes.planes, 2 * weight, distance, False)
+    else:
+        gradient = shifts.pair_gradient(geometry, embeddings, slopes, 2 * weight, distance)
+    if edge_slopes is not None:
+        direction = embeddings.sign() if distance == "l1" else embeddings
+        gradient.addcmul_(direction, edge_slopes[:, None], value=weight)
+    return loss, gradient
+
+
+@pair_loss.register_fake
+def _(
+    embeddings: Tensor,
+    labels: Tensor,
+    window: int,
+    rate: int,
+    alpha: float,
+    beta: float,
+    distance: str,
+    border: str,
+    squared: bool,
+    mean: bool,
+    with_gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    gradient = torch.empty_like(embeddings, memory_format=torch.contiguous_format)
+    return embeddings.new_empty(()), gradient if with_gradient else embeddings.new_empty(0)
+
+
+class _NativePlanes:
+    """Slopes as native kernels lay them out."""
+
+    def __init__(self, planes: Tensor) -> None:
+        self.planes = planes
+
+
+def _native_pairs(
+    window: Window,
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+    distance: str,
+    squared: bool,
+) -> tuple[float, float, _NativePlanes | Tensor]:
+    planes = embeddings.new_empty(window.elements(window.pairs))
+    total, count = ctypes.c_double(0.0), ctypes.c_int64(0)
+    try:
+        native.kernel(f"df_pair_loss_{native.suffix(embeddings.dtype)}", _ARGUMENTS)(
+            native.pointer(embeddings),
+            native.pointer(labels),
+            native.pointer(planes),
+            native.int64_array(window.shape()),
+            embeddings.shape[1],
+            DISTANCES.index(distance),
+            alpha,
+            beta,
+            int(squared),
+            ctypes.byref(total),
+            ctypes.byref(count),
+            torch.get_num_threads(),
+        )
+    except ValueError:  # the kernel saw NaN or Inf on its way
+        check_finite("embeddings", embeddings)
+        raise
+    return total.value, float(count.value), _NativePlanes(planes)
+
+
+def _torch_pairs(
+    window: Window,
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+    distance: str,
+    squared: bool,
+) -> tuple[float, float, _NativePlanes | Tensor]:
+    check_finite("embeddings", embeddings)
+    distances = shifts.pair_distances(window, embeddings, distance)
+    slopes = torch.zeros_like(distances)
+    total = torch.zeros((), dtype=torch.float64, device=embeddings.device)
+    count = torch.zeros((), dtype=torch.int64, device=embeddings.device)
+    for k, (p, q) in enumerate(window.slices()):
+        counted = (labels[p] != LEFT_OUT) & (labels[q] != LEFT_OUT)
+        value, slope = _hinge(distances[:, k][p], labels[p] == labels[q], counted, alpha, beta, squared)
+        slopes[:, k][p] = slope
+        total += value.sum(dtype=torch.float64)
+        count += counted.sum()
+    return float(total), float(count), slopes
+
+
+def _outside_pairs(
+    window: Window,
+    embeddings: Tensor,
+    labels: Tensor,
+    alpha: float,
+    beta: float,
+    distance: str,
+    border: str,
+    squared: bool,
+) -> tuple[float, Tensor | None]:
+    """Give the loss of pairs with places outside, label 0, and its slopes (B, H, W) by the distances from 0."""
+    varies = border == "zero" and distance != "dot"
+    distances = distances_from_zero(embeddings, distance) if varies else torch.zeros_like(embeddings[:, 0])
+    value, slope = _hinge(distances, labels == 0, labels != LEFT_OUT, alpha, beta, squared)
+    places = window.outside(embeddings.device, embeddings.dtype)
+    return float((value * places).sum(dtype=torch.float64)), slope * places if varies else None
+
+
+def _hinge(
+    distances: Tensor, same: Tensor, counted: Tensor, alpha: float, beta: float, squared: bool
+) -> tuple[Tensor, Tensor]:
+    """Give the loss of each distance, and its slope."""
+    sign = torch.where(same, 1.0, -1.0).to(distances)
+    value = torch.where(same, distances - alpha, beta - distances)
+    value = torch.where(counted, value, 0.0).clamp_(min=0)
+    return (value.square(), 2 * value * sign) if squared else (value, sign * (value > 0))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(output[1])
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, by_loss: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    (gradient,) = ctx.saved_tensors
+    if by_loss is None:
+        return (None,) * 11
+    if type(by_loss) is Tensor and by_loss.device.type == "cpu" and by_loss.item() == 1:
+        return (gradient, *(None,) * 10)  # as after loss.backward(): saves a pass over the embeddings
+    return (gradient * by_loss, *(None,) * 10)
+
+
+pair_loss.register_autograd(_backward, setup_context=_setup_context)

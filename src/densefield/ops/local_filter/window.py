@@ -1,0 +1,123 @@
+"""The window of the local filter: its half offsets, the memory of native kernels, and the checks of options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from densefield.checks import check
+
+Distance = Literal["l1", "l2", "dot"]
+Border = Literal["valid", "zero", "published"]
+DISTANCES: tuple[Distance, ...] = ("l1", "l2", "dot")
+BORDERS: tuple[Border, ...] = ("valid", "zero", "published")
+
+Index = tuple[EllipsisType, slice, slice]
+
+_ALIGNMENT = 16  # elements; csrc/window.h computes the same sizes
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of `size` x `size` pixels, `rate` apart, over maps (batch, channels, height, width)."""
+
+    batch: int
+    height: int
+    width: int
+    size: int
+    rate: int
+
+    @staticmethod
+    def over(values: Tensor, size: int, rate: int) -> Window:
+        """Give the window over `values` (B, C, H, W)."""
+        batch, _, height, width = values.shape
+        return Window(batch, height, width, size, rate)
+
+    @property
+    def half_y(self) -> int:
+        """The largest dy, in steps of `rate`, that stays inside the image somewhere."""
+        return min(self.size // 2, (self.height - 1) // self.rate)
+
+    @property
+    def half_x(self) -> int:
+        """The largest dx, in steps of `rate`, that stays inside the image somewhere."""
+        return min(self.size // 2, (self.width - 1) // self.rate)
+
+    @property
+    def pairs(self) -> int:
+        """The number of half offsets: each unordered pair of pixels once."""
+        return self.half_x + self.half_y * (2 * self.half_x + 1)
+
+    @property
+    def stride(self) -> int:
+        """Elements between the rows of native planes and maps."""
+        return _round_up(self.width + self.half_x * self.rate)
+
+    @property
+    def lead(self) -> int:
+        """Zeros before and after native planes and maps."""
+        return _round_up(self.half_x * self.rate) + _ALIGNMENT
+
+    def elements(self, rows: int) -> int:
+        """Elements of native planes (`rows` = pairs) or of a map (`rows` = channels)."""
+        return 2 * self.lead + self.batch * self.height * rows * self.stride
+
+    def view(self, flat: Tensor, rows: int) -> Tensor:  # (B, H, rows, W)
+        """Look into native planes or a map."""
+        inner = flat[self.lead : flat.numel() - self.lead]
+        return inner.view(self.batch, self.height, rows, self.stride)[..., : self.width]
+
+    def shape(self) -> list[int]:
+        """The sizes that native kernels take."""
+        return [self.batch, self.height, self.width, self.size, self.rate]
+
+    def slices(self) -> Iterator[tuple[Index, Index]]:
+        """Give, for each half offset, the index of all pixels with a neighbour there, and that of the neighbours."""
+        for dy in range(self.half_y + 1):
+            for dx in range(-self.half_x, self.half_x + 1):
+                if dy > 0 or dx > 0:
+                    y, x = dy * self.rate, dx * self.rate
+                    yield (
+                        (..., slice(0, self.height - y), slice(max(0, -x), self.width - max(0, x))),
+                        (..., slice(y, self.height), slice(max(0, x), self.width - max(0, -x))),
+                    )
+
+    def outside(self, device: torch.device, dtype: torch.dtype) -> Tensor:  # (H, W)
+        """Count, for each pixel, the window's places that lie outside the image."""
+        inside = [self._inside(size, device, dtype) for size in (self.height, self.width)]
+        return self.size**2 - inside[0][:, None] * inside[1]
+
+    def _inside(self, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:  # (size,)
+        places = torch.arange(size, device=device)
+        half = self.size // 2
+        before = (places // self.rate).clamp(max=half)
+        after = ((size - 1 - places) // self.rate).clamp(max=half)
+        return (before + after + 1).to(dtype)
+
+
+def check_window(window: int, rate: int, distance: str, border: str) -> None:
+    """Raise `InputError` for a window, rate, distance or border that does not exist."""
+    check(
+        isinstance(window, int) and window >= 1 and window % 2 == 1, f"window: wanted an odd number, received {window}"
+    )
+    check(isinstance(rate, int) and rate >= 1, f"rate: wanted a dilation of 1 or more, received {rate}")
+    check(distance in DISTANCES, f"distance: wanted one of {', '.join(DISTANCES)}, received {distance!r}")
+    check(border in BORDERS, f"border: wanted one of {', '.join(BORDERS)}, received {border!r}")
+
+
+def check_embeddings(embeddings: Tensor) -> None:
+    """Raise `InputError` unless `embeddings` are a floating-point (B, D, H, W) map that is not empty."""
+    wanted = "embeddings: wanted a floating-point tensor (B, D, H, W) with no size 0"
+    check(
+        embeddings.dim() == 4 and embeddings.is_floating_point() and embeddings.numel() > 0,
+        f"{wanted}, received {embeddings.dtype} {tuple(embeddings.shape)}",
+    )
+
+
+def _round_up(count: int) -> int:
+    return -(-count // _ALIGNMENT) * _ALIGNMENT

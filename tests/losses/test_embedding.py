@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import functools
+import itertools
+
+import pytest
+import torch
+
+from densefield.checks import InputError
+from densefield.losses.embedding import EmbeddingLoss, embedding_loss
+from densefield.ops import native
+from densefield.ops.local_filter import LEFT_OUT, pair_loss
+from densefield.ops.local_filter.reference import loss_dense
+
+SIZES = [(2, 5, 7, 13), (1, 3, 18, 19), (1, 4, 3, 33), (1, 2, 1, 1)]
+WINDOWS = [(9, 1), (3, 2), (13, 1), (3, 9)]
+OPTIONS = list(itertools.product(["l1", "l2", "dot"], ["valid", "zero", "published"], [True, False], ["mean", "sum"]))
+
+
+def inputs(size, dtype=torch.float64):
+    batch, depth, height, width = size
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(batch, depth, height, width, generator=generator, dtype=torch.float64)
+    target = torch.randint(0, 3, (batch, height, width), generator=generator)
+    target[torch.rand(batch, height, width, generator=generator) < 0.2] = 255
+    return embeddings.mul(4).round().div(8).to(dtype).requires_grad_(), target
+
+
+@pytest.fixture(params=["native", "torch"])
+def path(request, monkeypatch):
+    if request.param == "torch":
+        monkeypatch.setattr(native, "available", lambda: False)
+    elif not native.available():
+        pytest.skip("the native library is not here")
+    return request.param
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-11)])
+@pytest.mark.parametrize("number", range(len(OPTIONS)))
+def test_equals_the_dense_sum(number, dtype, tolerance, path):
+    distance, border, squared, reduction = OPTIONS[number]
+    window, rate = WINDOWS[number // 3 % 4]
+    options = {"window": window, "rate": rate, "distance": distance, "border": border, "squared": squared}
+    options |= {"reduction": reduction, "alpha": 0.53, "beta": 1.97}  # off the grid of distances: no kink is met
+    embeddings, target = inputs(SIZES[number % 4], dtype)
+    dense = embeddings.detach().double().requires_grad_()
+    wanted = loss_dense(dense, target, **options)
+    (wanted_gradient,) = torch.autograd.grad(wanted, dense)
+    loss = embedding_loss(embeddings, target, **options)
+    (gradient,) = torch.autograd.grad(3 * loss, embeddings)
+    assert abs(loss.item() - wanted.item()) <= tolerance * max(wanted.item(), 1e-3)
+    assert (gradient.double() / 3 - wanted_gradient).abs().max() <= tolerance * wanted_gradient.abs().max()
+    with torch.no_grad():
+        assert embedding_loss(embeddings, target, **options) == loss
+
+
+@pytest.mark.parametrize("number", range(0, len(OPTIONS), 7))
+def test_gradcheck(number, path):
+    distance, border, squared, reduction = OPTIONS[number]
+    embeddings = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 0.1
+    target = inputs((2, 3, 4, 5))[1]
+    function = functools.partial(
+        embedding_loss, target=target, window=5, distance=distance, border=border, squared=squared, reduction=reduction
+    )
+    assert torch.autograd.gradcheck(function, (embeddings.requires_grad_(),))
+
+
+def test_two_pixels_by_hand(path):
+    embeddings = torch.tensor([[[[0.0, 1.5]]]], requires_grad=True)
+    same, different = torch.tensor([[[4, 4]]]), torch.tensor([[[4, 7]]])
+    assert embedding_loss(embeddings, same, window=3).item() == 1.0  # 1.5 - 0.5
+    assert embedding_loss(embeddings, different, window=3).item() == 0.5  # 2 - 1.5
+    assert embedding_loss(embeddings, different, window=3, squared=True, reduction="sum").item() == 0.5  # both ways
+    published = embedding_loss(embeddings, same, window=3, border="published")
+    assert published.item() == pytest.approx((2 * 1.0 + 14 * 2.0) / 18)  # 14 places outside, of another label
+    embedding_loss(embeddings, same, window=3).backward()
+    assert embeddings.grad.tolist() == [[[[-1.0, 1.0]]]]
+
+
+def test_nothing_counted_is_no_loss(path):
+    embeddings, target = inputs((1, 2, 4, 4))
+    loss = embedding_loss(embeddings, torch.full_like(target, 255))
+    loss.backward()
+    assert loss.item() == 0
+    assert not embeddings.grad.any()
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            embeddings, target = inputs((2, 6, 53, 41), torch.float32)
+            loss = embedding_loss(embeddings, target)
+            results.append((loss, *torch.autograd.grad(loss, embeddings)))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(x, y) for other in results[1:] for x, y in zip(results[0], other, strict=True))
+
+
+def test_backward_twice_and_module():
+    embeddings, target = inputs((1, 3, 6, 7))
+    loss = EmbeddingLoss(window=5, rate=2)(embeddings, target)
+    assert loss == embedding_loss(embeddings, target, window=5, rate=2)
+    loss.backward(retain_graph=True)
+    once = embeddings.grad.clone()
+    loss.backward()
+    assert torch.equal(embeddings.grad, 2 * once)
+
+
+def test_opcheck(path):
+    embeddings, target = inputs((1, 3, 5, 6), torch.float32)
+    labels = torch.where(target == 255, LEFT_OUT, target).to(torch.int32)
+    torch.library.opcheck(pair_loss, (embeddings, labels, 3, 1, 0.5, 2.0, "l1", "valid", False, True, True))
+
+
+EMBEDDINGS, TARGET = torch.zeros(1, 3, 4, 5), torch.zeros(1, 4, 5, dtype=torch.int64)
+BAD = [
+    ({"embeddings": torch.zeros(3, 4, 5)}, r"embeddings: .*\(3, 4, 5\)"),
+    ({"embeddings": torch.zeros(1, 3, 4, 0)}, r"embeddings: .*\(1, 3, 4, 0\)"),
+    ({"embeddings": torch.full((1, 3, 4, 5), torch.nan)}, "embeddings: .*NaN"),
+    ({"target": torch.zeros(1, 4, 6, dtype=torch.int64)}, r"target: .*\(1, 4, 5\).*\(1, 4, 6\)"),
+    ({"target": torch.zeros(1, 4, 5)}, "target: .*float32"),
+    ({"target": TARGET.to("meta")}, "target: .*cpu.*meta"),
+    ({"window": 2}, "window: .*2"),
+    ({"alpha": -1.0}, "alpha: .*-1"),
+    ({"beta": float("inf")}, "beta: .*inf"),
+    ({"reduction": "none"}, "reduction: .*'none'"),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), BAD)
+def test_bad_input_is_named(changed, message, path):
+    with pytest.raises(InputError, match=message):
+        embedding_loss(**({"embeddings": EMBEDDINGS, "target": TARGET} | changed))

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import functools
+import itertools
+
+import pytest
+import torch
+
+from densefield.checks import InputError
+from densefield.ops import native
+from densefield.ops.local_filter import affinity_filter
+from densefield.ops.local_filter.op import _filter, _filter_backward
+from densefield.ops.local_filter.reference import filter_dense
+
+SIZES = [(2, 3, 5, 7, 13), (1, 7, 3, 18, 19), (1, 2, 4, 3, 33), (2, 21, 2, 9, 4), (1, 1, 1, 1, 1)]  # B, C, D, H, W
+WINDOWS = [(9, 1, 1), (3, 2, 3), (5, 3, 2), (13, 1, 1), (3, 9, 2), (1, 1, 2)]  # window, rate, iterations
+OPTIONS = list(itertools.product(["l1", "l2", "dot"], ["valid", "zero", "published"], [True, False], [True, False]))
+
+
+def options(distance, border, normalize, include_center):
+    eps = 0.0 if include_center else 0.1
+    return {
+        "distance": distance,
+        "border": border,
+        "normalize": normalize,
+        "include_center": include_center,
+        "eps": eps,
+    }
+
+
+def inputs(size, dtype=torch.float64, seed=0):
+    batch, channels, depth, height, width = size
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(batch, channels, height, width, generator=generator, dtype=torch.float64)
+    embeddings = torch.randn(batch, depth, height, width, generator=generator, dtype=torch.float64)
+    embeddings = (embeddings * 4).round() / 8  # with many ties
+    values = (scores, embeddings, torch.tensor(0.3, dtype=torch.float64))
+    return tuple(x.to(torch.float32).to(dtype).requires_grad_() for x in values)
+
+
+@pytest.fixture(params=["native", "torch"])
+def path(request, monkeypatch):
+    if request.param == "torch":
+        monkeypatch.setattr(native, "available", lambda: False)
+    elif not native.available():
+        pytest.skip("the native library is not here")
+    return request.param
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.float64, 1e-11)])
+@pytest.mark.parametrize("number", range(len(OPTIONS)))
+def test_values_and_gradients_equal_the_dense_sum(number, dtype, tolerance, path):
+    chosen = options(*OPTIONS[number])
+    size = SIZES[number % len(SIZES)]
+    window, rate, iterations = WINDOWS[number // 2 % (5 if chosen["normalize"] else 6)]
+    chosen |= {"window": window, "rate": rate, "iterations": iterations}
+    wanted_by = tuple(x.detach().double().requires_grad_() for x in inputs(size, dtype))
+    wanted = filter_dense(*wanted_by, **chosen)
+    weight = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    wanted_gradients = torch.autograd.grad((wanted * weight).sum(), wanted_by, allow_unused=True)
+    by = inputs(size, dtype)
+    result = affinity_filter(*by, **chosen)
+    gradients = torch.autograd.grad((result * weight.to(dtype)).sum(), by)
+    for ours, dense in zip((result, *gradients), (wanted, *wanted_gradients), strict=True):
+        if dense is None or size[-1] == 1:  # nothing depends on it: rounding only
+            dense = torch.zeros_like(ours, dtype=torch.float64) if dense is None else dense
+            torch.testing.assert_close(ours.double(), dense, rtol=1e-5, atol=1e-5)
+        else:
+            assert (ours.double() - dense).abs().max() <= tolerance * dense.abs().max().clamp(min=0.01)
+
+
+def test_values_to_a_millionth_in_single_precision(path):
+    scores, embeddings, scale = inputs((1, 4, 16, 20, 23), torch.float32)
+    embeddings = torch.rand_like(embeddings)
+    for distance in ("l1", "l2", "dot"):
+        result = affinity_filter(scores, embeddings, scale, iterations=3, distance=distance)
+        wanted = filter_dense(scores.double(), embeddings.double(), scale.double(), iterations=3, distance=distance)
+        assert (result.double() - wanted).abs().max() <= 1e-6 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("number", range(0, len(OPTIONS), 5))
+def test_gradcheck(number, path):
+    scores, embeddings, scale = inputs((2, 2, 3, 3, 4))
+    embeddings = torch.rand_like(embeddings).requires_grad_()  # no ties: finite differences cannot see them
+    function = functools.partial(affinity_filter, window=5, iterations=2, **options(*OPTIONS[number]))
+    assert torch.autograd.gradcheck(function, (scores, embeddings, scale))
+
+
+def test_ties_have_no_gradient(path):
+    scores, _, scale = inputs((1, 2, 1, 6, 6))
+    embeddings = torch.ones(1, 4, 6, 6, dtype=torch.float64, requires_grad=True)
+    affinity_filter(scores, embeddings, scale, window=3).square().sum().backward()
+    assert torch.equal(embeddings.grad, torch.zeros_like(embeddings))
+
+
+def test_equals_a_box_filter_where_embeddings_are_equal(path):
+    scores = torch.rand(1, 2, 9, 11, dtype=torch.float64)
+    result = affinity_filter(scores, torch.ones(1, 3, 9, 11, dtype=torch.float64), 2.0, window=5)
+    ones = torch.ones_like(scores)
+    pool = functools.partial(torch.nn.functional.avg_pool2d, kernel_size=5, stride=1, padding=2)
+    torch.testing.assert_close(result, pool(scores) / pool(ones))
+    published = affinity_filter(scores, torch.ones(1, 3, 9, 11, dtype=torch.float64), 2.0, window=5, border="published")
+    torch.testing.assert_close(published, pool(scores))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_finite_where_masks_underflow(dtype, path):
+    scores, embeddings, scale = inputs((1, 3, 4, 7, 8), dtype)
+    embeddings = (torch.rand_like(embeddings) * 1e4).requires_grad_()
+    result = affinity_filter(scores, embeddings, scale, window=3, include_center=False, iterations=2)
+    result.sum().backward()
+    assert torch.equal(result, torch.zeros_like(result))
+    assert all(torch.isfinite(x.grad).all() for x in (scores, embeddings, scale))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("window", "rate"), [(9, 1), (3, 24), (5, 3)])
+def test_any_number_of_threads_gives_the_same_bits(dtype, window, rate):
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            by = inputs((2, 3, 4, 50, 37), dtype)
+            result = affinity_filter(*by, window=window, rate=rate, iterations=2)
+            results.append((result, *torch.autograd.grad(result.square().sum(), by)))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(x, y) for other in results[1:] for x, y in zip(results[0], other, strict=True))
+
+
+def test_not_contiguous_and_expanded_inputs():
+    scores, embeddings, scale = inputs((2, 3, 4, 8, 9))
+    strided = [x.detach().permute(3, 0, 2, 1).contiguous().permute(1, 3, 2, 0) for x in (scores, embeddings)]
+    assert not strided[0].is_contiguous()
+    result = affinity_filter(scores, embeddings, scale)
+    assert torch.equal(affinity_filter(*strided, scale), result)
+    result.sum().backward()  # an expanded gradient
+
+
+def test_half_precision_is_computed_in_single():
+    scores, embeddings, scale = (x.detach() for x in inputs((1, 2, 3, 6, 5), torch.float32))
+    wanted = affinity_filter(scores.half().float(), embeddings.half().float(), scale)
+    result = affinity_filter(scores.half(), embeddings.half(), scale)
+    assert result.dtype == torch.float16
+    assert torch.equal(result, wanted.half())
+
+
+def test_gradients_only_of_what_needs_them(path):
+    for wanted in itertools.product([True, False], repeat=3):
+        if any(wanted):
+            values = [x.detach().requires_grad_(w) for x, w in zip(inputs((1, 2, 3, 5, 6)), wanted, strict=True)]
+            affinity_filter(*values, iterations=2).square().sum().backward()
+            assert [x.grad is not None for x in values] == list(wanted)
+
+
+def test_opcheck(path):
+    scores, embeddings, scale = inputs((1, 2, 3, 5, 6), torch.float32)
+    arguments = (3, 1, 2, "l1", True, 0.0, True, "valid")
+    torch.library.opcheck(_filter, (scores, embeddings, scale, *arguments, True))
+    with torch.no_grad():
+        kept = _filter(scores, embeddings, scale, *arguments, True)
+        values = (torch.ones_like(scores), scores.detach(), embeddings.detach(), scale.detach(), *kept)
+        torch.library.opcheck(_filter_backward, (*values, *arguments, True, True, True))
+
+
+SCORES, EMBEDDINGS = torch.zeros(1, 2, 4, 5), torch.zeros(1, 3, 4, 5)
+BAD = [
+    ({"scores": torch.zeros(1, 2, 4, 6)}, r"scores: .*\(1, 2, 4, 6\)"),
+    ({"scores": torch.zeros(2, 4, 5)}, r"scores: .*\(2, 4, 5\)"),
+    ({"scores": torch.zeros(1, 0, 4, 5)}, r"scores: .*\(1, 0, 4, 5\)"),
+    ({"scores": torch.full((1, 2, 4, 5), torch.nan)}, "scores: .*NaN"),
+    ({"scores": torch.zeros(1, 2, 4, 5, device="meta")}, "embeddings: .*meta.*cpu"),
+    ({"embeddings": torch.zeros(3, 4, 5)}, r"embeddings: .*\(3, 4, 5\)"),
+    ({"embeddings": torch.zeros(1, 3, 0, 5)}, r"embeddings: .*\(1, 3, 0, 5\)"),
+    ({"embeddings": torch.zeros(1, 3, 4, 5, dtype=torch.int64)}, "embeddings: .*int64"),
+    ({"embeddings": torch.full((1, 3, 4, 5), torch.inf)}, "embeddings: .*Inf"),
+    ({"embeddings": torch.full((1, 3, 4, 5), 100.0), "distance": "dot"}, "embeddings: .*overflows"),
+    ({"scale": -1.0}, "scale: .*-1"),
+    ({"scale": torch.tensor([1.0, 2.0])}, r"scale: .*\(2,\)"),
+    ({"window": 4}, "window: .*4"),
+    ({"rate": 0}, "rate: .*0"),
+    ({"iterations": 0}, "iterations: .*0"),
+    ({"iterations": 257}, "iterations: .*257"),
+    ({"eps": -1.0}, "eps: .*-1"),
+    ({"distance": "l3"}, "distance: .*'l3'"),
+    ({"border": "mirror"}, "border: .*'mirror'"),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), BAD)
+def test_bad_input_is_named(changed, message, path):
+    with pytest.raises(InputError, match=message):
+        affinity_filter(**({"scores": SCORES, "embeddings": EMBEDDINGS, "scale": 1.0} | changed))
