@@ -23,7 +23,7 @@ from densefield.refine.kernels import BilateralKernel, FeatureKernel, Field, Ker
 Normalization: TypeAlias = Literal["symmetric", "before", "after", "none"]
 Term: TypeAlias = GridTerm | LatticeTerm
 
-ACCURATE_SHIFTS = 4
+ACCURATE_SHIFTS = 6  # errors fall to 0.5 to 0.6 of one lattice's on real crops, with four to 0.55 to 0.75
 
 
 def mean_field(

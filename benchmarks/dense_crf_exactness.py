@@ -1,6 +1,6 @@
-"""Gradients of the dense CRF layer against exact float64 autograd of the dense mean field, on a real crop.
+"""Marginals and gradients of the dense CRF layer against exact float64 sums over all pairs, on crops of a photograph.
 
-Run: python benchmarks/dense_crf_gradients.py [--size 36x48] [--labels 5 21] [--iterations 5] [--weights 1 2 3 10]
+Run: python benchmarks/dense_crf_exactness.py [--only marginals] [--labels 2 5 21] [--iterations 5] [--weights 1 2 3 10]
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import statistics
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from skimage import data
 from torch import Tensor
@@ -106,36 +107,81 @@ def compared(got: Tensor, wanted: Tensor) -> tuple[float, float]:
     return error, float(torch.cosine_similarity(got.flatten(), wanted.flatten(), dim=0))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", default="36x48", help="height x width")
-    parser.add_argument("--labels", type=int, nargs="+", default=[5, 21])
-    parser.add_argument("--iterations", type=int, default=5)
-    parser.add_argument(
-        "--weights", type=float, nargs="+", default=[1, 2, 3, 5, 3, 10], help="pairs: spatial, bilateral"
-    )
-    options = parser.parse_args(arguments)
-    height, width = map(int, options.size.split("x"))
-    print(
-        f"{height} x {width}, {options.iterations} iterations, {len(CORNERS)} crops; medians of error and cosine"
-    )
+def print_gradients(labels: Sequence[int], iterations: int, weights: Sequence[tuple[float, float]]) -> None:
+    """Medians over the crops of relative error and cosine of the gradients."""
+    print(f"gradients: 36 x 48, {iterations} iterations, {len(CORNERS)} crops; medians of error and cosine")
     print(f"{'weights':>9} {'labels':>6} {'':>9} {'scores':>16} {'seven widths':>16}")
-    for weights in zip(options.weights[::2], options.weights[1::2], strict=True):
-        for labels in options.labels:
+    for pair in weights:
+        for count in labels:
             rows: dict[str, list[tuple[float, ...]]] = {"layer": [], "accurate": [], "dense": []}
             for corner in CORNERS:
-                image, scores, target = scene((height, width), labels, corner)
-                wanted = dense_gradients(image, scores, target, weights, options.iterations)
+                image, scores, target = scene((36, 48), count, corner)
+                wanted = dense_gradients(image, scores, target, pair, iterations)
                 for name, row in rows.items():
                     given = (image.double(), scores.double()) if name == "dense" else (image, scores)
                     got = layer_gradients(
-                        *given, target, weights, options.iterations, accurate=name == "accurate", dense=name == "dense"
+                        *given, target, pair, iterations, accurate=name == "accurate", dense=name == "dense"
                     )
                     row.append((*compared(got[0], wanted[0]), *compared(got[1], wanted[1])))
             for name, row in rows.items():
                 figures = [statistics.median(column) for column in zip(*row, strict=True)]
                 shown = "{:9.2g} {:6.4f} {:9.2g} {:6.4f}".format(*figures)
-                print(f"{weights[0]:4g},{weights[1]:4g} {labels:6} {name:>9} {shown}", flush=True)
+                print(f"{pair[0]:4g},{pair[1]:4g} {count:6} {name:>9} {shown}", flush=True)
+
+
+def print_marginals(labels: Sequence[int], iterations: int) -> None:
+    """Medians over the crops of the marginals' mean absolute error and of the labels that differ, default kernels."""
+    print(f"marginals: 60 x 80, {iterations} iterations, {len(CORNERS)} crops; medians of mean error and labels")
+    for count in labels:
+        rows: dict[str, list[tuple[float, float]]] = {}
+        for corner in CORNERS:
+            image, scores, _ = scene((60, 80), count, corner)
+            image = (255 * image).round().to(torch.uint8)
+            exact = DenseCRF(count, iterations=iterations, dense=True)(scores.double(), image).exp()
+            found = {
+                "layer": DenseCRF(count, iterations=iterations)(scores, image).exp(),
+                "accurate": DenseCRF(count, iterations=iterations, accurate=True)(scores, image).exp(),
+            }
+            original = by_pydensecrf(image, scores, iterations)
+            if original is not None:
+                found["pydensecrf"] = original
+            for name, got in found.items():
+                error = float((got.double() - exact).abs().mean())
+                rows.setdefault(name, []).append((error, float((got.argmax(1) != exact.argmax(1)).double().mean())))
+        for name, row in rows.items():
+            error, differing = (statistics.median(column) for column in zip(*row, strict=True))
+            print(f"{count:6} labels {name:>10} {error:9.1e} {100 * differing:7.2f} %", flush=True)
+
+
+def by_pydensecrf(image: Tensor, scores: Tensor, iterations: int) -> Tensor | None:
+    """The original's marginals, where it is installed."""
+    try:
+        from pydensecrf import densecrf
+    except ImportError:
+        return None
+    _, labels, height, width = scores.shape
+    model = densecrf.DenseCRF2D(width, height, labels)
+    model.setUnaryEnergy(np.ascontiguousarray((-scores[0]).flatten(1).numpy()))
+    model.addPairwiseGaussian(sxy=3, compat=3)
+    pixels = np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
+    model.addPairwiseBilateral(sxy=80, srgb=13, rgbim=pixels, compat=10)
+    return torch.from_numpy(np.array(model.inference(iterations))).view(scores.shape)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--labels", type=int, nargs="+", default=[2, 5, 21])
+    parser.add_argument("--iterations", type=int, default=5)
+    parser.add_argument(
+        "--weights", type=float, nargs="+", default=[1, 2, 3, 5, 3, 10], help="pairs: spatial, bilateral"
+    )
+    parser.add_argument("--only", choices=["marginals", "gradients"])
+    options = parser.parse_args(arguments)
+    if options.only != "gradients":
+        print_marginals(options.labels, options.iterations)
+    if options.only != "marginals":
+        pairs = list(zip(options.weights[::2], options.weights[1::2], strict=True))
+        print_gradients([count for count in options.labels if count > 2], options.iterations, pairs)
 
 
 if __name__ == "__main__":
