@@ -21,7 +21,7 @@ from densefield.recipes.recipe import Recipe, Stage
 sample_fc_densenet56 = Recipe(
     name="sample_fc_densenet56",
     network=FCDenseNetChoice(kind="fc_densenet56", dropout=0.0, checkpointing=True),
-    data=SamplesChoice(size=64, scenes=960, held_out_size=192, held_out_scenes=32),
+    data=SamplesChoice(size=64, scenes=760, held_out_size=192, held_out_scenes=24),
     loss=LossChoice(dice=1.0),
     stages=(
         Stage(
