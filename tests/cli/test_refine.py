@@ -203,6 +203,19 @@ def test_pixels_that_do_not_count_are_left_out(photos: Path) -> None:
     assert (photos / "t.csv").read_text().splitlines()[1].startswith("1.000000")
 
 
+def test_masks_of_0_and_255_are_not_taken_for_one_class(photos: Path) -> None:
+    for name in "abc":
+        save(photos / "truth" / f"{name}.jpg.png", np.where(right() > 0, 255, 0))
+        save(photos / "rough" / f"{name}.jpg.png", np.where(np.arange(24) < 9, 0, 255)[None].repeat(16, 0))
+    with pytest.raises(InputError, match="hold but one class besides 255"):
+        search(photos / "images", photos / "truth", labels=photos / "rough", trials=1, workers=1)
+    app = cyclopts.App(name="search", result_action="return_value")
+    app.default(search)
+    folders = [str(photos / "images"), str(photos / "truth"), "--labels", str(photos / "rough")]
+    assert app([*folders, "--ignore", "-1", "--trials", "1", "--workers", "1", "--out", str(photos / "t.csv")]) == 0
+    assert (photos / "t.csv").read_text().splitlines()[1].startswith("0.775000")
+
+
 def test_a_search_names_what_is_missing(photos: Path) -> None:
     (photos / "truth" / "b.jpg.png").unlink()
     with pytest.raises(InputError, match=r"b\.jpg\.png: has no mask of its name in"):

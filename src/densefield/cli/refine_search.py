@@ -123,6 +123,11 @@ def search(
             raise counted
         size = counted.shape[1]
         total[:, :size, :size] += counted
+    check(
+        int((total[0].sum(1) > 0).sum()) > 1,
+        f"{truth}: its masks hold but one class besides {ignore}, which is not counted; if {ignore} is a class, as in "
+        "masks of 0 and 255, say --ignore -1",
+    )
     ious = [_mean_iou(counts) for counts in total]
     _show(settings, ious, len(tasks))
     if out is not None:
