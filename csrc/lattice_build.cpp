@@ -137,6 +137,30 @@ void over_points(const LatticeCode& code, int n_threads, const Body& body) {
     parallel_for(each * code.batch, n_threads, task);
 }
 
+// Digits from the one that changes most between neighbouring points, as colours do, to the one that changes least, as an
+// image's rows do: so ordered, neighbouring points have their vertices in neighbouring rows.
+template <class T>
+void order_digits(const T* features, const LatticeCode& code, const Embedding<T>& embedding, int* order) {
+    double change[max_features + 1] = {};
+    const int64_t pairs = code.points - 1 < 4096 ? code.points - 1 : 4096;
+    for (int64_t i = 0; i < pairs; ++i) {
+        const int64_t point = (code.points - 1) * i / pairs;
+        double sum = 0.0;
+        for (int k = 1; k <= code.d; ++k) {
+            const T* const here = features + (k - 1) * code.points + point;
+            const double scaled = static_cast<double>(here[1] - here[0]) * static_cast<double>(embedding.scale[k - 1]);
+            sum += scaled;
+            const double m = sum + k * scaled;
+            change[k] += m < 0 ? -m : m;
+        }
+    }
+    for (int i = 0; i < code.d; ++i) {
+        int at = i;
+        for (; at > 0 && change[order[at - 1]] < change[i + 1]; --at) order[at] = order[at - 1];
+        order[at] = i + 1;
+    }
+}
+
 // Ranges of the digits, from the ranges of (e_0 - e_k) / (d + 1) over all points.
 template <class T>
 void set_code(const T* features, LatticeCode& code, const Embedding<T>& embedding, int n_threads) {
@@ -192,8 +216,11 @@ void set_code(const T* features, LatticeCode& code, const Embedding<T>& embeddin
         cells *= static_cast<double>(code.radix[k]);
     }
     if (cells > 1e36) throw BadArgument();
+    int order[max_features];
+    order_digits(features, code, embedding, order);
     unsigned __int128 place = 1, back = 0;
-    for (int k = d; k >= 1; --k) {
+    for (int i = 0; i < d; ++i) {
+        const int k = order[i];
         code.step[k] = place;
         back += place;
         place *= static_cast<unsigned __int128>(code.radix[k]);

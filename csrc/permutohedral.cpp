@@ -59,6 +59,7 @@ void filter_channels(const LatticeFilter<T>& job, int64_t first, T* pixels, T* t
             Row<T, W> sum;
             sum.zero();
             for (int32_t i = job.starts[row]; i < job.starts[row + 1]; ++i) {
+                if (i + 32 < job.starts[job.rows]) __builtin_prefetch(job.weights + job.entries[i + 32]);
                 const auto entry = static_cast<uint32_t>(job.entries[i]);
                 const auto point = static_cast<int64_t>((static_cast<unsigned __int128>(inverse) * entry) >> 64);
                 sum.add_from(pixels + point * W, job.weights[entry]);

@@ -30,13 +30,11 @@ DF_INLINE float total(const Lanes<float, W>& x) {
     }
 }
 
-// exp for x <= 0, to about 2 units in the last place; 0 below -87.
+// exp for x <= 0, to about 2 units in the last place; 0 far below.
 template <int W>
 DF_INLINE Lanes<float, W> exponential(Lanes<float, W> x) {
-    typedef int32_t Whole __attribute__((vector_size(W * 4)));
-    const Whole alive = x > -87.0f;
-    x = x > -87.0f ? x : Lanes<float, W>{} - 87.0f;
-    const Lanes<float, W> magic = Lanes<float, W>{} + 12582912.0f;
+    const Lanes<float, W> least = Lanes<float, W>{} - 104.0f, magic = Lanes<float, W>{} + 12582912.0f;
+    x = x > least ? x : least;
     const Lanes<float, W> n = (x * 1.44269504f + magic) - magic;
     const Lanes<float, W> r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
     Lanes<float, W> p = r * (1.0f / 720) + (1.0f / 120);  // Taylor: |r| <= log(2) / 2
@@ -44,6 +42,14 @@ DF_INLINE Lanes<float, W> exponential(Lanes<float, W> x) {
     p = p * r + (1.0f / 6);
     p = p * r + 0.5f;
     p = p * r * r + r + 1.0f;
+#if defined(__AVX512F__)
+    if constexpr (W == 16) {
+        const __m512 scaled = _mm512_maskz_scalef_ps(0xffff, reinterpret_cast<__m512>(p), reinterpret_cast<__m512>(n));
+        return reinterpret_cast<Lanes<float, W>>(scaled);
+    }
+#endif
+    typedef int32_t Whole __attribute__((vector_size(W * 4)));
+    const Whole alive = n > -127.0f;
     const Whole power = ((__builtin_convertvector(n, Whole) + 127) << 23) & alive;
     Lanes<float, W> scale;
     std::memcpy(&scale, &power, sizeof(scale));
