@@ -44,18 +44,33 @@ def filter_forward(
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Filter; give the result and, for the gradient where `keep`, masks, factors and the maps between iterations."""
-    shape, threads = native.int64_array(window.shape()), torch.get_num_threads()
-    channels = scores.shape[1]
     masks = scores.new_empty(window.elements(window.pairs))
     _kernel("pair_masks", scores)(
         native.pointer(embeddings),
         native.pointer(masks),
-        shape,
+        native.int64_array(window.shape()),
         embeddings.shape[1],
         DISTANCES.index(distance),
         scale,
-        threads,
+        torch.get_num_threads(),
     )
+    result, factor, maps = apply(window, scores, masks, edges, iterations=iterations, normalize=normalize, keep=keep)
+    return result, masks if keep else scores.new_empty(0), factor, maps
+
+
+def apply(
+    window: Window,
+    scores: Tensor,  # (B, C, H, W), contiguous
+    masks: Tensor,  # native planes
+    edges: Edges,
+    *,
+    iterations: int,
+    normalize: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Apply masks; give the result and, where `keep`, factors and the maps between iterations."""
+    shape, threads = native.int64_array(window.shape()), torch.get_num_threads()
+    channels = scores.shape[1]
     factor = scores.new_empty((window.batch, window.height, window.width) if normalize else 0)
     maps = scores.new_empty((iterations - 1 if keep else min(iterations - 1, 2), window.elements(channels)))
     packed = scores.new_empty(window.elements(channels))
@@ -87,8 +102,20 @@ def filter_forward(
         if target is not None:
             source = target
     if keep:
-        return result, masks, factor, maps
-    return result, scores.new_empty(0), scores.new_empty(0), scores.new_empty(0)  # no two may be one
+        return result, factor, maps
+    return result, scores.new_empty(0), scores.new_empty(0)  # no two may be one
+
+
+def planes_of(
+    window: Window,
+    values: Tensor,  # (B, pairs, H, W), in the order of `Window.slices`
+) -> Tensor:
+    """Lay values of pairs out as native planes."""
+    planes = values.new_zeros(window.elements(window.pairs))
+    view = window.view(planes, window.pairs)  # (B, H, pairs, W)
+    for k, ((_, rows, columns), _) in enumerate(window.slices()):
+        view[:, rows, window.native_plane(k), columns] = values[:, k, rows, columns]
+    return planes
 
 
 def filter_backward(

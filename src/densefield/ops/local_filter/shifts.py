@@ -50,7 +50,7 @@ def pair_gradient(
     return result
 
 
-def _apply(
+def _filter_once(
     window: Window,
     masks: Tensor,  # (B, pairs, H, W)
     centre: Tensor | float,  # (B, 1, H, W)
@@ -82,23 +82,38 @@ def filter_forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Filter; give the result and, for the gradient where `keep`, masks, factors and the maps between iterations."""
     masks = pair_distances(window, embeddings, distance).mul_(-scale).exp_()
-    _clear_outside(window, masks)
+    clear_outside(window, masks)
+    result, factor, maps = apply(window, scores, masks, edges, iterations=iterations, normalize=normalize, keep=keep)
+    return result, masks if keep else scores.new_empty(0), factor, maps
+
+
+def apply(
+    window: Window,
+    scores: Tensor,  # (B, C, H, W)
+    masks: Tensor,  # (B, pairs, H, W)
+    edges: Edges,
+    *,
+    iterations: int,
+    normalize: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Apply masks; give the result and, where `keep`, factors and the maps between iterations."""
     factor = scores.new_empty(0)
     if normalize:
         ones = scores.new_ones((window.batch, 1, window.height, window.width))
         floor = edges.floor_value if edges.floor is None else edges.floor[:, None]
-        norm = (_apply(window, masks, _centre(edges), ones) + floor)[:, 0]
+        norm = (_filter_once(window, masks, _centre(edges), ones) + floor)[:, 0]
         factor = torch.where(norm >= torch.finfo(norm.dtype).tiny, 1 / norm, 0.0)
     values, maps = scores, []
     for step in range(iterations):
-        values = _apply(window, masks, _centre(edges), values)
+        values = _filter_once(window, masks, _centre(edges), values)
         if normalize:
             values.mul_(factor[:, None])
         if keep and step < iterations - 1:
             maps.append(values)
     if not keep:
-        return values, scores.new_empty(0), scores.new_empty(0), scores.new_empty(0)  # no two may be one
-    return values, masks, factor, torch.stack(maps) if maps else scores.new_empty((0, *scores.shape))
+        return values, scores.new_empty(0), scores.new_empty(0)  # no two may be one
+    return values, factor, torch.stack(maps) if maps else scores.new_empty((0, *scores.shape))
 
 
 def filter_backward(
@@ -136,7 +151,7 @@ def filter_backward(
             for k, (p, q) in enumerate(window.slices()):
                 sums[:, k][p].add_((h[p] * before[q]).sum(1)).add_((h[q] * before[p]).sum(1))
         if step > 0 or by_scores:
-            gradient = _apply(window, masks, _centre(edges), h)
+            gradient = _filter_once(window, masks, _centre(edges), h)
     gradient_scores = gradient if by_scores else None
     if sums is None:
         return gradient_scores, None, None, None, 0.0
@@ -153,7 +168,7 @@ def filter_backward(
     return gradient_scores, by_embeddings, by_centre, None if dots is None else -dots, total
 
 
-def _clear_outside(window: Window, masks: Tensor) -> None:
+def clear_outside(window: Window, masks: Tensor) -> None:
     """Zero what no pair reached: those places hold exp(0)."""
     for k, (p, _) in enumerate(window.slices()):
         _, rows, columns = p

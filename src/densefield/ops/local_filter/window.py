@@ -76,6 +76,19 @@ class Window:
         """The sizes that native kernels take."""
         return [self.batch, self.height, self.width, self.size, self.rate]
 
+    def half_offset(self, k: int) -> tuple[int, int]:
+        """Give the k-th half offset (dy, dx), in steps of `rate`, in the order of `slices`."""
+        if k < self.half_x:
+            return 0, k + 1
+        dy, dx = divmod(k - self.half_x, 2 * self.half_x + 1)
+        return dy + 1, dx - self.half_x
+
+    def native_plane(self, k: int) -> int:
+        """Give the native plane of the k-th half offset: native planes run along dy first, then along dx."""
+        dy, dx = self.half_offset(k)
+        before = (min(dx, 1) + self.half_x) * self.half_y + max(dx - 1, 0) * (self.half_y + 1)
+        return before + dy - (dx <= 0)
+
     def slices(self) -> Iterator[tuple[Index, Index]]:
         """Give, for each half offset, the index of all pixels with a neighbour there, and that of the neighbours."""
         for dy in range(self.half_y + 1):

@@ -1,0 +1,67 @@
+"""`EmbeddingFilter`: scores sharpened by learned embeddings, as a layer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from densefield.checks import check
+from densefield.ops.local_filter import Border, Distance, affinity_filter, check_window
+
+
+class EmbeddingFilter(nn.Module):
+    """Remembers the options of `affinity_filter`, and lambda by its logarithm, so that it stays positive.
+
+    The defaults are the published 9 x 9 window and seven iterations. `filter(scores, embeddings)` gives refined scores.
+    Raises `InputError` for an even window, no iterations or a lambda that is not positive.
+    """
+
+    def __init__(
+        self,
+        window: int = 9,
+        iterations: int = 7,
+        rate: int = 1,
+        learn_lambda: bool = True,
+        *,
+        initial_lambda: float = 1.0,
+        distance: Distance = "l1",
+        border: Border = "valid",
+    ) -> None:
+        super().__init__()
+        check_window(window, rate, distance, border)
+        check(1 <= iterations <= 256, f"iterations: wanted 1 to 256, received {iterations}")
+        positive = math.isfinite(initial_lambda) and initial_lambda > 0
+        check(positive, f"initial_lambda: wanted a positive number, received {initial_lambda}")
+        self.window = window
+        self.iterations = iterations
+        self.rate = rate
+        self.distance: Distance = distance
+        self.border: Border = border
+        self.log_lambda = nn.Parameter(torch.tensor(math.log(initial_lambda)), requires_grad=learn_lambda)
+
+    @property
+    def scale(self) -> Tensor:  # ()
+        """Lambda, the factor of distances in exp(-lambda d)."""
+        return self.log_lambda.exp()
+
+    def forward(
+        self,
+        scores: Tensor,  # (B, C, H, W)
+        embeddings: Tensor,  # (B, D, H, W)
+    ) -> Tensor:  # (B, C, H, W)
+        return affinity_filter(
+            scores,
+            embeddings,
+            self.scale,
+            window=self.window,
+            rate=self.rate,
+            iterations=self.iterations,
+            distance=self.distance,
+            border=self.border,
+        )
+
+    def extra_repr(self) -> str:
+        value = float(self.scale.detach())
+        return f"window={self.window}, iterations={self.iterations}, rate={self.rate}, lambda={value:.3g}"
