@@ -10,13 +10,18 @@ import pytest
 import densefield
 
 PUBLIC = {
+    "BilateralKernel",
     "BoundaryIoU",
     "ClassList",
     "ConfusionMatrix",
     "CrossEntropy",
+    "DenseCRF",
     "DiceLoss",
+    "EmbeddingFilter",
+    "FeatureKernel",
     "InputError",
     "Segmenter",
+    "SpatialKernel",
     "TrimapCurve",
     "border_weights",
     "classic_upsampling",

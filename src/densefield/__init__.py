@@ -27,16 +27,26 @@ if TYPE_CHECKING:
     from densefield.networks import fc_densenet103 as fc_densenet103
     from densefield.networks import unet as unet
     from densefield.ops.gaussian import gaussian_filter as gaussian_filter
+    from densefield.refine import BilateralKernel as BilateralKernel
+    from densefield.refine import DenseCRF as DenseCRF
+    from densefield.refine import EmbeddingFilter as EmbeddingFilter
+    from densefield.refine import FeatureKernel as FeatureKernel
+    from densefield.refine import SpatialKernel as SpatialKernel
     from densefield.segmenter import Segmenter as Segmenter
 
 _HOMES = {
+    "BilateralKernel": "refine",
     "BoundaryIoU": "metrics",
     "ClassList": "classes",
     "ConfusionMatrix": "metrics",
     "CrossEntropy": "losses",
+    "DenseCRF": "refine",
     "DiceLoss": "losses",
+    "EmbeddingFilter": "refine",
+    "FeatureKernel": "refine",
     "InputError": "checks",
     "Segmenter": "segmenter",
+    "SpatialKernel": "refine",
     "TrimapCurve": "metrics",
     "border_weights": "losses",
     "classic_upsampling": "networks",

@@ -8,18 +8,17 @@ import itertools
 import math
 import os
 import sys
-from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import numpy as np
 from cyclopts import Parameter
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError
+from densefield.cli.jobs import STANDARD_INPUT, Job, find_sources, plan_jobs
 from densefield.draw import overlay as overlaid
 from densefield.files import atomic_write
 from densefield.images import read_image, write_image, write_labels
@@ -28,25 +27,6 @@ if TYPE_CHECKING:
     import torch
 
     from densefield.segmenter import Segmenter
-
-_STANDARD_INPUT = Path("-")
-
-
-class Job(NamedTuple):
-    """One image, the name of its outputs, and the files that are wanted of it."""
-
-    source: Path
-    labels: Path
-    overlay: Path | None
-    scores: Path | None
-
-    def done(self) -> bool:
-        """Whether every wanted file is there; each was written whole or not at all."""
-        return all(path.exists() for path in self.outputs())
-
-    def outputs(self) -> list[Path]:
-        return [path for path in (self.labels, self.overlay, self.scores) if path is not None]
-
 
 def predict(
     run: Path,
@@ -79,12 +59,12 @@ def predict(
     from densefield.devices import device_named
     from densefield.segmenter import Segmenter
 
-    sources = _sources(image)
-    jobs = _jobs(sources, out, overlay=overlay, scores=scores)
+    sources = find_sources(image)
+    jobs = plan_jobs(sources, out, overlay=overlay, scores=scores)
     segmenter = Segmenter.load(run).to(device_named(device))
     segmenter.tile = segmenter.tile if tile is None else tile
     segmenter.overlap = segmenter.overlap if overlap is None else overlap
-    waiting = [job for job in jobs if overwrite or job.source == _STANDARD_INPUT or not job.done()]
+    waiting = [job for job in jobs if overwrite or job.source == STANDARD_INPUT or not job.done()]
     with contextlib.closing(_shown(waiting)) as shown:
         reasons = [(job.source, _failure(segmenter, job)) for job in shown]
     failed = [(source, reason) for source, reason in reasons if reason is not None]
@@ -100,55 +80,6 @@ class _StandardInput(io.BytesIO):
 
 class _Unwritable(InputError):
     """A result could not be written: no fault of the image."""
-
-
-def _sources(image: Path) -> list[Path]:
-    """The image itself, or the images of a folder in order of name."""
-    if image == _STANDARD_INPUT or image.is_file():
-        return [image]
-    check(image.exists(), f"{image}: no such file or folder; wanted an image, a folder of images, or -")
-    known = set(Image.registered_extensions())
-    try:
-        found = sorted(p for p in image.iterdir() if p.suffix.lower() in known and p.name[0] != "." and p.is_file())
-    except OSError as error:
-        raise InputError(f"{image}: cannot be read ({error.strerror}); check its permissions") from error
-    check(bool(found), f"{image}: holds no images; wanted files such as .jpg, .png or .tif directly inside it")
-    return found
-
-
-def _jobs(sources: Sequence[Path], out: Path, *, overlay: bool, scores: bool) -> list[Job]:
-    check(not out.exists() or out.is_dir(), f"{out}: is a file; wanted a folder for the results")
-    jobs = [
-        Job(
-            source,
-            out / f"{name}.png",
-            out / "overlays" / f"{name}.png" if overlay else None,
-            out / "scores" / f"{name}.npy" if scores else None,
-        )
-        for source, name in zip(sources, _names(sources), strict=True)
-    ]
-    inputs = {source.resolve() for source in sources if source != _STANDARD_INPUT}
-    for job in jobs:
-        for path in job.outputs():
-            check(path.resolve() not in inputs, f"{path}: would overwrite an input image; choose another --out")
-    return jobs
-
-
-def _names(sources: Sequence[Path]) -> list[str]:
-    """An output name for each image: a.jpg → a, but a.jpg and a.png side by side keep their endings: a.jpg, a.png."""
-    names = ["stdin" if source == _STANDARD_INPUT else source.stem for source in sources]
-    while True:
-        # Upper and lower case meet in one file on some systems.
-        taken = Counter(name.casefold() for name in names)
-        again = [place for place, name in enumerate(names) if taken[name.casefold()] > 1]
-        if not again:
-            return names
-        kept = [place for place in again if names[place] != sources[place].name]
-        if not kept:
-            first, second = (sources[place] for place in again[:2])
-            raise InputError(f"{first} and {second}: would write the same result; rename one of them")
-        for place in kept:
-            names[place] = sources[place].name
 
 
 def _failure(segmenter: Segmenter, job: Job) -> str | None:
@@ -167,7 +98,7 @@ def _failure(segmenter: Segmenter, job: Job) -> str | None:
 
 def _segment(segmenter: Segmenter, job: Job) -> None:
     """Read, segment and write one image, the labels last: they mark it as done."""
-    if job.source == _STANDARD_INPUT:
+    if job.source == STANDARD_INPUT:
         image = read_image(_StandardInput(sys.stdin.buffer.read()))
     else:
         image = read_image(job.source)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from densefield.checks import InputError, check
 from densefield.classes import ClassList, default_colours
 from densefield.cli.guesses import Guess, beliefs, guess_of
+from densefield.cli.jobs import Job, find_sources, plan_jobs
 from densefield.cli.pool import outcomes
-from densefield.cli.predict import Job, _jobs, _sources
 from densefield.cli.refine_search import search
 from densefield.draw import overlay as overlaid
 from densefield.files import atomic_write
@@ -99,8 +99,8 @@ def refine(
     kernels = _kernels(preset, alpha, beta, gamma, bilateral_weight, spatial_weight)
     listed = None if classes is None else ClassList.read(classes)
     unsure = listed.ignore_index if unsure is None and listed is not None else unsure
-    sources = _sources(image)
-    jobs = _jobs(sources, out, overlay=overlay, scores=save_scores)
+    sources = find_sources(image)
+    jobs = plan_jobs(sources, out, overlay=overlay, scores=save_scores)
     given = labels if labels is not None else scores
     assert given is not None
     guesses = [

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from densefield.checks import check
 from densefield.cli.guesses import Guess, beliefs, guess_of
+from densefield.cli.jobs import find_sources
 from densefield.cli.pool import outcomes
-from densefield.cli.predict import _sources
 from densefield.files import atomic_write
 from densefield.images import read_image, read_labels
 
@@ -109,7 +109,7 @@ def search(
     given = labels if labels is not None else scores
     assert given is not None
     tasks = []
-    for source in _sources(images):
+    for source in find_sources(images):
         guess = guess_of(source, images, given, certainty=certainty, unsure=unsure, probabilities=probabilities)
         right = guess_of(source, images, truth)
         check(guess is not None, f"{source}: has no mask or scores of its name in {given}")

@@ -175,7 +175,10 @@ class _Stage(NamedTuple):
             data = training.SegmentationData(
                 batches, val_pairs, batch_size=stage.batch_size, seed=seed, workers=machine.workers
             )
-            trainer.fit(task, data, ckpt_path=last if last.exists() else None, weights_only=True)
+            try:
+                trainer.fit(task, data, ckpt_path=last if last.exists() else None, weights_only=True)
+            finally:
+                data.close()
         return best.best
 
 

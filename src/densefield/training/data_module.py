@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytorch_lightning as pl
 from torch import Tensor
@@ -25,7 +25,8 @@ class TrainingLoader:
     """
 
     def __init__(self, training_set: TrainingSet, batches: EpochBatches, workers: int) -> None:
-        self._loader: DataLoader[Batch] = DataLoader(
+        self._running: Generator[Batch] | None = None
+        self._loader: DataLoader[Batch] | None = DataLoader(
             training_set,
             batch_sampler=batches,
             collate_fn=collate,
@@ -35,9 +36,21 @@ class TrainingLoader:
         )
 
     def __len__(self) -> int:
+        assert self._loader is not None
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Batch]:
+        self._running = self._batches()
+        return self._running
+
+    def close(self) -> None:
+        """End the workers now: left to the interpreter's exit, they would hold it up."""
+        if self._running is not None:
+            self._running.close()
+        self._loader = None
+
+    def _batches(self) -> Generator[Batch]:
+        assert self._loader is not None
         try:
             yield from self._loader
         except InputError as error:
@@ -54,6 +67,7 @@ class SegmentationData(pl.LightningDataModule):
         super().__init__()
         self.training_set, self.validation_pairs = training_set, validation_pairs
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
+        self._loader: TrainingLoader | None = None
 
     def train_dataloader(self) -> TrainingLoader:
         """A loader of (epoch, index) batches."""
@@ -71,7 +85,13 @@ class SegmentationData(pl.LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        return TrainingLoader(self.training_set, batches, self.workers)
+        self._loader = TrainingLoader(self.training_set, batches, self.workers)
+        return self._loader
+
+    def close(self) -> None:
+        """End the training loader's workers."""
+        if self._loader is not None:
+            self._loader.close()
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """A loader of whole images."""

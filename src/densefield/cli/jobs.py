@@ -1,0 +1,81 @@
+"""The images that a command works through, and the files that it writes for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from densefield.checks import InputError, check
+
+STANDARD_INPUT = Path("-")
+
+
+class Job(NamedTuple):
+    """One image, the name of its outputs, and the files that are wanted of it."""
+
+    source: Path
+    labels: Path
+    overlay: Path | None
+    scores: Path | None
+
+    def done(self) -> bool:
+        """Whether every wanted file is there; each was written whole or not at all."""
+        return all(path.exists() for path in self.outputs())
+
+    def outputs(self) -> list[Path]:
+        """The files that are wanted."""
+        return [path for path in (self.labels, self.overlay, self.scores) if path is not None]
+
+
+def find_sources(image: Path) -> list[Path]:
+    """The image itself, or the images of a folder in order of name."""
+    if image == STANDARD_INPUT or image.is_file():
+        return [image]
+    check(image.exists(), f"{image}: no such file or folder; wanted an image, a folder of images, or -")
+    known = set(Image.registered_extensions())
+    try:
+        found = sorted(p for p in image.iterdir() if p.suffix.lower() in known and p.name[0] != "." and p.is_file())
+    except OSError as error:
+        raise InputError(f"{image}: cannot be read ({error.strerror}); check its permissions") from error
+    check(bool(found), f"{image}: holds no images; wanted files such as .jpg, .png or .tif directly inside it")
+    return found
+
+
+def plan_jobs(sources: Sequence[Path], out: Path, *, overlay: bool, scores: bool) -> list[Job]:
+    """What to write for each source; raises `InputError` where two results, or a result and an input, collide."""
+    check(not out.exists() or out.is_dir(), f"{out}: is a file; wanted a folder for the results")
+    jobs = [
+        Job(
+            source,
+            out / f"{name}.png",
+            out / "overlays" / f"{name}.png" if overlay else None,
+            out / "scores" / f"{name}.npy" if scores else None,
+        )
+        for source, name in zip(sources, _names(sources), strict=True)
+    ]
+    inputs = {source.resolve() for source in sources if source != STANDARD_INPUT}
+    for job in jobs:
+        for path in job.outputs():
+            check(path.resolve() not in inputs, f"{path}: would overwrite an input image; choose another --out")
+    return jobs
+
+
+def _names(sources: Sequence[Path]) -> list[str]:
+    """An output name for each image: a.jpg → a, but a.jpg and a.png side by side keep their endings: a.jpg, a.png."""
+    names = ["stdin" if source == STANDARD_INPUT else source.stem for source in sources]
+    while True:
+        # Upper and lower case meet in one file on some systems.
+        taken = Counter(name.casefold() for name in names)
+        again = [place for place, name in enumerate(names) if taken[name.casefold()] > 1]
+        if not again:
+            return names
+        kept = [place for place in again if names[place] != sources[place].name]
+        if not kept:
+            first, second = (sources[place] for place in again[:2])
+            raise InputError(f"{first} and {second}: would write the same result; rename one of them")
+        for place in kept:
+            names[place] = sources[place].name
