@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from densefield.ops.mean_field import GridTerm, LatticeTerm, mean_field
+from densefield.ops.mean_field.loop import loop
+from densefield.ops.mean_field.reference import dense_mean_field
+from densefield.ops.mean_field.torch_path import mean_field_by_ops
+from densefield.ops.permutohedral import build_lattice
+
+
+def leaves(labels: int, kind: int, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    energies = torch.tensor(-1.5) if kind == 0 else -1 - torch.rand(labels, generator=generator)
+    if kind == 2:
+        energies = torch.diag(energies) + 0.1 * torch.ones(labels, labels)
+    found = {
+        "unary": torch.randn(1, labels, 10, 14, generator=generator),
+        "initial": torch.randn(1, labels, 10, 14, generator=generator),
+        "grid_widths": torch.tensor([2.0, 1.5]),
+        "grid_energies": energies,
+        "features": 12 * torch.rand(1, 3, 140, generator=generator),
+        "widths": torch.tensor([6.0, 7.0, 8.0]),
+        "energies": 1.5 * energies,
+    }
+    return {name: leaf.to(dtype).requires_grad_() for name, leaf in found.items()}
+
+
+def gradients(function, x, normalization, names, **options):
+    scale = 0.05 if normalization == "none" else 1.0  # sums are large; saturated marginals have no gradient to compare
+    features = x["features"] if "features" in names else x["features"].detach()
+    terms = [
+        GridTerm(x["grid_widths"], scale * x["grid_energies"]),
+        LatticeTerm(features, x["widths"], scale * x["energies"]),
+    ]
+    initial = x["initial"] if "initial" in names else None
+    out = function(x["unary"], terms, iterations=4, normalization=normalization, initial=initial, **options)
+    weights = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).sin().reshape(out.shape)
+    return torch.autograd.grad((weights * out).sum(), [x[name] for name in names])
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2])
+@pytest.mark.parametrize("labels", [3, 21, 40])
+@pytest.mark.parametrize("normalization", ["symmetric", "before", "after", "none"])
+@pytest.mark.parametrize("free", [False, True])
+def test_equal_those_of_the_ops(kind, labels, normalization, free):
+    names = ["unary", "grid_widths", "grid_energies", "widths", "energies"] + (["initial", "features"] if free else [])
+    mine = gradients(mean_field, leaves(labels, kind), normalization, names, half=False)
+    wanted = gradients(mean_field_by_ops, leaves(labels, kind, torch.float64), normalization, names)
+    for name, a, b in zip(names, mine, wanted, strict=True):
+        assert (a - b).norm() < 2e-3 * b.norm() + 1e-6, name
+
+
+def test_half_precision_costs_little():
+    names = ["unary", "grid_widths", "widths", "energies"]
+    mine = gradients(mean_field, leaves(21, 0), "symmetric", names)
+    wanted = gradients(mean_field_by_ops, leaves(21, 0, torch.float64), "symmetric", names)
+    for name, a, b in zip(names, mine, wanted, strict=True):
+        assert (a - b).norm() < 0.02 * b.norm(), name
+
+
+def test_near_those_of_the_dense_mean_field():
+    names = ["unary", "widths", "energies"]
+    mine = gradients(mean_field, leaves(5, 0), "symmetric", names)
+    wanted = gradients(dense_mean_field, leaves(5, 0, torch.float64), "symmetric", names)
+    for name, bound, a, b in zip(names, (0.1, 0.3, 0.2), mine, wanted, strict=True):
+        assert (a - b).norm() < bound * b.norm(), name
+
+
+def test_opcheck():
+    features = torch.rand(1, 3, 12)
+    arguments = (
+        torch.randn(2, 12, requires_grad=True),
+        None,
+        [torch.tensor(-1.0, requires_grad=True)] * 2,
+        [torch.ones(2), torch.ones(3)],
+        [features],
+        list(build_lattice(features)),
+        [1],
+        [3, 4],
+        2,
+        "symmetric",
+        [1.0],
+        False,
+        True,
+    )
+    torch.library.opcheck(loop, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))

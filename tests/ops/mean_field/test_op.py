@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from densefield.checks import InputError
+from densefield.ops.mean_field import GridTerm, LatticeTerm, mean_field
+from densefield.ops.mean_field.filters import lattices_of
+from densefield.ops.mean_field.reference import dense_mean_field
+from densefield.ops.mean_field.torch_path import mean_field_by_ops
+from densefield.ops.permutohedral import build_lattice
+
+Terms = list[GridTerm | LatticeTerm]
+
+
+def random_unary(labels: int, size: tuple[int, ...], batch: int = 1) -> torch.Tensor:
+    scores = 2 * torch.randn(batch, labels, *size, generator=torch.Generator().manual_seed(labels))
+    return -torch.log_softmax(scores, 1)
+
+
+def random_terms(unary: torch.Tensor, kind: int = 0, grid: bool = True, scale: float = 1.0) -> Terms:
+    generator = torch.Generator().manual_seed(7)
+    labels, points = unary.shape[1], unary[0, 0].numel()
+    if kind == 0:
+        energies = torch.tensor(-2.0)
+    elif kind == 1:
+        energies = -1 - torch.rand(labels, generator=generator)
+    else:
+        energies = 0.2 * torch.rand(labels, labels, generator=generator) - 2 * torch.eye(labels)
+        energies = (energies + energies.T) / 2
+    features = 30 * torch.rand(unary.shape[0], 5, points, generator=generator)
+    terms: Terms = [LatticeTerm(features, torch.tensor([9.0, 8.0, 7.0, 6.0, 5.0]), scale * energies)]
+    if grid:
+        terms.insert(0, GridTerm(torch.linspace(2.0, 1.5, unary.dim() - 2), scale * energies))
+    return terms
+
+
+def by_ops(unary: torch.Tensor, terms: Terms, iterations: int, normalization: str = "symmetric") -> torch.Tensor:
+    return mean_field_by_ops(unary, terms, iterations=iterations, normalization=normalization, initial=None)
+
+
+@pytest.mark.parametrize("labels", [1, 2, 4, 5, 8, 9, 16, 17, 21, 24, 25, 32, 33, 70])
+@pytest.mark.parametrize("half", [False, True])
+def test_fused_loop_equals_the_ops(labels, half):
+    unary = random_unary(labels, (13, 19))
+    terms = random_terms(unary)
+    found = mean_field(unary, terms, iterations=4, half=half).exp()
+    torch.testing.assert_close(found, by_ops(unary, terms, 4).exp(), rtol=0, atol=2e-3 if half else 3e-6)
+    torch.testing.assert_close(found.sum(1), torch.ones(1, 13, 19))
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2])
+@pytest.mark.parametrize("labels", [5, 40])
+@pytest.mark.parametrize("normalization", ["symmetric", "before", "after", "none"])
+def test_compatibilities_and_normalisations(kind, labels, normalization):
+    unary = random_unary(labels, (9, 70))
+    terms = random_terms(unary, kind, scale=0.05 if normalization == "none" else 1.0)
+    found = mean_field(unary, terms, iterations=3, normalization=normalization, half=False)
+    torch.testing.assert_close(found, by_ops(unary, terms, 3, normalization), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 13), (1, 50), (50, 1), (8, 64), (33, 66), (90,), (3, 4, 5)])
+def test_sizes(size):
+    unary = random_unary(3, size, batch=2)
+    terms = random_terms(unary)
+    found = mean_field(unary, terms, iterations=3, half=False)
+    torch.testing.assert_close(found, by_ops(unary, terms, 3), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1,), (31,), (33,), (1000,)])
+def test_point_sets_without_a_grid(size):
+    unary = random_unary(6, size)
+    terms = random_terms(unary, grid=False)
+    found = mean_field(unary, terms, iterations=3, half=False)
+    torch.testing.assert_close(found, by_ops(unary, terms, 3), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [0.2, 0.7, 1.0, 3.0, 8.0, 400.0])
+def test_grid_kernel_is_exact(width):
+    unary = random_unary(4, (17, 40))
+    terms: Terms = [GridTerm(torch.tensor([width, width]), torch.tensor(-3.0))]
+    exact = dense_mean_field(
+        unary.double(), [GridTerm(terms[0].widths.double(), torch.tensor(-3.0).double())], iterations=5
+    )
+    found = mean_field(unary, terms, iterations=5, half=False).exp()
+    torch.testing.assert_close(found.double(), exact.exp(), rtol=0, atol=2e-6)
+    half = mean_field(unary, terms, iterations=5).exp()
+    assert (half.double() - exact.exp()).abs().mean() < 2e-4
+
+
+def test_threads_do_not_matter():
+    unary = random_unary(21, (40, 70))
+    terms = random_terms(unary)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 7):
+            torch.set_num_threads(threads)
+            leaf = unary.clone().requires_grad_()
+            out = mean_field(leaf, terms, iterations=3)
+            out[:, 0].sum().backward()
+            results.append((out.detach(), leaf.grad))
+    finally:
+        torch.set_num_threads(before)
+    for out, gradient in results[1:]:
+        assert torch.equal(out, results[0][0])
+        assert torch.equal(gradient, results[0][1])
+
+
+def test_batch_items_do_not_meet_and_lattices_are_reused():
+    unary = random_unary(5, (6, 9), batch=3)
+    (term,) = random_terms(unary, grid=False)
+    whole = mean_field(unary, [term], iterations=3)
+    lattice = build_lattice(term.features / term.widths[:, None])
+    again = mean_field(unary, [LatticeTerm(term.features, term.widths, term.compatibility, lattice)], iterations=3)
+    torch.testing.assert_close(again, whole, rtol=1e-3, atol=1e-3)
+    for b in range(3):
+        mine = LatticeTerm(term.features[b : b + 1], term.widths, term.compatibility)
+        assert torch.equal(mean_field(unary[b : b + 1], [mine], iterations=3)[0], whole[b])
+
+
+def test_step_by_step_equals_the_loop():
+    unary = random_unary(5, (8, 11))
+    terms = random_terms(unary)
+    log_q = torch.log_softmax(-unary, 1)
+    for _ in range(4):
+        log_q = mean_field(unary, terms, iterations=1, initial=log_q, half=False)
+    torch.testing.assert_close(log_q, mean_field(unary, terms, iterations=4, half=False), rtol=1e-5, atol=1e-5)
+    assert torch.equal(mean_field(unary, terms, iterations=0), torch.log_softmax(-unary, 1))
+
+
+def test_shifted_lattices_are_nearer_to_the_exact_marginals():
+    unary = random_unary(4, (20, 25))
+    places = torch.cartesian_prod(torch.arange(20.0), torch.arange(25.0)).T
+    colour = (places[0] > 9).float() * 40 + 8 * torch.rand(3, 500, generator=torch.Generator().manual_seed(2))
+    features = torch.cat([places, colour])[None]
+    terms = [LatticeTerm(features, torch.tensor([6.0, 6, 13, 13, 13]), torch.tensor(-4.0), shifts=n) for n in (1, 6)]
+    exact = dense_mean_field(unary, terms[:1], iterations=5).exp()
+    errors = [float((mean_field(unary, [term], iterations=5).exp() - exact).abs().mean()) for term in terms]
+    assert errors[0] < 0.02
+    assert errors[1] < 0.8 * errors[0]
+    assert len(lattices_of(terms[1])) == 6
+
+
+def test_true_mass_of_the_kernel():
+    # One strong label everywhere: the message is the kernel's sum, which the log-odds show.
+    points = torch.rand(1, 2, 400, generator=torch.Generator().manual_seed(0)) * 12
+    unary = torch.zeros(1, 2, 400)
+    unary[:, 1] = 20.0
+    term = LatticeTerm(points, torch.ones(2), torch.tensor(-1.0))
+    found = mean_field(unary, [term], iterations=1, normalization="none", half=False)
+    mass = (found[:, 0] - found[:, 1] - 20).mean()
+    exact = torch.exp(-0.5 * torch.cdist(points[0].T, points[0].T).square()).sum(1).mean()
+    assert abs(float(mass / exact) - 1) < 0.03
+
+
+def test_float64_and_half_types():
+    unary = random_unary(3, (6, 7))
+    terms = random_terms(unary)
+    wanted = mean_field(unary, terms, iterations=2, half=False)
+    assert mean_field(unary.double(), terms, iterations=2).dtype == torch.float64
+    torch.testing.assert_close(mean_field(unary.double(), terms, iterations=2).float(), wanted, rtol=1e-4, atol=1e-4)
+    assert mean_field(unary.bfloat16(), terms, iterations=2).dtype == torch.bfloat16
+
+
+def test_not_contiguous():
+    unary = random_unary(3, (7, 6)).transpose(2, 3)
+    terms = random_terms(unary)
+    assert torch.equal(mean_field(unary, terms, iterations=2), mean_field(unary.contiguous(), terms, iterations=2))
+
+
+def test_strong_energies_stay_finite():
+    unary = 1e4 * random_unary(5, (6, 6))
+    terms: Terms = [GridTerm(torch.tensor([3.0, 3.0]), torch.tensor(-1e4))]
+    out = mean_field(unary, terms, iterations=5)
+    assert torch.isfinite(out).all()
+    torch.testing.assert_close(out.exp().sum(1), torch.ones(1, 6, 6))
+
+
+def bad(unary: torch.Tensor, term: GridTerm | LatticeTerm, message: str, **options: object) -> None:
+    with pytest.raises(InputError, match=message):
+        mean_field(unary, [term], **options)
+
+
+def test_bad_input():
+    unary, energy, two = random_unary(3, (4, 5)), torch.tensor(-1.0), torch.ones(2)
+    good = GridTerm(two, energy)
+    bad(unary * float("nan"), good, "unary: holds NaN")
+    bad(unary[:, :0], good, "unary: wanted shape")
+    bad(unary.long(), good, "unary: wanted a floating-point")
+    bad(unary, good, "iterations", iterations=-1)
+    bad(unary, good, "normalization", normalization="both")
+    bad(unary, good, "prune", prune=1.0)
+    bad(unary, good, "initial", initial=unary[:, :2])
+    bad(unary, GridTerm(torch.tensor([1.0, 0.0]), energy), "positive finite widths")
+    bad(unary, GridTerm(torch.tensor([1.0, -3.0]), energy), "positive finite widths")
+    bad(unary, GridTerm(torch.ones(3), energy), "widths: wanted shape")
+    bad(unary, GridTerm(two, torch.ones(2)), "compatibility: wanted shape")
+    bad(unary, GridTerm(two, torch.tensor(float("inf"))), "compatibility: holds")
+    bad(unary, LatticeTerm(torch.rand(1, 2, 19), two, energy), "features: wanted shape")
+    bad(unary, LatticeTerm(torch.rand(1, 17, 20), torch.ones(17), energy), "16 dimensions")
+    bad(unary, LatticeTerm(torch.full((1, 2, 20), float("nan")), two, energy), "features: holds NaN")
+    bad(unary, LatticeTerm(torch.rand(1, 2, 20), two, energy, shifts=0), "shifts")

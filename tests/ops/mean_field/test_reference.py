@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+
+from densefield.ops.mean_field import GridTerm, LatticeTerm
+from densefield.ops.mean_field.reference import dense_mean_field, normalized
+
+
+def test_one_update_by_hand():
+    # Two pixels, two labels, one kernel: softmax(-u - c sum_j k_ij q_j), the pixel itself included.
+    u = [[0.3, 1.1], [0.9, 0.2]]
+    k, c = math.exp(-0.5), -2.0
+    q = [[math.exp(-u[l][i]) / sum(math.exp(-u[m][i]) for m in range(2)) for i in range(2)] for l in range(2)]
+    wanted = torch.empty(2, 2)
+    for i, l in itertools.product(range(2), range(2)):
+        scores = [-u[m][i] - c * (q[m][i] + k * q[m][1 - i]) for m in range(2)]
+        wanted[l, i] = scores[l] - math.log(sum(map(math.exp, scores)))
+    term = LatticeTerm(torch.tensor([[[0.0, 2.0]]]), torch.tensor([2.0]), torch.tensor(c))
+    found = dense_mean_field(torch.tensor(u)[None], [term], iterations=1, normalization="none")
+    torch.testing.assert_close(found[0], wanted)
+
+
+def test_normalised_kernels():
+    kernel = torch.rand(1, 6, 6, dtype=torch.float64)
+    kernel = kernel + kernel.transpose(1, 2)
+    ones = torch.ones(1, 6, dtype=torch.float64)
+    torch.testing.assert_close(normalized(kernel, "after").sum(2), ones)
+    torch.testing.assert_close(normalized(kernel, "before").sum(1), ones)
+    symmetric = normalized(kernel, "symmetric")
+    torch.testing.assert_close(symmetric, symmetric.transpose(1, 2))
+    assert torch.linalg.eigvalsh(symmetric).max() <= 1 + 1e-12
+    assert torch.equal(normalized(kernel, "none"), kernel)
+
+
+def test_grid_and_feature_terms_agree():
+    unary = torch.rand(1, 3, 4, 5, dtype=torch.float64)
+    widths, energy = torch.tensor([1.5, 0.8], dtype=torch.float64), torch.tensor(-1.0, dtype=torch.float64)
+    places = torch.cartesian_prod(torch.arange(4.0), torch.arange(5.0)).T[None].double()
+    a = dense_mean_field(unary, [GridTerm(widths, energy)], iterations=3)
+    b = dense_mean_field(unary, [LatticeTerm(places, widths, energy)], iterations=3)
+    torch.testing.assert_close(a, b)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from densefield.checks import InputError
+from densefield.ops.permutohedral import Lattice, build_lattice, lattice_filter
+from densefield.ops.permutohedral.torch_path import build_by_sorting, filter_by_gathering
+
+# Narrow features take the bitmap, wide ones sorted 64-bit codes, wide ones in many dimensions 128-bit codes.
+CASES = [(1, 3.0), (2, 3.0), (3, 1e5), (4, 300.0), (5, 2.0), (5, 60.0), (6, 4.0), (7, 1.0), (16, 5.0), (16, 60.0)]
+
+
+def random_features(batch: int, d: int, points: int, spread: float, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return spread * torch.rand(batch, d, points, dtype=dtype, generator=torch.Generator().manual_seed(d))
+
+
+@pytest.mark.parametrize(("d", "spread"), CASES)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_equals_the_torch_path(d, spread, reverse):
+    features, values = random_features(2, d, 67, spread), torch.randn(2, 3, 67, dtype=torch.float64)
+    lattice, other = build_lattice(features), Lattice(*build_by_sorting(features))
+    assert lattice.rows == other.rows
+    assert ((lattice.neighbours < lattice.rows).sum((1, 2)) == (other.neighbours < other.rows).sum((1, 2))).all()
+    wanted = filter_by_gathering(values, *other[:4], reverse)
+    torch.testing.assert_close(lattice_filter(values, lattice, reverse=reverse), wanted, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("d", "spread"), CASES)
+def test_hangs_together(d, spread):
+    lattice = build_lattice(random_features(2, d, 50, spread, torch.float32))
+    vertices, weights = lattice.vertices.long(), lattice.weights
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 50))
+    assert weights.min() > -1e-4
+    assert set(vertices.flatten().tolist()) == set(range(lattice.rows))
+    assert not set(vertices[0].flatten().tolist()) & set(vertices[1].flatten().tolist())  # images do not meet
+    for axis, row in itertools.product(range(d + 1), range(lattice.rows)):
+        back, on = lattice.neighbours[axis, row].tolist()
+        assert on == lattice.rows or lattice.neighbours[axis, on, 0] == row
+        assert back == lattice.rows or lattice.neighbours[axis, back, 1] == row
+    flat = vertices.flatten()
+    for row in range(lattice.rows):
+        mine = lattice.entries[lattice.starts[row] : lattice.starts[row + 1]].long()
+        assert (flat[mine] == row).all()
+        assert (mine.diff() > 0).all()
+
+
+@pytest.mark.parametrize(("d", "spread"), CASES)
+def test_threads_do_not_matter(d, spread):
+    features = random_features(1, d, 9001, spread, torch.float32)
+    before = torch.get_num_threads()
+    try:
+        built = []
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            built.append(build_lattice(features))
+    finally:
+        torch.set_num_threads(before)
+    for other in built[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(built[0], other, strict=True))
+
+
+def test_item_is_a_lattice_of_its_own():
+    features, values = random_features(3, 5, 40, 4.0), torch.randn(3, 2, 40, dtype=torch.float64)
+    whole = lattice_filter(values, build_lattice(features))
+    for b in range(3):
+        item = build_lattice(features).item(b)
+        torch.testing.assert_close(lattice_filter(values[b : b + 1], item)[0], whole[b], rtol=1e-13, atol=1e-13)
+
+
+def test_single_point_and_equal_points():
+    assert build_lattice(torch.zeros(1, 5, 1)).rows == 6
+    assert build_lattice(torch.full((1, 5, 30), 2.5)).rows == 6
+
+
+def test_tiny_widths_give_the_right_answer():
+    # Far apart, points meet nobody, whatever the distance: each answers as a point alone does at its place in a cell.
+    for scale in (1e3, 1e6, 1e9):
+        features = scale * torch.tensor([[0.0, 1.0, 2.0, 3.0]])[None]
+        out = lattice_filter(torch.ones(1, 1, 4), build_lattice(features))
+        assert ((out > 0.3) & (out < 1.0)).all()
+
+
+def test_not_contiguous_and_half():
+    features = torch.rand(1, 40, 5).transpose(1, 2)
+    assert torch.equal(build_lattice(features).vertices, build_lattice(features.contiguous()).vertices)
+    assert build_lattice(features.half()).weights.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (torch.zeros(1, 17, 4), "16 dimensions, received 17"),
+        (torch.zeros(1, 0, 4), "16 dimensions, received 0"),
+        (torch.zeros(1, 2, 0), "at least one pixel"),
+        (torch.zeros(2, 4), "shape"),
+        (torch.zeros(1, 2, 4, dtype=torch.int64), "floating-point"),
+        (torch.tensor([[[0.0, float("nan")]]]), "NaN"),
+        (torch.tensor([[[0.0, float("inf")]]]), "Inf"),
+        (torch.tensor([[[0.0, 1e30]]]), "larger kernel widths"),
+        (1e12 * torch.rand(1, 16, 9, dtype=torch.float64), "larger kernel widths"),
+    ],
+)
+def test_bad_features(features, message):
+    with pytest.raises(InputError, match=message):
+        build_lattice(features)
+
+
+def test_does_not_fit_in_memory(monkeypatch):
+    monkeypatch.setattr("densefield.ops.permutohedral.memory._available", lambda: 1 << 20)
+    with pytest.raises(InputError, match="GiB"):
+        build_lattice(torch.rand(1, 5, 700_000))

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import math
+
+import torch
+
+from densefield.ops.permutohedral.reference import dense_filter
+
+
+def test_two_points_by_hand():
+    features = torch.tensor([[[0.0, 3.0], [0.0, 4.0]]])
+    k = math.exp(-12.5)
+    out = dense_filter(torch.tensor([[[1.0, 10.0]]]), features)
+    torch.testing.assert_close(out, torch.tensor([[[1 + 10 * k, k + 10]]]))
