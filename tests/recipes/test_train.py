@@ -60,6 +60,8 @@ def final_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
+    tables = [(folder / "stage-1" / "metrics.csv").read_text().split() for folder in (one, other)]
+    assert [row.split(",")[:2] for row in tables[0]] == [row.split(",")[:2] for row in tables[1]]
     first, second = final_weights(one), final_weights(other)
     assert first.keys() == second.keys()
     for name, tensor in first.items():

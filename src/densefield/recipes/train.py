@@ -17,7 +17,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 from torch import Tensor
 
@@ -125,6 +125,7 @@ class _Stage(NamedTuple):
         title = f"stage {self.number}/{len(recipe.stages)}"
         callbacks += [
             training.EpochLines(self.console, title),
+            training.MetricsTable(self.home / "metrics.csv"),
             training.KeepLast(last, machine.checkpoint_minutes),
         ]
         if machine.bar and sys.stderr.isatty():
@@ -148,10 +149,7 @@ class _Stage(NamedTuple):
                 enable_progress_bar=any(isinstance(c, pl.callbacks.ProgressBar) for c in callbacks),
                 enable_model_summary=False,
                 enable_checkpointing=False,
-                logger=[
-                    CSVLogger(self.home, name="", version=""),
-                    TensorBoardLogger(self.home, name="tensorboard", version=""),
-                ],
+                logger=TensorBoardLogger(self.home, name="tensorboard", version=""),
                 log_every_n_steps=1,
                 plugins=[training.AtomicCheckpointIO()],
             )

@@ -6,6 +6,7 @@ from densefield.training.data_module import SegmentationData
 from densefield.training.optimizers import ParameterGroup, parameter_groups
 from densefield.training.progress import EpochLines
 from densefield.training.schedules import constant, cosine, exponential, poly, step
+from densefield.training.table import MetricsTable
 from densefield.training.task import Loss, SegmentationTask
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "KeepBest",
     "KeepLast",
     "Loss",
+    "MetricsTable",
     "ParameterGroup",
     "SegmentationData",
     "SegmentationTask",
