@@ -1,10 +1,10 @@
 """The dense CRF beside a plain restatement of the textbook lattice and, where it is installed, pydensecrf.
 
-All ways run in turn on the same photograph and network-like scores, building included; the shortest times count. With one
-thread processor time is taken, so that other work on the machine does not lengthen it. The textbook is compiled from
+All ways run in turn on the same photograph and network-like scores, building included; the shortest times count. With
+one thread processor time is taken, so that other work on the machine does not lengthen it. The textbook is compiled from
 textbook_crf.cpp by `c++ -O3`.
 
-Run: python benchmarks/dense_crf.py [--threads 1 2] [--cases 80x13 49x5 67x3 1080p] [--repeats 3] [--memory] [--backward]
+Run: python benchmarks/dense_crf.py [--threads 1 2] [--cases 80x13 49x5 67x3 1080p] [--memory] [--backward]
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def photograph(case: str) -> np.ndarray:  # (H, W, 3) uint8
     """Give a photograph that ships with scikit-image, in the case's size."""
     data = importlib.import_module("skimage.data")
     size = (1920, 1080) if case == "1080p" else (500, 375)
-    return np.array(Image.fromarray(data.stereo_motorcycle()[0]).crop((0, 0, 667, 500)).resize(size, Image.Resampling.BICUBIC))
+    return np.array(
+        Image.fromarray(data.stereo_motorcycle()[0]).crop((0, 0, 667, 500)).resize(size, Image.Resampling.BICUBIC)
+    )
 
 
 def network_like_scores(labels: int, height: int, width: int) -> Tensor:  # (1, labels, H, W)
@@ -50,12 +52,14 @@ def network_like_scores(labels: int, height: int, width: int) -> Tensor:  # (1, 
 def terms_of(image: np.ndarray, alpha: float, beta: float) -> list[GridTerm | LatticeTerm]:
     """Give the default kernels: spatial weight 3, width 3; bilateral weight 10."""
     height, width, _ = image.shape
-    y, x = np.mgrid[:height, :width]
-    features = torch.from_numpy(np.stack([x, y, *image.transpose(2, 0, 1)]).astype(np.float32)).reshape(1, 5, -1)
+    features = torch.empty(5, height, width)
+    features[0] = torch.arange(width)
+    features[1] = torch.arange(height)[:, None]
+    features[2:] = torch.from_numpy(image).permute(2, 0, 1)
     widths = torch.tensor([alpha, alpha, beta, beta, beta])
     return [
         GridTerm(torch.tensor([3.0, 3.0]), torch.tensor(-3.0)),
-        LatticeTerm(features, widths, torch.tensor(-10.0)),
+        LatticeTerm(features.reshape(1, 5, -1), widths, torch.tensor(-10.0)),
     ]
 
 

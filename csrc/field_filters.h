@@ -55,7 +55,8 @@ public:
         : Groups<One>((field.labels + W - 1) / W), f(field), back(backward), plane(field.points * W) {
         for (int32_t l = 0; l < f.n_lattices; ++l) prepare(f.lattices[l], splats_[l]);
         for (int32_t n = 0; n < f.n_grids; ++n) {
-            lines_[n].take(groups * plane);
+            lines_[n][0].take(groups * plane);
+            lines_[n][1].take(groups * plane);
             // What is cut weighs 1e-4 of the whole, less than half precision tells.
             const double least = f.half ? 5e-4 : 1e-7;
             taps_[n][0].set(f.grids[n].theta_y, f.height, least);
@@ -74,24 +75,34 @@ public:
         }
     }
 
-    // Splat and blur on every lattice, lines on every grid.
+    // Splat and blur on every lattice.
     void filter(const S* rows) {
         for (int32_t l = 0; l < f.n_lattices; ++l)
             for (int64_t g = 0; g < groups; ++g) splat(f.lattices[l], splats_[l], rows + g * plane, g);
+    }
+
+    // Filters the lines y0 .. y1 of rows for the iteration to come; turn() then puts them in use.
+    void filter_lines(const S* rows, int64_t y0, int64_t y1) {
         for (int32_t n = 0; n < f.n_grids; ++n) {
             const df_field_grid& grid = f.grids[n];
             const float* const before = back ? grid.after_x : grid.before_x;
             const float* const after = back ? grid.before_x : grid.after_x;
-            for (int64_t g = 0; g < groups; ++g) {
-                const auto line = [&](int64_t y, int) {
+            const float* const of_line = back ? grid.after_y : grid.before_y;
+            for (int64_t g = 0; g < groups; ++g)
+                for (int64_t y = y0; y < y1; ++y) {
                     const int64_t at = g * plane + y * f.width * W;
-                    grid_line<W>(rows + at, lines_[n].data() + at, f.width, taps_[n][1], before, even_[n].data(), after,
-                                 (back ? grid.after_y : grid.before_y)[y]);
-                };
-                parallel_for(f.height, f.n_threads, line);
-            }
+                    grid_line<W>(rows + at, lines_[n][1 - turn_].data() + at, f.width, taps_[n][1], before,
+                                 even_[n].data(), after, of_line[y]);
+                }
         }
     }
+
+    void filter_all_lines(const S* rows) {
+        if (f.n_grids > 0) over_range(f.height, 1, [&](int64_t y, int64_t) { filter_lines(rows, y, y + 1); });
+        turn();
+    }
+
+    void turn() { turn_ = 1 - turn_; }
 
     // Adds -mu_m K_m rows of a line of points to tile.acc, over all m; take(m, message) sees each share of K_m rows
     // before mu_m, where the term's gradient is wanted.
@@ -117,9 +128,10 @@ public:
         }
     }
 
-    // Bands of grid_block lines, cut into tiles; without a grid, points stand in lines of tile_columns.
+    // Bands of grid_block lines, cut into tiles; without a grid, points stand in lines of tile_columns. Where the tiles fill
+    // `next`, each band's lines are filtered while they are warm.
     template <class Body>  // void body(const Tile&)
-    void over_tiles(const Body& body) {
+    void over_tiles(const S* next, const Body& body) {
         const int64_t line = tile_columns * stride() + 16, block = grid_block * tile_columns * stride();
         const auto task = [&](int64_t band, int) {
             Buffer<float> scratch(block * f.n_grids + 3 * line);
@@ -132,13 +144,16 @@ public:
                 for (int32_t n = 0; n < f.n_grids; ++n) {
                     const df_field_grid& grid = f.grids[n];
                     for (int64_t g = 0; g < groups; ++g)
-                        grid_columns<W>(lines_[n].data() + g * plane, tile.grids + n * block + g * W, f.height, f.width, y,
+                        grid_columns<W>(lines_[n][turn_].data() + g * plane, tile.grids + n * block + g * W, f.height, f.width, y,
                                         x, x1, tile_columns, stride(), taps_[n][0], back ? grid.before_y : grid.after_y);
                 }
                 body(tile);
             }
+            const int64_t y = band * grid_block;
+            if (next != nullptr) filter_lines(next, y, y + grid_block < f.height ? y + grid_block : f.height);
         };
         parallel_for(tile_bands(), f.n_threads, task);
+        turn();
     }
 
     template <class Body>  // void body(int64_t y, int64_t first point, int64_t count)
@@ -325,7 +340,8 @@ private:
     }
 
     Splat splats_[64];
-    Owned<S> lines_[8];
+    Owned<S> lines_[8][2];
+    int turn_ = 0;
     Owned<float> energies_[8], even_[8];
     Taps taps_[8][2];
 };

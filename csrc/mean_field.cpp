@@ -63,9 +63,9 @@ void pack(const float* from, int64_t stride, int64_t labels, int64_t points, int
 }
 
 // Softmax of a line of `count` rows of `groups` times W numbers, in three walks that a CPU can overlap: less the greatest,
-// exp, over the sum. `logs`, where given, takes the logarithms of what each row was divided by.
-template <int W, bool One>
-void softmax(float* rows, int64_t groups, int64_t count, float* logs) {
+// exp, over the sum. Each row goes to write(x, g, row); `logs`, where given, takes the logarithms of the divisors.
+template <int W, bool One, class Write>
+void softmax(float* rows, int64_t groups, int64_t count, float* logs, const Write& write) {
     const int64_t step = (One ? 1 : groups) * W;
     for (int64_t x = 0; x < count; ++x) {
         Row<float, W> row;
@@ -97,7 +97,7 @@ void softmax(float* rows, int64_t groups, int64_t count, float* logs) {
         for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
             row.load(rows + x * step + g * W);
             row.scale(1.0f / sum);
-            row.store(rows + x * step + g * W);
+            write(x, g, row);
         }
         if (logs != nullptr) logs[x] += std::log(sum);
     }
@@ -115,10 +115,11 @@ public:
 
     void forward() {
         first(state(0));
+        this->filter_all_lines(state(0));
         for (int t = 0; t < f.iterations; ++t) {
-            const bool last = t + 1 == f.iterations;
+            S* const next = t + 1 < f.iterations ? state(t + 1) : nullptr;
             this->filter(state(t));
-            this->over_tiles([&](const Tile& tile) { last ? finish(tile) : update(tile, state(t + 1)); });
+            this->over_tiles(next, [&](const Tile& tile) { next == nullptr ? finish(tile) : update(tile, next); });
         }
     }
 
@@ -126,11 +127,12 @@ public:
         const int64_t count = this->tile_bands() * this->gradient_count();
         Buffer<double> sums(count);
         last_errors(state(f.iterations - 1));
+        this->filter_all_lines(state(f.iterations - 1));
         for (int t = f.iterations - 1; t >= 0; --t) {
             this->filter(state(t));
             std::memset(sums.data(), 0, static_cast<size_t>(count) * sizeof(double));
             S* const to = t > 0 ? state(t - 1) : nullptr;
-            this->over_tiles([&](const Tile& tile) { errors(tile, t, to, sums.data()); });
+            this->over_tiles(to, [&](const Tile& tile) { errors(tile, t, to, sums.data()); });
             this->add_gradients(sums.data());
         }
     }
@@ -179,34 +181,49 @@ private:
     void first(S* q) {
         over_lines([&](int64_t start, int64_t count, float* line, float*) {
             pack(f.unary + start, this->stride(), f.labels, f.points, count, -1.0f, -1e30f, line);
+            less_highest(line, count);  // near 0, where half precision tells small differences
             spread(line, start, count, unary_.data());
             if (f.initial != nullptr)
                 pack(f.initial + start, this->stride(), f.labels, f.points, count, 1.0f, -1e30f, line);
-            softmax<W, One>(line, groups, count, nullptr);
-            spread(line, start, count, q);
+            softmax_to(line, start, count, q);
         });
     }
 
-    void logits(const Tile& tile, int64_t y, int64_t start, int64_t count) const {
+    void softmax_to(float* line, int64_t start, int64_t count, S* q) const {
+        softmax<W, One>(line, groups, count, nullptr, [&](int64_t x, int64_t g, const Row<float, W>& row) {
+            row.store(q + g * plane + (start + x) * W);
+        });
+    }
+
+    void less_highest(float* line, int64_t count) const {
+        for (int64_t x = 0; x < count; ++x) {
+            float* const row = line + x * this->stride();
+            float top = row[0];
+            for (int64_t c = 1; c < f.labels; ++c) top = row[c] > top ? row[c] : top;
+            for (int64_t c = 0; c < f.labels; ++c) row[c] -= top;
+        }
+    }
+
+    void update_logits(const Tile& tile, int64_t y, int64_t start, int64_t count) const {
         collect(unary_.data(), start, count, tile.acc);
         this->messages(tile, y, start, count, [](int32_t, const float*) {});
     }
 
     void update(const Tile& tile, S* q) {
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
-            logits(tile, y, start, count);
-            softmax<W, One>(tile.acc, groups, count, nullptr);
-            spread(tile.acc, start, count, q);
+            update_logits(tile, y, start, count);
+            softmax_to(tile.acc, start, count, q);
         });
     }
 
     void finish(const Tile& tile) {
         const int64_t stride = this->stride();
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
-            logits(tile, y, start, count);
+            pack(f.unary + start, stride, f.labels, f.points, count, -1.0f, -1e30f, tile.acc);
+            this->messages(tile, y, start, count, [](int32_t, const float*) {});
             std::memcpy(tile.spare, tile.acc, static_cast<size_t>(count * stride) * sizeof(float));
             float logs[Base::tile_columns];
-            softmax<W, One>(tile.spare, groups, count, logs);
+            softmax<W, One>(tile.spare, groups, count, logs, [](int64_t, int64_t, const Row<float, W>&) {});
             for (int64_t x = 0; x < count; ++x)
                 for (int64_t c = 0; c < stride; ++c) tile.acc[x * stride + c] -= logs[x];
             unpack(tile.acc, stride, f.labels, f.points, count, 1.0f, f.output + start);
@@ -268,7 +285,7 @@ private:
         });
     }
 
-    Buffer<float> unary_;
+    Buffer<S> unary_;  // negative and less each point's greatest; going backward, the sum of all errors
     Buffer<S> rows_;
 };
 

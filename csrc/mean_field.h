@@ -5,7 +5,8 @@
  * symmetric matrix. Several lattices of one term are added up. Arrays of labels are (labels, points).
  *
  * Inside the loop labels are the fastest axis, in `groups` of `width` (df_mean_field_layout): Q is
- * (groups, points, width), in half precision where `half` is set and the CPU converts fast.
+ * (groups, points, width), in half precision where `half` is set and the CPU converts fast; so is `unary`, less each
+ * point's least, until the last iteration. Its span must be under 65504 then.
  */
 #ifndef DENSEFIELD_MEAN_FIELD_H
 #define DENSEFIELD_MEAN_FIELD_H

@@ -13,11 +13,11 @@ def test_one_update_by_hand():
     # Two pixels, two labels, one kernel: softmax(-u - c sum_j k_ij q_j), the pixel itself included.
     u = [[0.3, 1.1], [0.9, 0.2]]
     k, c = math.exp(-0.5), -2.0
-    q = [[math.exp(-u[l][i]) / sum(math.exp(-u[m][i]) for m in range(2)) for i in range(2)] for l in range(2)]
+    q = [[math.exp(-u[a][i]) / sum(math.exp(-u[b][i]) for b in range(2)) for i in range(2)] for a in range(2)]
     wanted = torch.empty(2, 2)
-    for i, l in itertools.product(range(2), range(2)):
-        scores = [-u[m][i] - c * (q[m][i] + k * q[m][1 - i]) for m in range(2)]
-        wanted[l, i] = scores[l] - math.log(sum(map(math.exp, scores)))
+    for i, a in itertools.product(range(2), range(2)):
+        scores = [-u[b][i] - c * (q[b][i] + k * q[b][1 - i]) for b in range(2)]
+        wanted[a, i] = scores[a] - math.log(sum(map(math.exp, scores)))
     term = LatticeTerm(torch.tensor([[[0.0, 2.0]]]), torch.tensor([2.0]), torch.tensor(c))
     found = dense_mean_field(torch.tensor(u)[None], [term], iterations=1, normalization="none")
     torch.testing.assert_close(found[0], wanted)

@@ -139,7 +139,15 @@ def _backward(ctx: Any, gradient: Tensor | None, _: Tensor | None) -> tuple[Any,
     job = Job(labels, points, size, iterations, half)
     sums = [torch.zeros(energy.shape, dtype=torch.float64) for energy in energies]
     normalizers, built = _set_kernels(
-        job, energies, widths, lattices, shifts, size, normalization, factors, sums if any(ctx.needs_input_grad[2]) else None
+        job,
+        energies,
+        widths,
+        lattices,
+        shifts,
+        size,
+        normalization,
+        factors,
+        sums if any(ctx.needs_input_grad[2]) else None,
     )
     by_unary = torch.empty_like(output)
     by_initial = torch.empty_like(output) if initial is not None else None

@@ -31,9 +31,9 @@ def mean_field(
 ) -> Tensor:  # (B, C, *size)
     """Give log-marginals after some updates Q <- softmax(-unary - sum_m mu_m K_m Q) (Krähenbühl and Koltun 2011).
 
-    `unary` are energies, -log p; mu_m a term's compatibility; K_m its kernel, a pixel's own message included, normalised
-    D^-½KD^-½ ("symmetric"), KD^-1 ("before"), D^-1K ("after") or scaled to the exact kernel's sums ("none"). Begins with
-    softmax(-unary), or with log-marginals `initial`. Differentiable by all tensors. `prune` leaves labels whose first
+    `unary` are energies, -log p; mu_m a term's compatibility; K_m its kernel, a pixel's own message included,
+    normalised D^-½KD^-½ ("symmetric"), KD^-1 ("before"), D^-1K ("after") or scaled to the exact kernel's sums ("none"). Begins
+    with softmax(-unary), or with log-marginals `initial`. Differentiable by all tensors. `prune` leaves labels whose first
     marginal is below it everywhere out of the messages. Float32 on the CPU runs as one fused loop, which stores
     marginals in half precision where `half`; all else runs op by op. Raises `InputError` for what does not fit.
     """
@@ -62,9 +62,7 @@ def mean_field(
     if iterations == 0:
         return torch.log_softmax(-unary if initial is None else initial, 1).to(kind)
     if not _fused(unary, terms):
-        result = mean_field_by_ops(
-            unary, terms, iterations=iterations, normalization=normalization, initial=initial
-        )
+        result = mean_field_by_ops(unary, terms, iterations=iterations, normalization=normalization, initial=initial)
         return result.to(kind)
     items = [
         _one(
@@ -127,6 +125,7 @@ def _one(
     grids = [term for term in terms if isinstance(term, GridTerm)]
     others = [term for term in terms if isinstance(term, LatticeTerm)]
     lattices = [lattices_of(term) for term in others]
+    ordered: list[GridTerm | LatticeTerm] = [*grids, *others]
     factors = [1.0] * len(others)
     if normalization == "none":
         for index, (term, built) in enumerate(zip(others, lattices, strict=True)):
@@ -136,12 +135,15 @@ def _one(
             factors[index] = true_mass_factor(term, mass)
     tensors = [unary, initial, *(t for term in terms for t in (term.compatibility, term.widths))]
     tensors += [term.features for term in others]
+    if half:
+        least, most = unary.detach().aminmax()
+        half = float(most - least) < 6e4  # what half precision can hold
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     log_q, _ = loop(
         unary.flatten(1),
         None if initial is None else initial.flatten(1),
-        [term.compatibility for term in (*grids, *others)],
-        [term.widths.cpu() for term in (*grids, *others)],
+        [term.compatibility for term in ordered],
+        [term.widths.cpu() for term in ordered],
         [term.features for term in others],
         [part for built in lattices for lattice in built for part in lattice],
         [len(built) for built in lattices],

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from densefield.ops import native
 
+_Item = TypeVar("_Item", bound=ctypes.Structure)
 _POINTER, _INT64, _INT32, _DOUBLE = native.POINTER, native.INT64, native.INT32, native.DOUBLE
 
 
@@ -80,15 +82,14 @@ class Job:
         self, lattices: Sequence[FieldLattice], grids: Sequence[FieldGrid], terms: Sequence[FieldTerm]
     ) -> None:
         """Hand over the kernels."""
-        for name, items, kind in (
-            ("lattices", lattices, FieldLattice),
-            ("grids", grids, FieldGrid),
-            ("terms", terms, FieldTerm),
-        ):
-            array = (kind * len(items))(*items)
-            self._kept.append(array)
-            setattr(self.field, name, ctypes.addressof(array) if len(items) else None)
-            setattr(self.field, f"n_{name}", len(items))
+        self.field.lattices, self.field.n_lattices = self._array(FieldLattice, lattices)
+        self.field.grids, self.field.n_grids = self._array(FieldGrid, grids)
+        self.field.terms, self.field.n_terms = self._array(FieldTerm, terms)
+
+    def _array(self, kind: type[_Item], items: Sequence[_Item]) -> tuple[int | None, int]:
+        array = (kind * len(items))(*items)
+        self._kept.append(array)
+        return (ctypes.addressof(array) if len(items) else None), len(items)
 
     def run(self, name: str) -> None:
         """Call the C function `name`."""

@@ -48,7 +48,8 @@ def check_terms(terms: Sequence[GridTerm | LatticeTerm], unary: Tensor) -> None:
         energies = term.compatibility
         check(
             tuple(energies.shape) in ((), (labels,), (labels, labels)),
-            f"{name}.compatibility: wanted shape (), ({labels},) or ({labels}, {labels}), received {tuple(energies.shape)}",
+            f"{name}.compatibility: wanted shape (), ({labels},) or ({labels}, {labels}), "
+            f"received {tuple(energies.shape)}",
         )
         check_all_finite(f"{name}.compatibility", energies)
         if isinstance(term, GridTerm):

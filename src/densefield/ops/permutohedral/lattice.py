@@ -56,8 +56,8 @@ def build_lattice(
     """Find the lattice points around each pixel's feature vector (Adams, Baek, Davis 2010, section 3), 1 <= d <= 16.
 
     The lattice depends on `features` only: build once, filter any number of channels any number of times. Not
-    differentiable; `lattice_filter` is given `features` again for that. Raises `InputError` for more than 16 dimensions,
-    values that are not finite, no pixels, or features so wide that the lattice's coordinates or memory overflow.
+    differentiable; `lattice_filter` is given `features` again for that. Raises `InputError` for more than 16
+    dimensions, values that are not finite, no pixels, or features so wide that the lattice's coordinates or memory overflow.
     """
     check(
         features.dim() == 3 and features.shape[0] > 0 and features.shape[2] > 0,
@@ -115,8 +115,8 @@ def _(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         )
     except ValueError:
         raise InputError(
-            f"features: span up to {float(features.abs().max()):.3g} kernel widths in {d} dimensions, more than lattice "
-            "coordinates can hold; use larger kernel widths"
+            f"features: span up to {float(features.abs().max()):.3g} kernel widths in {d} dimensions, more than "
+            "lattice coordinates can hold; use larger kernel widths"
         ) from None
     try:
         count = rows.value

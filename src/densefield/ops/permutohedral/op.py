@@ -1,4 +1,4 @@
-"""`lattice_filter`: Gaussian filtering by a built lattice, the op `densefield::lattice_filter` behind it, its gradients."""
+"""`lattice_filter`: Gaussian filtering by a built lattice, the op behind it, its gradients."""
 
 from __future__ import annotations
 
