@@ -193,6 +193,20 @@ def test_an_unknown_command_and_a_missing_argument_end_with_2(capsys: pytest.Cap
     assert capsys.readouterr()
 
 
+@pytest.mark.parametrize(
+    ("number", "advice"), [(errno.ENOSPC, "free some space"), (errno.EACCES, "check it"), (errno.ENOENT, "check it")]
+)
+def test_the_advice_fits_what_the_system_said(
+    number: int, advice: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing() -> None:
+        raise OSError(number, os.strerror(number), "some.file")
+
+    monkeypatch.setattr("densefield.cli.app.application", failing)
+    assert run(["train"]) == 2
+    one_line(capsys, "some.file", os.strerror(number), advice)
+
+
 def test_the_command_line_starts_without_torch() -> None:
     code = "import sys; from densefield.cli.app import application; application(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -105,3 +105,12 @@ def test_published_settings_are_those_of_the_paper() -> None:
 def test_an_empty_recipe_is_an_error() -> None:
     with pytest.raises(InputError, match="is missing"):
         validated({}, "here")
+
+
+def test_a_misspelt_required_key_is_named_rather_than_the_missing_one(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "name: own\nnetwork: {kind: unet}\ndata: {kind: folder, root: x}\nstages: [{epoch: 1, batch_size: 2}]\n"
+    )
+    with pytest.raises(InputError, match=r"unknown key 'stages\.0\.epoch'; did you mean 'epochs'"):
+        read_recipe(path)

@@ -49,7 +49,8 @@ def run(arguments: Sequence[str]) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOENT):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror}; free some space or choose another place")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        _fail(f"{where}{error.strerror}; {'free some space' if full else 'check it'} or choose another place")
         return 2
     except KeyboardInterrupt:
         _fail("interrupted")

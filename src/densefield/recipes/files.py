@@ -164,7 +164,8 @@ def _lay(plain: dict[str, Any], key: str, value: Any, source: str) -> None:
 
 
 def _explain(error: ValidationError, source: str) -> NoReturn:
-    first = error.errors()[0]
+    # A misspelt required key is both missing and unknown: what the person wrote says more than what is not there.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     # pydantic puts the chosen kind of a union between the keys; people did not write it.
     where = [part for part in first["loc"] if part not in _kinds()]
     key = ".".join(str(part) for part in where)
