@@ -24,6 +24,8 @@ public:
 
     // around[(around(dy, dx) * block_rows + a) * lanes] = value of the pair (row a, row a + dy at dx), 0 in the centre.
     DF_INLINE void lay_around(const Window& w, int64_t x, T* around) const {
+        for (int64_t a = 0; a < block_rows; ++a)  // the next columns of rows not seen before
+            prefetch_lines(rows[w.half_y + a] + x + lanes<T>, w.stride, w.planes);
         for (int64_t dx = -w.half_x; dx <= w.half_x; ++dx) {
             // Pairs stored at the other pixel, then those stored here.
             const int64_t here = w.first_dy(dx);

@@ -116,6 +116,8 @@ public:
 
     void at_columns(int64_t x) {
         mask_rows.lay_around(w, x, around.data());
+        for (int64_t a = 0; a < block_rows; ++a)
+            prefetch_lines(rows[2 * w.half_y + a] + x + lanes<T> + w.reach, w.stride, call.channels);
         const int64_t left = w.width - x;
         for (int64_t a = 0; a < block_rows; ++a) {
             factor[a] = broadcast(T(1));
@@ -262,6 +264,10 @@ void products_of(const Window& w, const T* h, const T* s, const T* masks, const 
                 dot_rows[i] = inside && dot != nullptr ? w.map_row(dot, 1, band.b, y) : zeros.row(w);
             }
             for (int64_t x = 0; x < w.stride; x += lanes<T>) {
+                for (int64_t a = 0; a < block_rows; ++a) {
+                    prefetch_lines(h_rows[w.half_y + a] + x + lanes<T> + w.reach, w.stride, channels);
+                    prefetch_lines(s_rows[w.half_y + a] + x + lanes<T> + w.reach, w.stride, channels);
+                }
                 for (int64_t part = 0; part < parts; ++part) {
                     const int64_t c = part * channels / parts, next = (part + 1) * channels / parts;
                     const auto rows_at = [&](int64_t dy, int64_t dx) {
@@ -273,6 +279,8 @@ void products_of(const Window& w, const T* h, const T* s, const T* masks, const 
                 for (int64_t a = 0; a < at_most(block_rows, band.row + band.rows - row); ++a) {
                     const int64_t start =
                         w.plane_row(sums, band.b, band.first_y + (row + a) * w.step) - sums + x;
+                    if (add) prefetch_lines(sums + start + lanes<T>, w.stride, w.planes);
+                    if (masks != nullptr) prefetch_lines(masks + start + lanes<T>, w.stride, w.planes);
                     for (int64_t dx = -w.half_x; dx <= w.half_x; ++dx)
                         for (int64_t dy = w.first_dy(dx); dy <= w.half_y; ++dy) {
                             const int64_t plane = w.plane(dy, dx), place = start + plane * w.stride;

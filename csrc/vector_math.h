@@ -51,6 +51,12 @@ DF_INLINE V held(V vector) {
     return vector;
 }
 
+// Rows of many planes or channels are more streams than the processor follows by itself.
+template <class T>
+DF_INLINE void prefetch_lines(const T* first, int64_t apart, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) __builtin_prefetch(first + i * apart, 0, 2);
+}
+
 template <class T>
 DF_INLINE Vector<T> broadcast(T value) {
     return Vector<T>{} + value;
