@@ -52,12 +52,15 @@ def train(
     checkpoint_minutes
         At most so long between two checkpoints.
     """
+    from pytorch_lightning.utilities import rank_zero_only
+
     from densefield.recipes.files import find_recipe, read_recipe
     from densefield.recipes.train import RECIPE, SEGMENTER, Machine
     from densefield.recipes.train import train as run
     from densefield.training import Interrupted
 
-    console = Console(highlight=False, soft_wrap=True)
+    # Of several processes, each of which runs this command, the first speaks.
+    console = Console(highlight=False, soft_wrap=True, quiet=bool(rank_zero_only.rank))
     chosen = find_recipe(recipe, overrides)
     folder = out or Path("runs") / chosen.name
     if resume and (folder / RECIPE).exists():

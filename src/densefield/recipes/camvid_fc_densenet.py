@@ -83,4 +83,5 @@ camvid_fc_densenet56_cpu = Recipe(
     mean=MEAN,
     std=STD,
     precision="bf16-mixed",
+    recalibrate=41,
 )

@@ -43,3 +43,6 @@ class Recipe(Choice):
     seed: NonNegativeInt = 0
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     channels_last: bool = True
+    recalibrate: NonNegativeInt = Field(
+        0, description="whole training images over which batch normalisation's statistics are taken anew at the end"
+    )

@@ -18,14 +18,17 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
 from densefield import losses, training
 from densefield.checks import InputError, check
 from densefield.files import atomic_write
+from densefield.metrics import ConfusionMatrix
 from densefield.recipes.choices import LossChoice
 from densefield.recipes.files import write_recipe
+from densefield.recipes.recalibrate import recalibrate
 from densefield.recipes.recipe import Recipe, Stage
 from densefield.segmenter import Segmenter
 from densefield.segmenter_image import network_input
@@ -33,6 +36,7 @@ from densefield.segmenter_image import network_input
 SEGMENTER = "segmenter.safetensors"  # in the run's folder: the best weights so far, ready for `predict`
 RECIPE = "recipe.yaml"
 BEST = "best.json"
+RECALIBRATED = "recalibrated"
 
 
 class Machine(NamedTuple):
@@ -59,8 +63,10 @@ def train(
     machine = machine or Machine()
     if machine.threads:
         torch.set_num_threads(machine.threads)
+    leader = not rank_zero_only.rank  # of several processes the first looks after the folder
     begun = (folder / RECIPE).exists()
-    check(not begun or resume, f"{folder}: holds a run already; continue it with --resume, or choose another --out")
+    message = f"{folder}: holds a run already; continue it with --resume, or choose another --out"
+    check(not begun or resume or not leader, message)
     train_pairs, val_pairs = recipe.data.build("train"), recipe.data.build("val")
     check(len(train_pairs) > 0, f"data: the training split of {recipe.data.kind} is empty")
     classes = train_pairs.classes
@@ -73,7 +79,7 @@ def train(
         f"{recipe.name}: {recipe.network.kind}, {parameters / 1e6:.2f} M parameters, {len(classes)} classes, "
         f"{len(train_pairs)} training and {len(val_pairs)} validation images -> {folder}"
     )
-    if not begun:
+    if leader and not begun:
         write_recipe(recipe, folder / RECIPE)
         _write_json(folder / "versions.json", versions())
     if recipe.channels_last:
@@ -92,7 +98,30 @@ def train(
         best = run.fit(segmenter, class_weights, train_pairs, val_pairs, floor=best)
         with atomic_write(home / "done") as file:
             file.write(b"this stage is complete\n")
+    if leader and recipe.recalibrate and not (folder / RECALIBRATED).exists():
+        best = _keep_recalibrated(recipe, segmenter, train_pairs, val_pairs, folder, best, console)
     return best
+
+
+def _keep_recalibrated(
+    recipe: Recipe, segmenter: Segmenter, train_pairs: Any, val_pairs: Any, folder: Path, best: float, console: Console
+) -> float:
+    """Take the best weights' statistics anew, and keep them where validation is the better for it."""
+    console.print(f"taking normalisation statistics over {recipe.recalibrate} whole training images ...")
+    segmenter.load_state_dict(Segmenter.load(folder / SEGMENTER).state_dict())
+    recalibrate(segmenter, train_pairs, recipe.recalibrate)
+    confusion = ConfusionMatrix(len(segmenter.classes))
+    for index in range(len(val_pairs)):
+        image, target, _ = val_pairs[index]
+        confusion.update(segmenter(image).cpu(), target)
+    value = confusion.mean_iou()
+    console.print(f"val mean IoU {100 * value:.1f} % with them, {100 * best:.1f} % before")
+    if value > best:
+        segmenter.save(folder / SEGMENTER)
+        _write_json(folder / BEST, {**_read_best(folder), "mean_iou": value, "recalibrated": True})
+    with atomic_write(folder / RECALIBRATED) as file:
+        file.write(b"done\n")
+    return max(value, best)
 
 
 class _Stage(NamedTuple):

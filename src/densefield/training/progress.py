@@ -36,9 +36,9 @@ class EpochLines(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the line."""
+        metrics = trainer.callback_metrics  # on every process: reading sums over them
         if not trainer.is_global_zero:
             return
-        metrics = trainer.callback_metrics
         line = f"{self.title} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         if "train/loss" in metrics:
             line += f"  loss {float(metrics['train/loss']):.3f}"

@@ -23,13 +23,12 @@ class MetricsTable(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the table with this epoch's row."""
+        metrics = trainer.callback_metrics  # on every process: reading sums over them
         if not trainer.is_global_zero:
             return
         validated = trainer.fit_loop.epoch_loop._should_check_val_epoch()
         found = {
-            name: f"{float(value):.6g}"
-            for name, value in trainer.callback_metrics.items()
-            if validated or not name.startswith("val/")
+            name: f"{float(value):.6g}" for name, value in metrics.items() if validated or not name.startswith("val/")
         }
         row = {"epoch": str(trainer.current_epoch + 1), "step": str(trainer.global_step), **found}
         rows = [old for old in self._rows() if int(old["epoch"]) <= trainer.current_epoch]
