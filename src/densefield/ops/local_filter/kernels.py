@@ -142,7 +142,9 @@ def filter_backward(
     channels = scores.shape[1]
     factors = pointer(factor if normalize else None)
     dots = scores.new_empty(window.elements(1)) if normalize and by_masks else None
-    h = scores.new_empty(window.elements(channels))
+    # One block, so that what follows finds room where it was: h, its successor, and the packed scores.
+    work = scores.new_empty((2 + (iterations > 1), window.elements(channels)))
+    h, spare = work[0], work[2] if iterations > 1 else None
     _kernel("window_pack", scores)(
         native.pointer(gradient),
         factors,
@@ -159,11 +161,10 @@ def filter_backward(
     if by_centre is not None and not normalize:
         by_centre = scores.new_zeros((window.batch, window.height, window.width))
     gradient_scores: Tensor | None = None
-    spare = torch.empty_like(h) if iterations > 1 else None
     for step in reversed(range(iterations)):
         source: Tensor | None = maps[step - 1] if step > 0 else None
         if source is None and sums is not None:
-            source = torch.empty_like(h)
+            source = work[1]
             _kernel("window_pack", scores)(
                 native.pointer(scores), None, None, native.pointer(source), None, shape, channels, 0, threads
             )
@@ -207,7 +208,7 @@ def filter_backward(
             h, spare = spare, h
     if sums is None:
         return gradient_scores, None, None, None, 0.0
-    source = spare = h = None  # type: ignore[assignment]  # their memory serves the gradient of the embeddings
+    del work, h, spare, source  # the gradient of the embeddings takes their place
     by_floor = None if dots is None else -window.view(dots, 1)[:, :, 0]
     if by_centre is not None and by_floor is not None:
         by_centre += by_floor
