@@ -225,3 +225,18 @@ def test_border_weights_hold_the_class_weights() -> None:
     assert border_weights(LossChoice(), None) is None
     with pytest.raises(InputError, match="two classes"):
         border_weights(LossChoice(border=1.0), torch.ones(3))
+
+
+def test_two_processes_train_together(tmp_path: Path) -> None:
+    recipe, script, folder = tmp_path / "tiny.yaml", tmp_path / "launch.py", tmp_path / "run"
+    recipe.write_text(yaml.safe_dump(TINY))
+    script.write_text("import sys\nfrom densefield.cli import main\nsys.exit(main())\n")  # each process runs it again
+    command = [sys.executable, str(script), "train", str(recipe), "--out", str(folder), "--workers", "0"]
+    command += ["--accelerator", "cpu", "--devices", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("best validation mean IoU") == 1
+    # 12 images in batches of 3 on each of two processes: two steps an epoch
+    rows = (folder / "stage-1" / "metrics.csv").read_text().split()[1:]
+    assert [row.split(",")[:2] for row in rows] == [["1", "2"], ["2", "4"]]
+    assert Segmenter.load(folder)

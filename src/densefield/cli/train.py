@@ -60,7 +60,7 @@ def train(
     from densefield.training import Interrupted
 
     # Of several processes, each of which runs this command, the first speaks.
-    console = Console(highlight=False, soft_wrap=True, quiet=bool(rank_zero_only.rank))
+    console = Console(highlight=False, soft_wrap=True, quiet=bool(getattr(rank_zero_only, "rank", 0)))
     chosen = find_recipe(recipe, overrides)
     folder = out or Path("runs") / chosen.name
     if resume and (folder / RECIPE).exists():

@@ -63,7 +63,7 @@ def train(
     machine = machine or Machine()
     if machine.threads:
         torch.set_num_threads(machine.threads)
-    leader = not rank_zero_only.rank  # of several processes the first looks after the folder
+    leader = not getattr(rank_zero_only, "rank", 0)  # of several processes the first looks after the folder
     begun = (folder / RECIPE).exists()
     message = f"{folder}: holds a run already; continue it with --resume, or choose another --out"
     check(not begun or resume or not leader, message)

@@ -31,7 +31,7 @@ def heat_map(
     left = 12 + round(7.2 * max(len(name) for name in shown))
     top = 12 + round(5.4 * max(len(name) for name in shown))
     # The last slanted column title leans out of the grid.
-    width = left + CELL * num_classes + top
+    width = max(left + CELL * num_classes + top, left + 370)  # room for the line below
     height = top + CELL * num_classes + 26
     parts = []
     for i, name in enumerate(shown):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import signal
@@ -38,8 +39,10 @@ class AtomicCheckpointIO(CheckpointIO):
         self, checkpoint: Mapping[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
         """Write `checkpoint`; raises `InputError` when it cannot be written, leaving the old file in place."""
+        whole = io.BytesIO()  # torch turns a full disk into an error of its own; memory does not fill first
+        torch.save(dict(checkpoint), whole)
         with atomic_write(path) as file:
-            torch.save(dict(checkpoint), file)
+            file.write(whole.getbuffer())
 
     def load_checkpoint(
         self,
