@@ -34,8 +34,8 @@ def mean_field(
     `unary` are energies, -log p; mu_m a term's compatibility; K_m its kernel, a pixel's own message included,
     normalised D^-½KD^-½ ("symmetric"), KD^-1 ("before"), D^-1K ("after") or scaled to the exact kernel's sums ("none").
     Begins with softmax(-unary), or with log-marginals `initial`. Differentiable by all tensors. `prune` leaves labels
-    whose first marginal is below it everywhere out of the messages. Float32 on the CPU runs as one fused loop, which stores
-    marginals in half precision where `half`; all else runs op by op. Raises `InputError` for what does not fit.
+    whose first marginal is below it everywhere out of the messages. Float32 on the CPU runs as one fused loop, which
+    stores marginals in half precision where `half`; all else runs op by op. Raises `InputError` for what does not fit.
     """
     check(
         unary.dim() >= 3 and unary.numel() > 0,
