@@ -1,8 +1,8 @@
 """The dense CRF beside a plain restatement of the textbook lattice and, where it is installed, pydensecrf.
 
-All ways run in turn on the same photograph and network-like scores, building included; the shortest times count.
-With one thread processor time is taken, so that other work on the machine does not lengthen it. The textbook is compiled from
-textbook_crf.cpp by `c++ -O3`.
+All ways run in turn on the same photograph and network-like scores, building included; the shortest times count. With
+one thread processor time is taken, so that other work on the machine does not lengthen it. The textbook is compiled
+from textbook_crf.cpp by `c++ -O3`.
 
 Run: python benchmarks/dense_crf.py [--threads 1 2] [--cases 80x13 49x5 67x3 1080p] [--memory] [--backward]
 """

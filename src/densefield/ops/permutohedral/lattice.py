@@ -57,7 +57,8 @@ def build_lattice(
 
     The lattice depends on `features` only: build once, filter any number of channels any number of times. Not
     differentiable; `lattice_filter` is given `features` again for that. Raises `InputError` for more than 16
-    dimensions, values that are not finite, no pixels, or features so wide that the lattice's coordinates or memory overflow.
+    dimensions, values that are not finite, no pixels, or features so wide that the lattice's coordinates or memory
+    overflow.
     """
     check(
         features.dim() == 3 and features.shape[0] > 0 and features.shape[2] > 0,
@@ -73,8 +74,10 @@ def build_lattice(
 
 def rescue_precision(features: Tensor) -> Tensor:  # (B, d, N)
     """Give float64 features where float32 cannot tell a lattice cell from the next (tiny widths), else the same."""
-    if features.dtype == torch.float32 and float(features.abs().max()) > 2e4:
-        return features.double()
+    if features.dtype == torch.float32:
+        least, most = features.aminmax()
+        if max(float(most), -float(least)) > 2e4:
+            return features.double()
     return features
 
 
