@@ -8,9 +8,9 @@ from densefield.ops.permutohedral.shifts import shift_offsets
 
 
 def test_the_average_is_nearer_to_the_dense_sum():
-    features = 2 * torch.rand(1, 3, 1500, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    values = torch.rand(1, 2, 1500, dtype=torch.float64)
-
+    generator = torch.Generator().manual_seed(0)
+    features = 4 * torch.rand(1, 3, 1500, dtype=torch.float64, generator=generator)
+    values = torch.rand(1, 20, 1500, dtype=torch.float64, generator=generator)
     ones = torch.ones_like(values)
     wanted = dense_filter(values, features) / dense_filter(ones, features)
     errors = []
@@ -18,7 +18,7 @@ def test_the_average_is_nearer_to_the_dense_sum():
         lattices = shifted_lattices(features, shifts)
         out, mass = (sum(lattice_filter(x, lattice) for lattice in lattices) for x in (values, ones))
         errors.append(float((out / mass - wanted).abs().mean()))
-    assert errors[1] < 0.75 * errors[0]
+    assert errors[0] / errors[1] > 1.2
 
 
 def test_the_first_is_not_shifted_and_none_repeats():

@@ -38,13 +38,14 @@ def lattice_gradients(
         return sum(parts[1:], parts[0]) * (normalizer.factor / len(lattices))
 
     def add_moments(a: Tensor, b: Tensor, kb: Tensor, ka: Tensor) -> None:
+        own = (a * kb).add_(b * ka).sum((0, 1))
         for k, f in enumerate(centred[0]):
             cross = forth(f * b)
             if by_features:
                 back = forth(f * a, reverse=True)
                 by_points[k] -= (a * (f * kb - cross) + b * (f * ka - back)).sum((0, 1))
             else:
-                by_widths[k] += ((f * f) * (a * kb + b * ka)).sum() - 2 * ((f * a) * cross).sum()
+                by_widths[k] += (f * f * own).sum() - 2 * (f * cross.mul_(a).sum((0, 1))).sum()
 
     by_mass = torch.zeros_like(normalizer.mass)
     for a, b in _pairs(saved, errors, energies):
