@@ -68,9 +68,7 @@ def valid_spans(length: int, *, tile: int, margin: int, stride: int, smallest: i
         wanted = fitting(2 * margin + stride)
         raise InputError(f"tile: wanted at least {wanted} for a network of stride {stride}, received {tile}")
     starts = range(0, length, step)
-    return [
-        Span(start - margin, start - margin + longest, start, min(start + step, length)) for start in starts
-    ]
+    return [Span(start - margin, start - margin + longest, start, min(start + step, length)) for start in starts]
 
 
 def mirrored(start: int, stop: int, length: int) -> Tensor:

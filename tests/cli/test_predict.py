@@ -221,9 +221,7 @@ def test_what_cannot_begin_is_named(run: Path, photos: Path, tmp_path: Path) -> 
     assert not out.exists()
 
 
-def test_a_tile_that_is_too_small_is_named(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_tile_that_is_too_small_is_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(tmp_path / "a.png", 3)
     assert predict(run, tmp_path / "a.png", out=tmp_path / "out", tile=4, overlap=2, device="cpu") == 2
     assert "tile: wanted at least 5" in capsys.readouterr().err

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from densefield.segmenter import Segmenter
 
+
 def predict(
     run: Path,
     image: Annotated[Path, Parameter(allow_leading_hyphen=True)],  # "-" is standard input

@@ -4,6 +4,7 @@ Each has the integers `in_channels`, `num_classes`, `margin` (pixels its scores 
 origins must be multiples of it) and `reach` (a score depends on no input pixel further away).
 """
 
+from densefield.networks.deeplab import DeepLabLargeFOV, deeplab_largefov
 from densefield.networks.fc_densenet import (
     ClassicUpsampling,
     FCDenseNet,
@@ -13,12 +14,16 @@ from densefield.networks.fc_densenet import (
     fc_densenet103,
 )
 from densefield.networks.unet import UNet, unet
+from densefield.networks.vgg import VGG
 
 __all__ = [
+    "VGG",
     "ClassicUpsampling",
+    "DeepLabLargeFOV",
     "FCDenseNet",
     "UNet",
     "classic_upsampling",
+    "deeplab_largefov",
     "fc_densenet56",
     "fc_densenet67",
     "fc_densenet103",

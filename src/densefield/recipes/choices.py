@@ -62,7 +62,23 @@ class UNetChoice(Choice):
         return networks.unet(num_classes, in_channels, padding=self.padding, width=self.width)
 
 
-NetworkChoice = Annotated[FCDenseNetChoice | UNetChoice, Field(discriminator="kind")]
+class DeepLabChoice(Choice):
+    """DeepLab's LargeFOV network (Chen et al. 2015); batch normalisation to learn it from scratch."""
+
+    kind: Literal["deeplab_largefov"] = "deeplab_largefov"
+    width: PositiveInt = 64
+    rate: PositiveInt = 12
+    dropout: float = Field(0.5, ge=0, lt=1)
+    batch_norm: bool = True
+
+    def build(self, num_classes: int, in_channels: int) -> nn.Module:
+        """The network, with fresh weights."""
+        return networks.deeplab_largefov(
+            num_classes, in_channels, width=self.width, rate=self.rate, dropout=self.dropout, batch_norm=self.batch_norm
+        )
+
+
+NetworkChoice = Annotated[FCDenseNetChoice | UNetChoice | DeepLabChoice, Field(discriminator="kind")]
 
 
 class SamplesChoice(Choice):

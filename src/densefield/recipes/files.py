@@ -26,6 +26,7 @@ _HOMES = {
     "camvid_fc_densenet103": "camvid_fc_densenet",
     "camvid_classic_upsampling": "camvid_fc_densenet",
     "camvid_fc_densenet56_cpu": "camvid_fc_densenet",
+    "camvid_deeplab_cpu": "camvid_deeplab",
     "em_unet": "em_unet",
 }
 

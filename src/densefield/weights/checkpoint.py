@@ -65,9 +65,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
 
 def _check_archive(path: Path) -> None:
     if not zipfile.is_zipfile(path):
-        raise InputError(
-            f"{path}: not a checkpoint of PyTorch 1.6 or later, or cut short; save or download it again"
-        )
+        raise InputError(f"{path}: not a checkpoint of PyTorch 1.6 or later, or cut short; save or download it again")
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         total = 0

@@ -1,0 +1,58 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from densefield.checks import InputError
+from densefield.networks.vgg import VGG
+
+
+def test_vgg16_has_the_published_convolutions() -> None:
+    trunk = VGG()
+    names = [name for name, _ in trunk.layers(torch.zeros(1, 3, 9, 9))]
+    assert names == [f"conv{b}_{i}" for b, n in enumerate((2, 2, 3, 3, 3), start=1) for i in range(1, n + 1)]
+    assert sum(p.numel() for p in trunk.parameters()) == 14_714_688  # VGG-16 without its fully connected layers
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8, 16])
+def test_convolutions_are_dilated_where_poolings_keep_the_size(stride: int) -> None:
+    trunk = VGG(width=2, output_stride=stride).eval()
+    assert _rates(trunk) == _expected_rates(stride)
+    assert trunk(torch.rand(1, 3, 65, 82)).shape == (1, 16, 64 // stride + 1, 81 // stride + 1 + (81 % stride > 0))
+
+
+def _rates(trunk: VGG) -> list[int]:
+    return [m.dilation[0] for m in trunk.modules() if isinstance(m, torch.nn.Conv2d)]
+
+
+def _expected_rates(stride: int) -> list[int]:
+    return [max(1, 2**block // stride) for block, n in enumerate((2, 2, 3, 3, 3)) for _ in range(n)]
+
+
+def test_first_block_is_plain_convolution() -> None:
+    torch.manual_seed(0)
+    trunk = VGG(width=4)
+    image = torch.rand(2, 3, 7, 6)
+    first = trunk.get_submodule("conv1_1.convolution")
+    expected = functional.relu(functional.conv2d(image, first.weight, first.bias, padding=1))
+    name, features = next(trunk.layers(image))
+    assert name == "conv1_1"
+    torch.testing.assert_close(features, expected)
+
+
+def test_reach_bounds_what_a_feature_sees() -> None:
+    torch.manual_seed(0)
+    trunk = VGG(width=2, blocks=(1, 1, 2), output_stride=2).double()
+    image = torch.rand(1, 3, 61, 61, dtype=torch.float64, requires_grad=True)
+    trunk(image)[0, :, 15, 15].sum().backward()
+    rows = image.grad.abs().sum((0, 1, 3)).nonzero().flatten()
+    assert int((rows - 30).abs().max()) <= trunk.reach
+    assert int((rows - 30).abs().max()) >= trunk.reach - 2
+
+
+def test_wrong_arguments_are_explained() -> None:
+    with pytest.raises(InputError, match="blocks: wanted 1 to 5 counts"):
+        VGG(blocks=())
+    with pytest.raises(InputError, match="output_stride: wanted 1, 2, 4, 8 or 16, received 3"):
+        VGG(output_stride=3)
+    with pytest.raises(InputError, match="image"):
+        VGG(width=2)(torch.zeros(1, 4, 8, 8))
