@@ -56,3 +56,13 @@ def test_wrong_arguments_are_explained() -> None:
         VGG(output_stride=3)
     with pytest.raises(InputError, match="image"):
         VGG(width=2)(torch.zeros(1, 4, 8, 8))
+
+
+@pytest.mark.parametrize("stride", [1, 4, 16])
+def test_layout_says_where_every_layer_lies(stride: int) -> None:
+    trunk = VGG(width=2, output_stride=stride).eval()
+    sizes = {name: features.shape for name, features in trunk.layers(torch.rand(1, 3, 65, 65))}
+    assert list(trunk.layout) == list(sizes)
+    for name, layer in trunk.layout.items():
+        assert sizes[name] == (1, layer.channels, 64 // layer.stride + 1, 64 // layer.stride + 1)
+    assert trunk.layout["conv5_3"] == (trunk.channels, trunk.stride, trunk.reach)

@@ -5,6 +5,7 @@ origins must be multiples of it) and `reach` (a score depends on no input pixel 
 """
 
 from densefield.networks.deeplab import DeepLabLargeFOV, deeplab_largefov
+from densefield.networks.embedding import EmbeddingNetwork, embedding_network
 from densefield.networks.fc_densenet import (
     ClassicUpsampling,
     FCDenseNet,
@@ -20,10 +21,12 @@ __all__ = [
     "VGG",
     "ClassicUpsampling",
     "DeepLabLargeFOV",
+    "EmbeddingNetwork",
     "FCDenseNet",
     "UNet",
     "classic_upsampling",
     "deeplab_largefov",
+    "embedding_network",
     "fc_densenet56",
     "fc_densenet67",
     "fc_densenet103",

@@ -7,6 +7,7 @@ poolings and dilation as DeepLab changes them (Chen et al. 2015, section 3.1, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,13 +17,22 @@ from densefield.checks import check, check_map
 VGG16 = (2, 2, 3, 3, 3)  # convolutions of each block
 
 
+class Layer(NamedTuple):
+    """A convolution's features: feature i lies at pixel `stride`·i and sees no pixel further away than `reach`."""
+
+    channels: int
+    stride: int
+    reach: int
+
+
 class VGG(nn.Module):
     """Image (B, C, H, W) → features (B, `channels`, h, w) at stride s = `output_stride`; feature i lies at pixel s·i.
 
     `blocks` counts the 3×3 convolutions of each block, named as published (conv1_1 …); blocks have `width` × 1, 2, 4,
     8, 8 channels. Before every block but the first stands a 3×3 maximum, of stride 2 until `output_stride` is reached;
     from there on the convolutions are dilated instead, and see as far. `batch_norm` normalises before each ReLU, for
-    learning from scratch. A feature depends on no pixel further than `reach` from its own.
+    learning from scratch. A feature depends on no pixel further than `reach` from its own; `layout` says the same of
+    every convolution, by name.
     """
 
     def __init__(
@@ -41,6 +51,7 @@ class VGG(nn.Module):
         self.stride, self.reach = 1, 0
         self._poolings: list[int] = []  # the stride of the pooling before each block; 0: none
         self._names: list[list[str]] = []
+        self.layout: dict[str, Layer] = {}
         channels, rate = in_channels, 1
         for block, count in enumerate(blocks):
             step = 0
@@ -55,6 +66,7 @@ class VGG(nn.Module):
                 self.add_module(name, _Convolution(channels, after, rate, batch_norm))
                 channels = after
                 self.reach += self.stride * rate
+                self.layout[name] = Layer(channels, self.stride, self.reach)
         self.channels = channels
 
     def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, channels, h, w)
