@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from densefield.checks import InputError
-from densefield.losses.embedding import EmbeddingLoss, embedding_loss
+from densefield.losses.embedding import EmbeddingLoss, embedding_loss, embedding_losses
 from densefield.ops import native
 from densefield.ops.local_filter import LEFT_OUT, pair_loss
 from densefield.ops.local_filter.reference import loss_dense
@@ -134,3 +134,27 @@ BAD = [
 def test_bad_input_is_named(changed, message, path):
     with pytest.raises(InputError, match=message):
         embedding_loss(**({"embeddings": EMBEDDINGS, "target": TARGET} | changed))
+
+
+def test_losses_are_the_dense_sums_of_three_dilations_together(path):
+    embeddings, target = inputs((2, 3, 13, 12))
+    dense = embeddings.detach().requires_grad_()
+    options = {"alpha": 0.53, "beta": 1.97, "reduction": "sum"}
+    wanted = sum(
+        loss_dense(dense, target, window=3, rate=rate, distance="l1", border="valid", squared=False, **options)
+        for rate in (1, 2, 5)
+    )
+    loss = embedding_losses(embeddings, target, **options)
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-12)
+    (received,) = torch.autograd.grad(loss, embeddings)
+    (gradient,) = torch.autograd.grad(wanted, dense)
+    torch.testing.assert_close(received, gradient)
+
+
+def test_losses_pass_every_option_on(path):
+    embeddings, target = inputs((1, 3, 9, 8))
+    options = {"alpha": 0.3, "beta": 1.1, "distance": "l2", "border": "published", "squared": True, "ignore_index": 2}
+    both = sum(embedding_loss(embeddings, target, window=5, rate=rate, **options) for rate in (1, 3))
+    torch.testing.assert_close(embedding_losses(embeddings, target, window=5, rates=(1, 3), **options), both)
+    with pytest.raises(InputError, match="rates: received none"):
+        embedding_losses(embeddings, target, rates=())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -115,3 +116,42 @@ class EmbeddingLoss(nn.Module):
             reduction=self.reduction,
             ignore_index=self.ignore_index,
         )
+
+
+def embedding_losses(
+    embeddings: Tensor,  # (B, D, H, W)
+    target: Tensor,  # (B, H, W) integers: classes, instances or superpixels
+    *,
+    window: int = 3,
+    rates: Sequence[int] = (1, 2, 5),
+    alpha: float = 0.5,
+    beta: float = 2.0,
+    distance: Distance = "l1",
+    border: Border = "valid",
+    squared: bool = False,
+    reduction: Reduction = "mean",
+    ignore_index: int = 255,
+) -> Tensor:  # ()
+    """The sum, each counting alike, of `embedding_loss` at several dilations: what the embedding network learns from.
+
+    The published definition of Harley et al. (2017) has three 3×3 losses at dilation 1, 2 and 5, whose loss weights are
+    all 1: eleven pixels across for the price of 24 pairs a pixel.
+    """
+    check(len(rates) > 0, "rates: received none; wanted at least one dilation")
+    losses = [
+        embedding_loss(
+            embeddings,
+            target,
+            window=window,
+            rate=rate,
+            alpha=alpha,
+            beta=beta,
+            distance=distance,
+            border=border,
+            squared=squared,
+            reduction=reduction,
+            ignore_index=ignore_index,
+        )
+        for rate in rates
+    ]
+    return torch.stack(losses).sum()
