@@ -5,6 +5,7 @@ from __future__ import annotations
 from densefield.refine.compatibility import Compatibility, Diagonal, Matrix, Potts
 from densefield.refine.dense_crf import DenseCRF, Iteration
 from densefield.refine.embedding_filter import EmbeddingFilter
+from densefield.refine.embedding_refinement import EmbeddingRefinement
 from densefield.refine.joint_bilateral import joint_bilateral_filter
 from densefield.refine.kernels import BilateralKernel, FeatureKernel, Kernel, SpatialKernel
 from densefield.refine.mean_field import mean_field
@@ -18,6 +19,7 @@ __all__ = [
     "DenseCRF",
     "Diagonal",
     "EmbeddingFilter",
+    "EmbeddingRefinement",
     "FeatureKernel",
     "Iteration",
     "Kernel",
