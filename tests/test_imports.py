@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "densefield"
 
 GROUND = {"checks", "files", "classes", "images", "draw", "built", "devices", "tiling"}
-SEGMENTER = {"segmenter", "segmenter_config", "segmenter_image"}
+SEGMENTER = {"segmenter", "segmenter_config", "segmenter_image", "segmenter_refinement"}
 STEPS = {"ops", "networks", "weights", "refine", "losses", "metrics", "explain", "data"}
 
 # A room may import itself, and what is listed here; nothing runs back up.

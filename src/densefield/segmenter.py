@@ -26,6 +26,7 @@ from densefield.segmenter_config import (
     read_text,
 )
 from densefield.segmenter_image import ImageLike, Pixels, as_pixels, normalised, read_tile
+from densefield.segmenter_refinement import build_refinement, describe_refinement
 from densefield.tiling import Span, padded_spans, score_tiles, valid_spans
 from densefield.weights import check_fit, read_tensors, write_tensors
 
@@ -91,6 +92,12 @@ class Segmenter(
         scores = _assembled(self._tiles(pixels), pixels.values)
         return scores if pixels.batched else scores[0]
 
+    def network_scores(self, image: ImageLike) -> Tensor:
+        """What `scores` gives without the refinement; `refine(network_scores(image), image)` is `scores(image)`."""
+        pixels = as_pixels(image)
+        scores = _assembled(self._network_tiles(pixels.values), pixels.values)
+        return scores if pixels.batched else scores[0]
+
     def score_tiles(self, image: ImageLike) -> Iterator[tuple[int, int, Tensor]]:
         """Yield (first row, first column, scores (B, K, h, w)) a tile: for images whose scores memory cannot hold.
 
@@ -103,14 +110,28 @@ class Segmenter(
             yield from self._network_tiles(pixels.values)
             return
         scores = _assembled(self._network_tiles(pixels.values), pixels.values)
+        yield 0, 0, self._refined(scores, pixels.values)
+
+    def refine(self, scores: Tensor, image: ImageLike) -> Tensor:
+        """`scores` (K, H, W), or (B, K, H, W) of a batch, refined by what they and `image` say; as they are without."""
+        pixels = as_pixels(image)
+        wanted = (*pixels.values.shape[:1], len(self.classes), *pixels.values.shape[2:])
+        batch = scores if pixels.batched else scores[None]
+        received = tuple(batch.shape)
+        check(received == wanted, f"scores: wanted {wanted if pixels.batched else wanted[1:]}, received {scores.shape}")
+        refined = batch if self.refinement is None else self._refined(batch, pixels.values)
+        return refined if pixels.batched else refined[0]
+
+    def _refined(self, scores: Tensor, pixels: Tensor) -> Tensor:  # (B, K, H, W), (B, C, H, W)
+        assert self.refinement is not None
         with torch.no_grad(), _evaluating(self):
             device, dtype = _placement(self.network)
-            image = normalised(pixels.values.to(device), channels=pixels.values.shape[1], dtype=dtype)
+            image = normalised(pixels.to(device), channels=pixels.shape[1], dtype=dtype)
             image = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
             refined = self.refinement(scores.to(device), image)
         wanted = tuple(scores.shape)
         check(tuple(refined.shape) == wanted, f"refinement: wanted scores {wanted}, received {tuple(refined.shape)}")
-        yield 0, 0, refined.to(pixels.values.device)
+        return torch.as_tensor(refined).to(pixels.device)
 
     def _network_tiles(self, pixels: Tensor) -> Iterator[tuple[int, int, Tensor]]:
         height, width = pixels.shape[2:]
@@ -170,8 +191,9 @@ class Segmenter(
     def load(cls, path: str | os.PathLike[str], *, refinement: nn.Module | None = None) -> Segmenter:
         """Read what `save` wrote (the file or its folder) without running anything from it; half precision is widened.
 
-        A segmenter that was saved with a refinement wants one of the same kind here; its tensors are then filled in.
-        Raises `InputError` in one line for what is missing, damaged, unknown or does not fit.
+        A `DenseCRF` or `EmbeddingRefinement` is built again too. Of another refinement the file knows the tensors only:
+        hand one of the same kind over as `refinement`. Raises `InputError` in one line for what is missing, damaged,
+        unknown or does not fit.
         """
         weights, description = paths_to_load(Path(path))
         tensors, header = read_tensors(weights)
@@ -182,8 +204,9 @@ class Segmenter(
             check(bool(text), f"{weights}: holds no description of a segmenter; put {description.name} beside it")
         config = SegmenterConfig.from_json(text, source)
         kind = None if refinement is None else type(refinement).__name__
-        if config.refinement is not None and kind != config.refinement:
-            raise InputError(f"{source}: was saved with a {config.refinement}; pass it as refinement=, received {kind}")
+        saved = None if config.refinement is None else config.refinement["kind"]
+        fits = refinement is None or saved in (None, kind)
+        check(fits, f"{source}: was saved with a {saved}; pass it as refinement=, received {kind}")
         with torch.device("meta"):  # shapes first: a lying description must not set aside memory
             sketch = cls._build(config, refinement, source)
             check_fit(sketch.state_dict(), tensors, weights)
@@ -195,6 +218,8 @@ class Segmenter(
     @classmethod
     def _build(cls, config: SegmenterConfig, refinement: nn.Module | None, source: str) -> Segmenter:
         network = build_network(config.network, config.arguments, source)
+        if refinement is None and config.refinement is not None:
+            refinement = build_refinement(config.refinement, source)
         try:
             return cls(
                 network,
@@ -224,7 +249,7 @@ class Segmenter(
             std=self.std,
             tile=self.tile,
             overlap=self.overlap,
-            refinement=None if self.refinement is None else type(self.refinement).__name__,
+            refinement=describe_refinement(self.refinement),
         ).to_json()
 
     def _save_pretrained(self, save_directory: Path) -> None:

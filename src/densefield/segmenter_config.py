@@ -34,7 +34,7 @@ class SegmenterConfig:
     std: tuple[float, ...]
     tile: int | None = None
     overlap: int | None = None
-    refinement: str | None = None
+    refinement: dict[str, Any] | None = None  # as densefield.segmenter_refinement describes it
 
     def to_json(self) -> str:
         """Indented JSON; the fields stand under one key of their own, beside the format's name and version."""
@@ -77,7 +77,8 @@ def _checked(fields: Mapping[str, Any], source: str) -> SegmenterConfig:
         whole = value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
         check(whole, f"{source}: {name}: wanted a whole number of pixels or null, received {value!r}")
     refinement = fields.get("refinement")
-    check(refinement is None or isinstance(refinement, str), f"{source}: refinement: wanted a name or null")
+    described = isinstance(refinement, dict) and isinstance(refinement.get("kind"), str)
+    check(refinement is None or described, f"{source}: refinement: wanted its kind and fields, or null")
     return SegmenterConfig(
         network=fields["network"],
         arguments=dict(fields["arguments"]),

@@ -20,8 +20,9 @@ from safetensors.torch import load_file
 from densefield.checks import InputError
 from densefield.recipes.choices import LossChoice
 from densefield.recipes.files import validated
+from densefield.recipes.objective import border_weights, build_loss
 from densefield.recipes.recipe import Recipe
-from densefield.recipes.train import Machine, border_weights, build_loss, train
+from densefield.recipes.train import Machine, train
 from densefield.segmenter import Segmenter
 
 MACHINE = Machine(accelerator="cpu", devices=1, workers=0, bar=False)

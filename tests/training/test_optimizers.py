@@ -42,5 +42,5 @@ def test_frozen_parameters_are_left_out() -> None:
 
 
 def test_a_group_that_matches_nothing_is_an_error() -> None:
-    with pytest.raises(InputError, match=r"'clasifier' matches no parameter of Network"):
+    with pytest.raises(InputError, match=r"'clasifier' matches no parameter that learns"):
         parameter_groups(Network(), 0.1, 0.0, (ParameterGroup("clasifier"),))

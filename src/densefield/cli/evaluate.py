@@ -10,9 +10,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from densefield.cli.crf_kernels import Preset, chosen_kernels
+
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from densefield.classes import ClassList
-    from densefield.metrics import ConfusionMatrix
+    from densefield.metrics import ConfusionMatrix, TrimapCurve
 
 
 def evaluate(
@@ -24,8 +28,18 @@ def evaluate(
     out: Path | None = None,
     device: str = "auto",
     tile: int | None = None,
+    preset: Preset | None = None,
+    alpha: float | None = None,
+    beta: float | None = None,
+    gamma: float | None = None,
+    bilateral_weight: float | None = None,
+    spatial_weight: float | None = None,
+    iterations: int = 10,
+    sweep: bool = False,
 ) -> int:
     """Measure RUN on one split of its data: one confusion matrix summed over all images.
+
+    A model with a refinement is measured without and with it. --preset puts a dense CRF behind any model.
 
     Parameters
     ----------
@@ -43,13 +57,31 @@ def evaluate(
         cpu, cuda, cuda:1, mps or auto.
     tile
         Segment in tiles of so many pixels a side.
+    preset
+        Refine by a dense CRF of published settings, in place of the model's own refinement.
+    alpha
+        The CRF's width in pixels over which colour matters, in place of the preset's.
+    beta
+        The CRF's width in colour, 8-bit units.
+    gamma
+        The width in pixels of the CRF's kernel that only smooths.
+    bilateral_weight
+        The weight of the CRF's kernel of places and colours.
+    spatial_weight
+        The weight of the CRF's kernel that only smooths.
+    iterations
+        How many updates of the CRF.
+    sweep
+        For a model with learned embeddings: also the mean IoU for windows of several sizes, applied several times.
     """
-    from densefield.checks import InputError
+    from densefield.checks import InputError, check
     from densefield.devices import device_named
     from densefield.recipes.evaluate import evaluate as measure
     from densefield.recipes.evaluate import write_report
     from densefield.recipes.files import find_recipe
+    from densefield.recipes.sweep import sweep_filter
     from densefield.recipes.train import RECIPE
+    from densefield.refine import DenseCRF
     from densefield.segmenter import Segmenter
 
     console = Console(highlight=False, soft_wrap=True)
@@ -57,7 +89,21 @@ def evaluate(
         raise InputError(f"{run}: holds no {RECIPE}; name the data to measure on with --recipe, or give a run's folder")
     overrides = ["--data.root", str(data)] if data is not None else []
     chosen = find_recipe(recipe, overrides) if recipe is not None else find_recipe(str(run / RECIPE), overrides)
-    segmenter = Segmenter.load(run).to(device_named(device))
+    segmenter = Segmenter.load(run)
+    if preset is not None:
+        kernels = chosen_kernels(
+            preset,
+            alpha=alpha,
+            beta=beta,
+            gamma=gamma,
+            bilateral_weight=bilateral_weight,
+            spatial_weight=spatial_weight,
+        )
+        segmenter.refinement = DenseCRF(len(segmenter.classes), kernels, iterations=iterations)
+    else:
+        numbers = (alpha, beta, gamma, bilateral_weight, spatial_weight)
+        check(all(number is None for number in numbers), "alpha ...: are the dense CRF's; wanted a --preset with them")
+    segmenter.to(device_named(device))
     if tile is not None:
         segmenter.tile = tile
     pairs = chosen.data.build(split)
@@ -68,10 +114,18 @@ def evaluate(
         )
 
     evaluation = measure(segmenter, pairs, progress=shown)
-    console.print(class_table(evaluation.confusion, segmenter.classes))
-    console.print(four_metrics(evaluation.confusion))
-    trimap = "  ".join(f"{width:.0f} px {100 * value:.1f} %" for width, value in evaluation.trimap.points())
-    console.print(f"mean IoU near boundaries: {trimap}")
+    counts, alone = evaluation.counts, evaluation.alone
+    console.print(class_table(counts.confusion, segmenter.classes, alone.confusion if alone else None))
+    if alone is not None:
+        console.print(f"network alone: {four_metrics(alone.confusion)}")
+        console.print(f"refined:       {four_metrics(counts.confusion)}")
+        console.print(f"mean IoU near boundaries, network alone: {near_boundaries(alone.trimap)}")
+        console.print(f"mean IoU near boundaries, refined:       {near_boundaries(counts.trimap)}")
+    else:
+        console.print(four_metrics(counts.confusion))
+        console.print(f"mean IoU near boundaries: {near_boundaries(counts.trimap)}")
+    if sweep:
+        console.print(sweep_table(sweep_filter(segmenter, pairs, progress=shown)))
     path = out or (run / f"report-{split}.html" if run.is_dir() else run.with_name(f"{run.stem}-{split}.html"))
     facts = (
         ("images", f"{len(pairs)} ({chosen.data.kind}, {split})"),
@@ -92,12 +146,36 @@ def four_metrics(confusion: ConfusionMatrix) -> str:
     )
 
 
-def class_table(confusion: ConfusionMatrix, classes: ClassList) -> Table:
-    """IoU, accuracy and frequency of each class; what is in neither target nor prediction has no figure."""
+def near_boundaries(trimap: TrimapCurve) -> str:
+    """The trimap curve's points, in percent."""
+    return "  ".join(f"{width:.0f} px {100 * value:.1f} %" for width, value in trimap.points())
+
+
+def class_table(confusion: ConfusionMatrix, classes: ClassList, alone: ConfusionMatrix | None = None) -> Table:
+    """IoU, accuracy and frequency of each class; what is in neither target nor prediction has no figure.
+
+    `alone` is what the network does without its refinement, whose IoU then stands first.
+    """
     table = Table("class", box=None)
-    for title in ("IoU", "accuracy", "frequency"):
+    titles: tuple[str, ...] = ("IoU", "accuracy", "frequency")
+    columns: tuple[Tensor, ...] = (
+        confusion.iou_per_class(),
+        confusion.accuracy_per_class(),
+        confusion.frequency_per_class(),
+    )
+    if alone is not None:
+        titles, columns = ("IoU alone", "IoU refined", *titles[1:]), (alone.iou_per_class(), *columns)
+    for title in titles:
         table.add_column(title, justify="right")
-    columns = (confusion.iou_per_class(), confusion.accuracy_per_class(), confusion.frequency_per_class())
     for name, *values in zip(classes.names, *(column.tolist() for column in columns), strict=True):
         table.add_row(name, *("-" if value != value else f"{100 * value:.1f} %" for value in values))
+    return table
+
+
+def sweep_table(found: dict[tuple[int, int], float]) -> Table:
+    """Mean IoU for each window (a row) and number of applications (a column), in percent."""
+    counts = sorted({iterations for _, iterations in found})
+    table = Table("window", *(f"{count} x" for count in counts), box=None, title="mean IoU by window and iterations")
+    for window in sorted({window for window, _ in found}):
+        table.add_row(f"{window} x {window}", *(f"{100 * found[window, count]:.1f} %" for count in counts))
     return table

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from densefield.checks import InputError, check
 from densefield.classes import ClassList, default_colours
+from densefield.cli.crf_kernels import Preset, chosen_kernels
 from densefield.cli.guesses import Guess, beliefs, guess_of
 from densefield.cli.jobs import Job, find_sources, plan_jobs
 from densefield.cli.pool import outcomes
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from densefield.refine import Kernel
 
 __all__ = ["refine", "search"]
-
-Preset: TypeAlias = Literal[
-    "default", "deeplab-v1", "deeplab-v1-msc", "deeplab-v1-coco", "deeplab-v2", "deeplab-v2-vgg16"
-]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +93,14 @@ def refine(
     check(0 < certainty < 1, f"certainty: wanted a probability between 0 and 1, received {certainty}")
     check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
     check(image.exists(), f"{image}: no such file or folder; wanted an image or a folder of images")
-    kernels = _kernels(preset, alpha, beta, gamma, bilateral_weight, spatial_weight)
+    kernels = chosen_kernels(
+        preset,
+        alpha=alpha,
+        beta=beta,
+        gamma=gamma,
+        bilateral_weight=bilateral_weight,
+        spatial_weight=spatial_weight,
+    )
     listed = None if classes is None else ClassList.read(classes)
     unsure = listed.ignore_index if unsure is None and listed is not None else unsure
     sources = find_sources(image)
@@ -122,41 +126,6 @@ def refine(
             failed.append((task.job.source, _reason(outcome)))
     _summarize(out, len(tasks) - len(failed), len(jobs) - len(tasks), failed)
     return 2 if failed else 0
-
-
-def _kernels(
-    preset: Preset,
-    alpha: float | None,
-    beta: float | None,
-    gamma: float | None,
-    bilateral_weight: float | None,
-    spatial_weight: float | None,
-) -> tuple[Kernel, ...]:
-    from densefield.refine import BilateralKernel, SpatialKernel, presets
-
-    chosen = {
-        "default": presets.DEFAULT,
-        "deeplab-v1": presets.DEEPLAB_V1,
-        "deeplab-v1-msc": presets.DEEPLAB_V1_MSC,
-        "deeplab-v1-coco": presets.DEEPLAB_V1_COCO,
-        "deeplab-v2": presets.DEEPLAB_V2,
-        "deeplab-v2-vgg16": presets.DEEPLAB_V2_VGG16,
-    }
-    check(preset in chosen, f"preset: wanted one of {', '.join(chosen)}, received {preset!r}")
-    spatial, bilateral = chosen[preset]
-    assert isinstance(spatial, SpatialKernel)
-    assert isinstance(bilateral, BilateralKernel)
-    return (
-        SpatialKernel(
-            theta_gamma=spatial.theta_gamma if gamma is None else gamma,
-            weight=spatial.weight if spatial_weight is None else spatial_weight,
-        ),
-        BilateralKernel(
-            theta_alpha=bilateral.theta_alpha if alpha is None else alpha,
-            theta_beta=bilateral.theta_beta if beta is None else beta,
-            weight=bilateral.weight if bilateral_weight is None else bilateral_weight,
-        ),
-    )
 
 
 def _refined(task: _Task) -> None:

@@ -59,6 +59,7 @@ class DeepLabLargeFOV(nn.Module):
         self.fc7 = _fully(16 * width, 16 * width, 1, 1, dropout, batch_norm)
         self.fc8 = nn.Conv2d(16 * width, num_classes, 1)
         nn.init.normal_(self.fc8.weight, std=0.01)
+        assert self.fc8.bias is not None
         nn.init.zeros_(self.fc8.bias)
 
     def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)

@@ -18,11 +18,18 @@ TRIMAP_WIDTHS = (1, 2, 3, 5, 10, 20)  # pixels
 _KEPT = 4  # best and worst images of the report
 
 
-class Evaluation(NamedTuple):
-    """The whole set's counts, the trimap curve over it, and the images that the report shows."""
+class Counts(NamedTuple):
+    """What was counted over a whole set: one confusion matrix, and the trimap curve."""
 
     confusion: ConfusionMatrix
     trimap: TrimapCurve
+
+
+class Evaluation(NamedTuple):
+    """The whole set's counts, those without the refinement where there is one, and the images that the report shows."""
+
+    counts: Counts
+    alone: Counts | None
     examples: list[Example]
 
 
@@ -33,7 +40,7 @@ def evaluate(
     void_band: bool = False,
     progress: Callable[[Iterator[int]], Iterator[int]] = iter,
 ) -> Evaluation:
-    """Segment every image of `pairs` and count; only the best and worst images are kept.
+    """Segment every image of `pairs` and count, with and without the refinement; the best and worst images are kept.
 
     `void_band` measures the trimap from the ignored band (PASCAL VOC) instead of from the classes' boundaries.
     Raises `InputError` for an empty split, and where the data's classes are not the segmenter's.
@@ -46,16 +53,29 @@ def evaluate(
         f"classes: the segmenter knows {len(names)} ({', '.join(names[:4])} ...), the data {len(theirs)} "
         f"({', '.join(theirs[:4])} ...); evaluate it on the data it was trained for",
     )
-    confusion = ConfusionMatrix(len(names))
-    trimap = TrimapCurve(len(names), TRIMAP_WIDTHS, distance=void_distance if void_band else class_distance)
+
+    def fresh() -> Counts:
+        distance = void_distance if void_band else class_distance
+        return Counts(ConfusionMatrix(len(names)), TrimapCurve(len(names), TRIMAP_WIDTHS, distance=distance))
+
+    counts, alone = fresh(), fresh() if segmenter.refinement is not None else None
     examples: list[Example] = []
     for index in progress(iter(range(len(pairs)))):
         image, target, name = pairs[index]
-        labels = segmenter(image).cpu().numpy()
-        confusion.update(labels, target)
-        trimap.update(labels, target)
+        if alone is None:
+            labels = segmenter(image).cpu().numpy()
+        else:
+            scores = segmenter.network_scores(image)
+            _count(alone, scores.argmax(dim=0).cpu().numpy(), target)
+            labels = segmenter.refine(scores, image).argmax(dim=0).cpu().numpy()
+        _count(counts, labels, target)
         examples = _kept([*examples, Example(name, image, target, labels, _iou(labels, target, len(names)))])
-    return Evaluation(confusion, trimap, examples)
+    return Evaluation(counts, alone, examples)
+
+
+def _count(counts: Counts, labels: NDArray[np.int64], target: NDArray[np.uint8]) -> None:
+    counts.confusion.update(labels, target)
+    counts.trimap.update(labels, target)
 
 
 def _kept(examples: list[Example]) -> list[Example]:
@@ -84,13 +104,16 @@ def write_report(
     for number, table in enumerate(stages, start=1):
         suffix = f", stage {number}" if len(stages) > 1 else ""
         curve.update({f"{chart}{suffix}": lines for chart, lines in read_curves(table).items()})
+    lines = {"network" if evaluation.alone is None else "refined": evaluation.counts.trimap.points()}
+    if evaluation.alone is not None:
+        lines["network alone"] = evaluation.alone.trimap.points()
     write_evaluation(
         path,
         title=title,
-        confusion=evaluation.confusion,
+        confusion=evaluation.counts.confusion,
         classes=segmenter.classes,
         examples=evaluation.examples,
         curve=curve or None,
-        trimap={"network": evaluation.trimap.points()},
+        trimap=lines,
         facts=facts,
     )

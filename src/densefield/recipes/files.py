@@ -27,6 +27,10 @@ _HOMES = {
     "camvid_classic_upsampling": "camvid_fc_densenet",
     "camvid_fc_densenet56_cpu": "camvid_fc_densenet",
     "camvid_deeplab_cpu": "camvid_deeplab",
+    "camvid_deeplab_crf_cpu": "camvid_deeplab",
+    "camvid_deeplab_embeddings_cpu": "camvid_deeplab",
+    "sample_deeplab_crf": "sample_deeplab",
+    "sample_deeplab_embeddings": "sample_deeplab",
     "em_unet": "em_unet",
 }
 
@@ -141,7 +145,7 @@ def _value(text: str) -> Any:
 
 
 def _lay(plain: dict[str, Any], key: str, value: Any, source: str) -> None:
-    """Set the dotted `key`; `network.kind` and `data.kind` start that choice afresh, as its other keys differ."""
+    """Set the dotted `key`; another `kind` of network, data or refinement starts its choice afresh: keys differ."""
     *path, last = key.split(".")
     place: Any = plain
     for step in path:
@@ -151,7 +155,9 @@ def _lay(plain: dict[str, Any], key: str, value: Any, source: str) -> None:
             place = place[int(step)]
         else:
             check(isinstance(place, dict), f"--{key}: there is nothing below {step!r} in {source}")
-            place = place.setdefault(step, {})
+            if place.get(step) is None:
+                place[step] = {}
+            place = place[step]
             check(isinstance(place, dict | list), f"--{key}: {step!r} is a single value in {source}")
     if isinstance(place, list):
         check(
@@ -159,7 +165,7 @@ def _lay(plain: dict[str, Any], key: str, value: Any, source: str) -> None:
         )
         place[int(last)] = value
     else:
-        if last == "kind" and path in (["network"], ["data"]) and place.get("kind") != value:
+        if last == "kind" and path in (["network"], ["data"], ["refinement"]) and place.get("kind") != value:
             place.clear()
         place[last] = value
 
@@ -183,14 +189,14 @@ def _explain(error: ValidationError, source: str) -> NoReturn:
 
 def _kinds() -> set[str]:
     found: set[str] = set()
-    for field in ("network", "data"):
+    for field in ("network", "data", "refinement"):
         for model in _models(Recipe.model_fields[field].annotation):
             found.update(typing.get_args(model.model_fields["kind"].annotation))
     return found
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type):
+    if isinstance(annotation, type) and not typing.get_args(annotation):
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [model for part in typing.get_args(annotation) for model in _models(part)]
 

@@ -15,11 +15,19 @@ from densefield.recipes.choices import (
     OptimizerChoice,
     ScheduleChoice,
 )
+from densefield.recipes.refinements import RefinementChoice
+
+Trains = Literal["network", "refinement", "all"]
 
 
 class Stage(Choice):
-    """One phase of training; each starts from the best weights of the one before."""
+    """One phase of training; each starts from the best weights of the one before.
 
+    `trains`: "network" leaves the recipe's refinement out, "refinement" holds the network still and trains what stands
+    behind it, "all" trains both end to end. Where nothing stands behind it, "all" is the network.
+    """
+
+    trains: Trains = "all"
     epochs: PositiveInt
     batch_size: PositiveInt = 3
     augmentation: Augmentation = Augmentation()
@@ -30,10 +38,15 @@ class Stage(Choice):
 
 
 class Recipe(Choice):
-    """Everything that decides what a run makes; `mean` and `std` scale the image, one value a channel."""
+    """Everything that decides what a run makes; `mean` and `std` scale the image, one value a channel.
+
+    `weights` is a saved segmenter to start from, file or folder.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     network: NetworkChoice
+    refinement: RefinementChoice | None = None
+    weights: str | None = None
     data: DataChoice
     loss: LossChoice = LossChoice()
     stages: tuple[Stage, ...] = Field(min_length=1)

@@ -1,37 +1,35 @@
-"""From a recipe to trained weights: here network, data, loss and training meet."""
+"""From a recipe to trained weights: its stages one after another, and what they leave in the run's folder."""
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 import json
 import logging
+import math
 import platform
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
-from densefield import losses, training
+from densefield import training
 from densefield.checks import InputError, check
+from densefield.classes import ClassList
 from densefield.files import atomic_write
 from densefield.metrics import ConfusionMatrix
-from densefield.recipes.choices import LossChoice
 from densefield.recipes.files import write_recipe
+from densefield.recipes.objective import border_weights, build_objective, counted_class_weights
 from densefield.recipes.recalibrate import recalibrate
 from densefield.recipes.recipe import Recipe, Stage
 from densefield.segmenter import Segmenter
-from densefield.segmenter_image import network_input
+from densefield.weights import check_fit
 
 SEGMENTER = "segmenter.safetensors"  # in the run's folder: the best weights so far, ready for `predict`
 RECIPE = "recipe.yaml"
@@ -71,36 +69,77 @@ def train(
     check(len(train_pairs) > 0, f"data: the training split of {recipe.data.kind} is empty")
     classes = train_pairs.classes
     torch.manual_seed(recipe.seed)
-    network = recipe.network.build(len(classes), len(recipe.mean))
-    segmenter = Segmenter(network, classes, mean=recipe.mean, std=recipe.std, tile=recipe.tile)
+    segmenter = _segmenter(recipe, classes)
     class_weights = counted_class_weights(recipe.loss, train_pairs, len(classes), console)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
+    parameters = sum(parameter.numel() for parameter in segmenter.parameters())
+    behind = f" + {recipe.refinement.kind}" if recipe.refinement else ""
     console.print(
-        f"{recipe.name}: {recipe.network.kind}, {parameters / 1e6:.2f} M parameters, {len(classes)} classes, "
+        f"{recipe.name}: {recipe.network.kind}{behind}, {parameters / 1e6:.2f} M parameters, {len(classes)} classes, "
         f"{len(train_pairs)} training and {len(val_pairs)} validation images -> {folder}"
     )
     if leader and not begun:
         write_recipe(recipe, folder / RECIPE)
         _write_json(folder / "versions.json", versions())
     if recipe.channels_last:
-        for parameter in network.parameters():
+        for parameter in segmenter.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
+    refinement = segmenter.refinement
     best = _read_best(folder)["mean_iou"]
     for number, stage in enumerate(recipe.stages, start=1):
         home = folder / f"stage-{number}"
+        segmenter.refinement = None if stage.trains == "network" else refinement
         if (home / "done").exists():
             continue
         if number > 1 and not (home / "last.ckpt").exists():
-            segmenter.load_state_dict(Segmenter.load(folder / SEGMENTER).state_dict())
+            _take(segmenter, Segmenter.load(folder / SEGMENTER), str(folder / SEGMENTER))
         run = _Stage(recipe, stage, number, home, folder, machine, console)
-        best = run.fit(segmenter, class_weights, train_pairs, val_pairs, floor=best)
+        best = run.fit(segmenter, class_weights, train_pairs, val_pairs, floor=_floor(recipe, number, folder))
         with atomic_write(home / "done") as file:
             file.write(b"this stage is complete\n")
     if leader and recipe.recalibrate and not (folder / RECALIBRATED).exists():
         best = _keep_recalibrated(recipe, segmenter, train_pairs, val_pairs, folder, best, console)
     return best
+
+
+def _segmenter(recipe: Recipe, classes: ClassList) -> Segmenter:
+    """Network and refinement of `recipe`, with fresh weights or those that it starts from."""
+    segmenter = Segmenter(
+        recipe.network.build(len(classes), len(recipe.mean)),
+        classes,
+        mean=recipe.mean,
+        std=recipe.std,
+        refinement=recipe.refinement.build(len(classes), recipe.mean, recipe.std) if recipe.refinement else None,
+        tile=recipe.tile,
+    )
+    whole = recipe.refinement is None or not getattr(segmenter.network, "margin", 0)
+    check(whole, "refinement: wanted a network that scores every pixel (padding: same)")
+    if recipe.weights is not None:
+        start = Segmenter.load(recipe.weights)
+        alike = (start.classes.names, start.mean, start.std) == (classes.names, segmenter.mean, segmenter.std)
+        check(alike, f"weights: {recipe.weights} has other classes, mean or std than this recipe and its data")
+        _take(segmenter, start, f"weights: {recipe.weights}")
+    return segmenter
+
+
+def _take(segmenter: Segmenter, other: Segmenter, source: str) -> None:
+    """The other's weights: the network's, and the refinement's where both have one of a kind."""
+    parts = [(segmenter.network, other.network)]
+    if segmenter.refinement is not None and type(segmenter.refinement) is type(other.refinement):
+        parts.append((segmenter.refinement, other.refinement))
+    for mine, theirs in parts:
+        check_fit(mine.state_dict(), theirs.state_dict(), source)
+        mine.load_state_dict(theirs.state_dict())
+
+
+def _floor(recipe: Recipe, number: int, folder: Path) -> float:
+    """The best mean IoU so far of the same model: with a refinement behind it, it is another one."""
+    best = _read_best(folder)
+    if recipe.refinement is None or "stage" not in best:
+        return float(best["mean_iou"])
+    bare = [recipe.stages[int(stage) - 1].trains == "network" for stage in (number, best["stage"])]
+    return float(best["mean_iou"]) if bare[0] == bare[1] else -math.inf
 
 
 def _keep_recalibrated(
@@ -184,9 +223,9 @@ class _Stage(NamedTuple):
             )
             task = training.SegmentationTask(
                 segmenter.network,
-                build_loss(recipe.loss, class_weights),
+                build_objective(recipe, stage.trains, segmenter, class_weights),
+                refinement=segmenter.refinement,
                 num_classes=len(segmenter.classes),
-                prepare=functools.partial(prepared, segmenter, recipe.channels_last),
                 predict=segmenter.scores,
                 optimizer=stage.optimizer.build,
                 factor=stage.schedule.factor,
@@ -202,65 +241,16 @@ class _Stage(NamedTuple):
             data = training.SegmentationData(
                 batches, val_pairs, batch_size=stage.batch_size, seed=seed, workers=machine.workers
             )
+            still = stage.trains == "refinement"
             try:
+                segmenter.network.requires_grad_(not still).train(not still)
+                learns = any(parameter.requires_grad for parameter in task.parameters())
+                check(learns, f"{title}: nothing learns; wanted refinement.learn, or a stage that trains the network")
                 trainer.fit(task, data, ckpt_path=last if last.exists() else None, weights_only=True)
             finally:
+                segmenter.network.requires_grad_(True).train()
                 data.close()
         return best.best
-
-
-def prepared(segmenter: Segmenter, channels_last: bool, image: Tensor) -> Tensor:
-    """`image` (B, 3, H, W) in [0, 1] as the network reads it."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    scaled = network_input(image, mean=segmenter.mean, std=segmenter.std, dtype=image.dtype)
-    return scaled.contiguous(memory_format=layout)
-
-
-def counted_class_weights(choice: LossChoice, pairs: Any, num_classes: int, console: Console) -> Tensor | None:
-    """Median frequency weights (K,) of the training targets, where `choice` wants them."""
-    if choice.class_weights == "none":
-        return None
-    console.print("counting class frequencies ...")
-    return losses.median_frequency_weights(
-        *losses.class_pixels((pairs[i].target for i in range(len(pairs))), num_classes)
-    )
-
-
-def build_loss(choice: LossChoice, class_weights: Tensor | None) -> training.Loss:
-    """The weighted sum of cross-entropy and soft Dice that `choice` describes.
-
-    Where pixels are weighted by U-Net's border map, that map holds the class weights already (its w_c).
-    """
-    check(choice.cross_entropy > 0 or choice.dice > 0, "loss: cross_entropy and dice are both 0; nothing to learn from")
-
-    def loss(scores: Tensor, target: Tensor, pixel_weights: Tensor | None) -> Tensor:
-        total = scores.new_zeros(())
-        if choice.cross_entropy > 0:
-            weights = None if class_weights is None or pixel_weights is not None else class_weights.to(scores)
-            total = total + choice.cross_entropy * losses.cross_entropy(
-                scores, target, class_weights=weights, pixel_weights=pixel_weights
-            )
-        if choice.dice > 0:
-            total = total + choice.dice * losses.dice_loss(scores, target)
-        return total
-
-    return loss
-
-
-def border_weights(
-    choice: LossChoice, class_weights: Tensor | None
-) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
-    """U-Net's weight map of a two-class target whose class 1 is the objects, or None where `choice` wants none."""
-    if choice.border == 0:
-        return None
-    count = 2 if class_weights is None else len(class_weights)
-    check(count == 2, f"loss.border: wanted two classes (background, objects), received {count}")
-    balance = None if class_weights is None else class_weights.numpy()
-
-    def weigh(target: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return losses.border_weights(target == 1, class_weights=balance, w0=choice.border, sigma=choice.border_sigma)
-
-    return weigh
 
 
 def versions() -> dict[str, str]:

@@ -7,17 +7,18 @@ from densefield.training.optimizers import ParameterGroup, parameter_groups
 from densefield.training.progress import EpochLines
 from densefield.training.schedules import constant, cosine, exponential, poly, step
 from densefield.training.table import MetricsTable
-from densefield.training.task import Loss, SegmentationTask
+from densefield.training.task import Batch, Objective, SegmentationTask
 
 __all__ = [
     "AtomicCheckpointIO",
+    "Batch",
     "EpochBatches",
     "EpochLines",
     "Interrupted",
     "KeepBest",
     "KeepLast",
-    "Loss",
     "MetricsTable",
+    "Objective",
     "ParameterGroup",
     "SegmentationData",
     "SegmentationTask",

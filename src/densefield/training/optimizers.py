@@ -39,7 +39,5 @@ def parameter_groups(
             decay = decay if group.weight_decay is None else group.weight_decay
         split.setdefault((learning_rate * factor, decay), []).append(parameter)
     for group in groups:
-        check(
-            group.pattern in used, f"parameter group {group.pattern!r} matches no parameter of {type(module).__name__}"
-        )
+        check(group.pattern in used, f"parameter group {group.pattern!r} matches no parameter that learns")
     return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in split.items()]

@@ -13,33 +13,34 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from densefield.metrics import ConfusionMatrix
 
-Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # scores, target, pixel_weights -> scalar
+Batch = dict[str, Tensor]  # image (B, 3, H, W) in [0, 1], target (B, H, W), perhaps pixel_weights (B, H, W)
+Objective = Callable[[Batch], Tensor]  # -> scalar
 Predict = Callable[[Tensor], Tensor]  # image (1, 3, H, W) in [0, 1] -> scores (1, K, H, W)
 
 
 class SegmentationTask(pl.LightningModule):
-    """Trains `network` on batches of `image`, `target` and perhaps `pixel_weights`; logs the loss and the four metrics.
+    """Lowers `objective(batch)` by the parameters of `network` and `refinement`; logs it and the four metrics.
 
-    `prepare` turns an image in [0, 1] into the network's input; `predict` scores a whole validation image;
-    `optimizer` makes the optimizer; `factor(step, total_steps, steps_per_epoch)` is the learning-rate schedule.
+    `predict` scores a whole validation image; `optimizer` makes the optimizer of this module's parameters;
+    `factor(step, total_steps, steps_per_epoch)` is the learning-rate schedule.
     Dropout is seeded by (seed, epoch, batch, rank), so that a resumed run draws what an uninterrupted one draws.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        loss: Loss,
+        objective: Objective,
         *,
+        refinement: nn.Module | None = None,
         num_classes: int,
-        prepare: Callable[[Tensor], Tensor],
         predict: Predict,
         optimizer: Callable[[nn.Module], torch.optim.Optimizer],
         factor: Callable[[int, int, int], float],
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.network, self.loss = network, loss
-        self.prepare, self.predict = prepare, predict
+        self.network, self.refinement = network, refinement
+        self.objective, self.predict = objective, predict
         self.make_optimizer, self.factor, self.seed = optimizer, factor, seed
         self.confusion = ConfusionMatrix(num_classes)
 
@@ -47,7 +48,7 @@ class SegmentationTask(pl.LightningModule):
         """The optimizer, and the schedule moved every step."""
         total = int(self.trainer.estimated_stepping_batches)
         per_epoch = max(1, int(self.trainer.num_training_batches))
-        optimizer = self.make_optimizer(self.network)
+        optimizer = self.make_optimizer(self)
         schedule = LambdaLR(optimizer, lambda step: self.factor(step, total, per_epoch))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -56,10 +57,9 @@ class SegmentationTask(pl.LightningModule):
         state = np.random.SeedSequence((self.seed, self.current_epoch, batch_idx, self.global_rank))
         torch.manual_seed(int(state.generate_state(1)[0]))
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        scores = self.network(self.prepare(batch["image"]))
-        loss = self.loss(scores.float(), batch["target"], batch.get("pixel_weights"))
+        loss = self.objective(batch)
         self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
         return loss
 
@@ -67,7 +67,7 @@ class SegmentationTask(pl.LightningModule):
         """Forget the last epoch's counts."""
         self.confusion = ConfusionMatrix(self.confusion.num_classes)
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one whole image."""
         scores = self.predict(batch["image"])
         self.confusion.update(scores.argmax(dim=1).cpu(), batch["target"].cpu())

@@ -1,0 +1,78 @@
+"""The refinements that a recipe chooses from: plain frozen values that build the module behind the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from densefield import networks
+from densefield.networks.embedding import ALONE
+from densefield.recipes.choices import Choice
+from densefield.refine import BilateralKernel, DenseCRF, EmbeddingFilter, EmbeddingRefinement, SpatialKernel
+
+
+class DenseCRFChoice(Choice):
+    """A dense CRF with diagonal widths; `learn` makes its nine numbers parameters (Schwing and Urtasun 2015)."""
+
+    kind: Literal["dense_crf"] = "dense_crf"
+    spatial_weight: PositiveFloat = 3.0
+    theta_gamma: PositiveFloat = Field(3.0, description="pixels")
+    bilateral_weight: PositiveFloat = 10.0
+    theta_alpha: PositiveFloat = Field(80.0, description="pixels")
+    theta_beta: PositiveFloat = Field(13.0, description="8-bit units")
+    iterations: PositiveInt = 5
+    learn: bool = True
+    accurate: bool = False
+    recompute: bool = False
+
+    def build(self, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> DenseCRF:
+        """The layer; it looks at the image itself, so `mean` and `std` do not matter."""
+        return DenseCRF(
+            num_classes,
+            kernels=(
+                SpatialKernel((self.theta_gamma,) * 2, self.spatial_weight),
+                BilateralKernel((self.theta_alpha,) * 2, (self.theta_beta,) * 3, self.bilateral_weight),
+            ),
+            iterations=self.iterations,
+            learn_weights=self.learn,
+            learn_widths=self.learn,
+            accurate=self.accurate,
+            recompute=self.recompute,
+        )
+
+
+class EmbeddingFilterChoice(Choice):
+    """An embedding network and its filter (Harley et al. 2016), with the pair losses that the embeddings learn from."""
+
+    kind: Literal["embedding_filter"] = "embedding_filter"
+    taps: tuple[str, ...] = Field(ALONE, min_length=1, description="layers of VGG, or image")
+    width: PositiveInt = Field(64, description="channels of conv1_1")
+    dimension: PositiveInt = 64
+    batch_norm: bool = True
+    window: PositiveInt = 9
+    iterations: PositiveInt = 7
+    rate: PositiveInt = 1
+    initial_lambda: PositiveFloat = 1.0
+    learn_lambda: bool = True
+    pair_loss: NonNegativeFloat = Field(1.0, description="weight of the sum of pair losses")
+    pair_window: PositiveInt = 3
+    pair_rates: tuple[PositiveInt, ...] = (1, 2, 5)
+    pair_labels: Literal["target", "superpixels"] = Field(
+        "target", description="superpixels: pairs are alike within one, so that no pixel labels are needed"
+    )
+
+    def build(self, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> EmbeddingRefinement:
+        """The embedding network with its filter, fresh weights; it reads colour even where the network does not."""
+        mean, std = (values if len(values) == 3 else (*values,) * 3 for values in (mean, std))
+        embedder = networks.embedding_network(
+            3, dimension=self.dimension, taps=self.taps, width=self.width, batch_norm=self.batch_norm
+        )
+        chosen = EmbeddingFilter(
+            self.window, self.iterations, self.rate, self.learn_lambda, initial_lambda=self.initial_lambda
+        )
+        return EmbeddingRefinement(embedder, chosen, mean=mean, std=std)
+
+
+RefinementChoice = Annotated[DenseCRFChoice | EmbeddingFilterChoice, Field(discriminator="kind")]

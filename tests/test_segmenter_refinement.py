@@ -1,0 +1,134 @@
+"""Refinements in saved segmenters: what is written is built again, and files that lie are explained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from densefield.checks import InputError
+from densefield.classes import ClassList, default_colours
+from densefield.networks import embedding_network, unet
+from densefield.refine import (
+    BilateralKernel,
+    DenseCRF,
+    Diagonal,
+    EmbeddingFilter,
+    EmbeddingRefinement,
+    Matrix,
+    Potts,
+    SpatialKernel,
+)
+from densefield.segmenter import Segmenter
+from densefield.segmenter_refinement import build_refinement, describe_refinement
+
+CLASSES = ClassList(("sky", "road", "tree"), default_colours(3))
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+
+
+def learned_crf() -> DenseCRF:
+    crf = DenseCRF(
+        3,
+        (SpatialKernel((2.0, 4.0), 1.5), BilateralKernel(20.0, (9.0, 10.0, 11.0), 2.5)),
+        [Potts(0.5), Matrix(((0.0, 1.0, 2.0), (1.0, 0.0, 0.5), (2.0, 0.5, 0.0)))],
+        iterations=3,
+        normalization="after",
+        learn_weights=True,
+        learn_widths=True,
+        learn_compatibility=True,
+        accurate=True,
+    )
+    with torch.no_grad():
+        for parameter in crf.parameters():
+            parameter += 0.1
+    return crf
+
+
+def embedded() -> EmbeddingRefinement:
+    torch.manual_seed(1)
+    network = embedding_network(3, dimension=5, taps=("image", "conv1_1", "conv2_1"), width=2)
+    chosen = EmbeddingFilter(5, 2, 2, False, initial_lambda=0.3, distance="l2", border="zero")
+    return EmbeddingRefinement(network, chosen, mean=MEAN, std=STD)
+
+
+def plain_crf() -> DenseCRF:
+    return DenseCRF(3, compatibility=Diagonal((-1.0, -2.0, -3.0)))
+
+
+@pytest.mark.parametrize("make", [learned_crf, embedded, plain_crf])
+def test_a_saved_refinement_is_built_again(make: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = unet(3, 3, padding="same", width=2)
+    saved = Segmenter(network, CLASSES, mean=MEAN, std=STD, refinement=make()).eval()
+    saved.save(tmp_path)
+    loaded = Segmenter.load(tmp_path)
+    assert type(loaded.refinement) is type(saved.refinement)
+    assert [p.requires_grad for p in loaded.refinement.parameters()] == [
+        p.requires_grad for p in saved.refinement.parameters()
+    ]
+    image = torch.rand(3, 24, 30)
+    torch.testing.assert_close(loaded.scores(image), saved.scores(image), rtol=0, atol=1e-6)
+    torch.testing.assert_close(loaded.refine(loaded.network_scores(image), image), loaded.scores(image))
+    assert float((loaded.network_scores(image).softmax(0) - loaded.scores(image).softmax(0)).abs().max()) > 1e-4
+
+
+def test_the_description_tells_the_learned_numbers(tmp_path: Path) -> None:
+    words = describe_refinement(learned_crf())
+    assert words is not None
+    spatial = words["kernels"][0]
+    assert spatial["kind"] == "SpatialKernel"
+    grown = torch.tensor([2.0, 4.0]) * torch.tensor(0.1).exp()
+    assert spatial["theta_gamma"] == pytest.approx(grown.tolist(), rel=1e-6)
+    assert words["compatibility"][0] == {"kind": "Potts", "weight": pytest.approx(0.5 * 1.1051709, rel=1e-6)}
+    assert json.loads(json.dumps(words)) == words
+
+
+def test_a_refinement_may_be_put_behind_a_saved_network(tmp_path: Path) -> None:
+    Segmenter(unet(3, 3, padding="same", width=2), CLASSES, mean=MEAN, std=STD).save(tmp_path)
+    assert isinstance(Segmenter.load(tmp_path, refinement=DenseCRF(3)).refinement, DenseCRF)
+    with pytest.raises(InputError, match="misses 1 tensors"):
+        Segmenter.load(tmp_path, refinement=DenseCRF(3, learn_weights=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "Gaussian"}, "was saved with a Gaussian; pass it as refinement="),
+        ({"kernels": [{"kind": "Sphere"}]}, "unknown kind 'Sphere'; wanted one of SpatialKernel"),
+        ({"kernels": [{"kind": "SpatialKernel", "theta_gamma": -1.0}]}, "theta_gamma: wanted positive finite numbers"),
+        ({"kernels": [{"kind": "SpatialKernel", "sigma": 1.0}]}, "not as it was saved .*sigma"),
+        ({"kernels": 3}, "not as it was saved"),
+        ({"iterations": "many"}, "not as it was saved"),
+        ({"surprise": 1}, "not as it was saved .*surprise"),
+    ],
+)
+def test_a_lying_description_is_one_clear_line(change: dict[str, Any], message: str) -> None:
+    words = describe_refinement(DenseCRF(3))
+    assert words is not None
+    with pytest.raises(InputError, match=message) as raised:
+        build_refinement({**words, **change}, "model.json")
+    assert str(raised.value).startswith("model.json: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_embedding_network_is_not_built() -> None:
+    words = describe_refinement(embedded())
+    assert words is not None
+    with pytest.raises(InputError, match="unknown network 'system'"):
+        build_refinement({**words, "network": "system"}, "model.json")
+
+
+def test_a_strangers_embedding_network_is_not_saved() -> None:
+    foreign = EmbeddingRefinement(nn.Conv2d(3, 4, 1), EmbeddingFilter(), mean=MEAN, std=STD)
+    with pytest.raises(InputError, match="a Conv2d cannot be saved"):
+        describe_refinement(foreign)
+
+
+def test_refine_wants_scores_of_the_image(tmp_path: Path) -> None:
+    segmenter = Segmenter(unet(3, 3, padding="same", width=2), CLASSES, mean=MEAN, std=STD, refinement=DenseCRF(3))
+    with pytest.raises(InputError, match=r"scores: wanted \(3, 8, 9\), received"):
+        segmenter.refine(torch.zeros(3, 8, 8), torch.rand(3, 8, 9))
