@@ -39,7 +39,7 @@ NETWORK = Stage(
 # The CRF's nine numbers are learnt by their logarithms: 5e-3 moves them by half a percent a step.
 TOGETHER = Stage(
     trains="all",
-    epochs=6,
+    epochs=4,
     batch_size=4,
     augmentation=Augmentation(scale=(0.75, 1.25), crop=(224, 288), flip=True, jitter=0.3),
     optimizer=OptimizerChoice(
@@ -76,9 +76,9 @@ camvid_deeplab_embeddings_cpu = camvid_deeplab_cpu.model_copy(
             TOGETHER.model_copy(
                 update={
                     "trains": "refinement",
-                    "epochs": 4,
+                    "epochs": 3,
                     "optimizer": OptimizerChoice(kind="adam", rate=1e-3, weight_decay=0.0),
-                    "validate_every": 4,
+                    "validate_every": 3,
                 }
             ),
             TOGETHER.model_copy(
