@@ -55,7 +55,7 @@ def find_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         path = Path(name_or_path)
         if path.suffix not in (".yaml", ".yml"):
             near = difflib.get_close_matches(name_or_path, _HOMES, n=1, cutoff=0.4)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = f"; did you mean {near[0]}?" if near else "."
             raise InputError(
                 f"recipe {name_or_path!r} is not known{hint} Built in are: {', '.join(_HOMES)}; or give a .yaml file"
             )
@@ -179,8 +179,13 @@ def _explain(error: ValidationError, source: str) -> NoReturn:
     if first["type"] == "extra_forbidden":
         siblings = _fields_at(Recipe, first["loc"][:-1])
         near = difflib.get_close_matches(str(where[-1]), siblings, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise InputError(f"{source}: unknown key {key!r}{hint} Wanted one of: {', '.join(siblings)}")
+    if first["type"] == "union_tag_invalid":
+        tag, kinds = str(first["ctx"]["tag"]), str(first["ctx"]["expected_tags"]).replace("'", "").split(", ")
+        near = difflib.get_close_matches(tag, kinds, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise InputError(f"{source}: {key}.kind: there is no {tag!r}{hint} Wanted one of: {', '.join(kinds)}")
     if first["type"] == "missing":
         raise InputError(f"{source}: the key {key!r} is missing")
     received = f", received {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
