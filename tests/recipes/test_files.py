@@ -37,7 +37,10 @@ def test_another_kind_starts_that_choice_afresh() -> None:
     ("flags", "line"),
     [
         (["--stages.0.epoch", "5"], r"unknown key 'stages\.0\.epoch'; did you mean 'epochs'"),
-        (["--network.kind", "fc_densnet56"], r"network\.kind: there is no 'fc_densnet56'; did you mean 'fc_densenet56'"),
+        (
+            ["--network.kind", "fc_densnet56"],
+            r"network\.kind: there is no 'fc_densnet56'; did you mean 'fc_densenet56'",
+        ),
         (["--refinement.kind", "snake"], r"there is no 'snake'\. Wanted one of: dense_crf, embedding_filter"),
         (["--data.rot", "x"], r"unknown key 'data\.rot'; did you mean 'root'"),
         (["--sead", "1"], r"unknown key 'sead'; did you mean 'seed'"),
