@@ -1,4 +1,4 @@
-"""Pictures of labels, errors and scores: uint8 RGB arrays (H, W, 3) in and out."""
+"""Pictures of labels, errors and scores, and sheets of them: uint8 RGB arrays (H, W, 3) in and out."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def overlay(
 
     The image stays as it is where the label is no class (`ignore_index`). Raises `InputError` for sizes that differ.
     """
-    image = _picture("image", image)
+    image = checked_picture("image", image)
     values = _label_map("labels", labels)
     check(
         image.shape[:2] == values.shape, f"labels: wanted the image's size {image.shape[:2]}, received {values.shape}"
@@ -114,7 +114,7 @@ def side_by_side(
     )
     columns = len(pictures) if columns is None else columns
     check(columns >= 1, f"columns: wanted at least 1, received {columns}")
-    checked = [_picture(f"pictures[{i}]", picture) for i, picture in enumerate(pictures)]
+    checked = [checked_picture(f"pictures[{i}]", picture) for i, picture in enumerate(pictures)]
     height, width = (max(picture.shape[axis] for picture in checked) for axis in (0, 1))
     size = max(11, min(22, width // 22))
     font = ImageFont.load_default(size=size)
@@ -153,7 +153,7 @@ def _label_map(name: str, labels: ArrayLike) -> NDArray[np.integer]:
     return values.astype(np.uint8) if values.dtype.kind == "b" else values
 
 
-def _picture(name: str, picture: ArrayLike) -> Picture:
+def checked_picture(name: str, picture: ArrayLike) -> Picture:
     """`picture` checked to be uint8 (H, W, 3)."""
     values = np.asarray(picture)
     check(
