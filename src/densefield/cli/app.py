@@ -14,7 +14,7 @@ from rich.console import Console
 from densefield.checks import InputError
 
 _ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
-_COMMANDS = ("demo", "train", "evaluate", "predict")
+_COMMANDS = ("demo", "train", "evaluate", "predict", "affinity")
 
 
 def application() -> cyclopts.App:

@@ -1,0 +1,74 @@
+"""`densefield affinity`: a picture of which neighbours a pixel takes for its like, by embeddings and by colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from densefield.checks import InputError, check
+from densefield.draw import draw_affinity
+from densefield.images import read_image, write_image
+
+_AROUND = 256  # pixels beyond the window: what lies further away changes no mask, and would only cost memory
+_GRID = 32  # a multiple of any trunk's stride: cut here, features stay in their places
+
+
+def affinity(
+    model: Path,
+    image: Path,
+    /,
+    *,
+    pixel: tuple[int, int],
+    out: Path,
+    window: int | None = None,
+    sigma_range: float = 0.1,
+    device: str = "auto",
+) -> int:
+    """Draw a pixel's patch, its embeddings, its mask in the embedding filter, and the mask of its colours alone.
+
+    Args:
+        model: A training run's folder, or a .safetensors file, whose refinement is an embedding filter.
+        image: The image.
+        pixel: Row and column, counted from 0.
+        out: The PNG to write.
+        window: How many pixels wide the patch is; odd; by default as wide as the filter's window.
+        sigma_range: The width of the mask of colours, for colours in [0, 1].
+        device: Where to compute: cpu, cuda, cuda:1, mps, or auto for the best there is.
+    """
+    import torch
+
+    from densefield.devices import device_named
+    from densefield.refine import EmbeddingRefinement
+    from densefield.segmenter import Segmenter
+
+    pixels = read_image(image)
+    row, column = pixel
+    height, width = pixels.shape[:2]
+    check(0 <= row < height, f"--pixel: wanted a row of 0 to {height - 1} in {image}, received {row}")
+    check(0 <= column < width, f"--pixel: wanted a column of 0 to {width - 1} in {image}, received {column}")
+    refinement = Segmenter.load(model).to(device_named(device)).refinement
+    if not isinstance(refinement, EmbeddingRefinement):
+        kind = "none" if refinement is None else type(refinement).__name__
+        raise InputError(f"{model}: wanted a segmenter whose refinement is an embedding filter, received {kind}")
+    check(out.resolve() != image.resolve(), f"--out: wanted another file than the image {image}")
+    window = refinement.filter.window if window is None else window
+    around = _AROUND + window * refinement.filter.rate
+    top, left = (max(0, place - around) // _GRID * _GRID for place in pixel)
+    pixels = pixels[top : row + around, left : column + around]
+    with torch.no_grad():
+        scale = refinement.filter.scale
+        values = torch.from_numpy(pixels).to(scale.device).permute(2, 0, 1)[None] / 255
+        embeddings = refinement.embeddings(values)[0]
+    sheet = draw_affinity(
+        pixels,
+        embeddings,
+        row - top,
+        column - left,
+        window=window,
+        rate=refinement.filter.rate,
+        scale=float(scale),
+        distance=refinement.filter.distance,
+        sigma_range=sigma_range,
+    )
+    write_image(out, sheet)
+    print(f"{out}: row {row}, column {column} of {image}")
+    return 0
