@@ -111,7 +111,8 @@ def test_the_masks_are_those_that_filters_use(rng: np.random.Generator, distance
     """Filtering an impulse at each place tells its mask: out_i of an impulse at j is m_ij / sum of masks."""
     image = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
     embeddings = rng.normal(size=(3, 5, 5)) / 3
-    sheet = draw.draw_affinity(image, embeddings, 2, 2, window=5, scale=0.6, distance=distance, sigma_range=0.4)
+    scale = torch.tensor(0.6, requires_grad=True)  # as a filter that learns has it
+    sheet = draw.draw_affinity(image, embeddings, 2, 2, window=5, scale=scale, distance=distance, sigma_range=0.4)
     impulses = torch.eye(25, dtype=torch.float64).reshape(1, 25, 5, 5)
     there = torch.from_numpy(embeddings)[None]
     learned = affinity_filter(impulses, there, 0.6, window=5, distance=distance)[0, :, 2, 2].reshape(5, 5)

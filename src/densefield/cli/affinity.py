@@ -65,7 +65,7 @@ def affinity(
         column - left,
         window=window,
         rate=refinement.filter.rate,
-        scale=float(scale),
+        scale=scale,
         distance=refinement.filter.distance,
         sigma_range=sigma_range,
     )

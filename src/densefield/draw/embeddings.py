@@ -51,7 +51,7 @@ def draw_affinity(
     *,
     window: int = 9,
     rate: int = 1,
-    scale: float = 1.0,
+    scale: Tensor | float = 1.0,
     distance: Literal["l1", "l2", "dot"] = "l1",
     sigma_range: float = 0.1,
 ) -> Picture:
@@ -85,7 +85,8 @@ def draw_affinity(
         np.where(outside[..., None], np.array(UNCOUNTED, np.uint8), whole[rows, columns])
         for whole in (image, draw_embeddings(values))
     ]
-    for exponent in (scale * apart, strange):
+    factor = float(scale.detach() if hasattr(scale, "detach") else scale)
+    for exponent in (factor * apart, strange):
         panels.append(score_map(np.where(outside, np.nan, np.exp(-exponent)), low=0.0, high=1.0))
     cell = max(3, _PANEL // window)
     captions = ("patch", "embeddings", "embedding mask", "colour mask")
