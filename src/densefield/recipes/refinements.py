@@ -54,7 +54,7 @@ class EmbeddingFilterChoice(Choice):
     window: PositiveInt = 9
     iterations: PositiveInt = 7
     rate: PositiveInt = 1
-    initial_lambda: PositiveFloat = 1.0
+    initial_lambda: PositiveFloat = Field(8.0, description="smaller, thin things drown (docs/embeddings.md)")
     learn_lambda: bool = True
     pair_loss: NonNegativeFloat = Field(1.0, description="weight of the sum of pair losses")
     pair_window: PositiveInt = 3
