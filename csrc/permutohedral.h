@@ -5,6 +5,8 @@
  * barycentric `weights` in them, and gives the number of rows. df_lattice_links then fills `neighbours`
  * (d + 1, rows, 2): the row one step back and one step on along each blur axis, `rows` where there is none; and for each
  * row the places in `weights` that touch it: entries[starts[r] .. starts[r + 1]), ascending. df_lattice_free ends it.
+ * df_lattice_fill, between the two, adds the points one step away from those that are there, unless they are then more
+ * than `most_rows`; changes `vertices` with them and gives the number of rows.
  * Rows stand in the order of their lattice coordinates, so that neighbours are found by three ascending walks.
  * DF_BAD_ARGUMENT: a value that is not finite, or features so wide that the lattice's coordinates overflow.
  *
@@ -26,6 +28,8 @@ DF_API int df_lattice_build_f32(const float* features, int64_t batch, int32_t d,
                                 float* weights, int64_t* rows, df_lattice** lattice, int32_t n_threads);
 DF_API int df_lattice_build_f64(const double* features, int64_t batch, int32_t d, int64_t points, int32_t* vertices,
                                 double* weights, int64_t* rows, df_lattice** lattice, int32_t n_threads);
+DF_API int df_lattice_fill(df_lattice* lattice, int64_t most_rows, int32_t* vertices, int64_t* rows,
+                           int32_t n_threads);
 DF_API int df_lattice_links(const df_lattice* lattice, const int32_t* vertices, int32_t* neighbours, int32_t* starts,
                             int32_t* entries, int32_t n_threads);
 DF_API int df_lattice_free(df_lattice* lattice);

@@ -52,6 +52,27 @@ def test_equal_those_of_the_ops(kind, labels, normalization, free):
         assert (a - b).norm() < 2e-3 * b.norm() + 1e-6, name
 
 
+@pytest.mark.parametrize(("d", "axes"), [(1, 1), (5, 2), (6, 2), (11, 2)])
+def test_by_widths_of_any_number(d, axes):
+    generator = torch.Generator().manual_seed(d)
+    points, labels = 90, 6
+    size = (points,) if axes == 1 else (9, 10)
+    unary, features = torch.randn(1, labels, *size, generator=generator), torch.rand(1, d, points, generator=generator)
+    found = []
+    for dtype, function in ((torch.float32, mean_field), (torch.float64, mean_field_by_ops)):
+        widths = [torch.full((n,), 0.8, dtype=dtype, requires_grad=True) for n in (axes, d)]
+        terms = [
+            GridTerm(widths[0], torch.tensor(-1.0, dtype=dtype)),
+            LatticeTerm(features.to(dtype), widths[1], torch.tensor(-2.0, dtype=dtype), shifts=2, fill_rows=1 << 20),
+        ]
+        extra = {"half": False} if dtype == torch.float32 else {"initial": None}
+        out = function(unary.to(dtype), terms, iterations=3, normalization="symmetric", **extra)
+        weights = torch.linspace(-1, 1, out.numel(), dtype=dtype).sin().reshape(out.shape)
+        found.append(torch.autograd.grad((weights * out).sum(), widths))
+    for mine, wanted in zip(*found, strict=True):
+        assert (mine - wanted).norm() < 2e-3 * wanted.norm()
+
+
 def test_half_precision_costs_little():
     names = ["unary", "grid_widths", "widths", "energies"]
     mine = gradients(mean_field, leaves(21, 0), "symmetric", names)

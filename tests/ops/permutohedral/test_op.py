@@ -72,7 +72,7 @@ def test_opcheck():
     torch.library.opcheck(torch.ops.densefield.lattice_filter.default, (values, features, *lattice, True))
     torch.library.opcheck(
         torch.ops.densefield.lattice_build.default,
-        (features,),
+        (features, 100),
         test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
     )
 

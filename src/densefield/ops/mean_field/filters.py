@@ -14,6 +14,10 @@ from densefield.ops.permutohedral import Lattice, lattice_filter, shifted_lattic
 
 Filter = Callable[[Tensor], Tensor]  # (B, C, N) -> (B, C, N)
 
+# A filled lattice's kernel has the Gaussian's variance but is flatter. Of factors from 1 to 1.1 this one left the least
+# errors of gradients by widths on crops of photographs, and of marginals within 8 % of the least.
+FILLED_STRETCH = 1.08
+
 
 def lattices_of(term: LatticeTerm) -> tuple[Lattice, ...]:
     """Give the term's lattices, built where they are not."""
@@ -21,7 +25,10 @@ def lattices_of(term: LatticeTerm) -> tuple[Lattice, ...]:
         return (term.lattice,)
     if term.lattice is not None:
         return tuple(term.lattice)
-    return shifted_lattices((term.features / term.widths[:, None]).detach(), term.shifts)
+    scaled = (term.features / term.widths[:, None]).detach()
+    if term.fill_rows:
+        scaled = scaled * FILLED_STRETCH
+    return shifted_lattices(scaled, term.shifts, term.fill_rows)
 
 
 def raw_filter(term: GridTerm | LatticeTerm, size: Sequence[int]) -> Filter:

@@ -1,19 +1,21 @@
 """Gradients of a mean field by its kernels' widths and features, from the errors of all iterations.
 
-With a = dL/dmessage and b = Q of each iteration, dL = sum a d(after K before) b. The kernel's part comes from moments,
-d/dtheta_k a'Kb = [(a f_k²)'Kb - 2 (a f_k)'K(f_k b) + a'K(f_k² b)] / theta_k for features f_k = x_k / theta_k; the
-normaliser's part is one more pair, a = dL/dmass and b = 1.
+With a = dL/dmessage and b = Q of each iteration, dL = sum a d(after K before) b. A lattice kernel's part comes from
+moments, d/dtheta_k a'Kb = [(a f_k²)'Kb - 2 (a f_k)'K(f_k b) + a'K(f_k² b)] / theta_k for features f_k = x_k / theta_k;
+the normaliser's part is one more pair, a = dL/dmass and b = 1. A grid kernel is a product of one factor an axis, each
+differentiated exactly with its normaliser.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from densefield.ops.gaussian import gaussian_filter
 from densefield.ops.mean_field.normalizers import Normalizer
+from densefield.ops.mean_field.pair_sums import lattice_moments, line_pairs
 from densefield.ops.permutohedral import Lattice, lattice_filter
 
 
@@ -28,36 +30,27 @@ def lattice_gradients(
     by_features: bool,
 ) -> tuple[Tensor, Tensor | None]:  # (d,), (1, d, N)
     """Give dL/dwidths and, where wanted, dL/dfeatures."""
-    scaled = features / widths[:, None]
+    scaled = (features / widths[:, None])[0]
     centred = scaled - scaled.mean(-1, keepdim=True)  # only differences count, and small numbers keep their digits
-    by_widths = widths.new_zeros(len(widths), dtype=torch.float64)
-    by_points = centred.new_zeros(centred.shape[1:])
-
-    def forth(values: Tensor, reverse: bool = False) -> Tensor:
-        parts = [lattice_filter(values, lattice, reverse=reverse) for lattice in lattices]
-        return sum(parts[1:], parts[0]) * (normalizer.factor / len(lattices))
-
-    def add_moments(a: Tensor, b: Tensor, kb: Tensor, ka: Tensor) -> None:
-        own = (a * kb).add_(b * ka).sum((0, 1))
-        for k, f in enumerate(centred[0]):
-            cross = forth(f * b)
-            if by_features:
-                back = forth(f * a, reverse=True)
-                by_points[k] -= (a * (f * kb - cross) + b * (f * ka - back)).sum((0, 1))
-            else:
-                by_widths[k] += (f * f * own).sum() - 2 * (f * cross.mul_(a).sum((0, 1))).sum()
-
-    by_mass = torch.zeros_like(normalizer.mass)
-    for a, b in _pairs(saved, errors, energies):
-        scaled_a, scaled_b = normalizer.after * a, normalizer.before * b
-        kb, ka = forth(scaled_b), forth(scaled_a, reverse=True)
-        add_moments(scaled_a, scaled_b, kb, ka)
-        by_mass += _by_mass(normalizer, a, b, kb, ka)
-    if any(normalizer.powers):
-        pair = by_mass[None, None], torch.ones_like(by_mass)[None, None]
-        add_moments(*pair, normalizer.mass[None, None], forth(pair[0], reverse=True))
     if by_features:
-        return -(by_points * centred[0]).sum(-1) / widths, (by_points / widths[:, None])[None]
+        by_points = _by_points(saved, errors, energies, centred, lattices, normalizer)
+        return -(by_points * centred).sum(-1) / widths, (by_points / widths[:, None])[None]
+    d, points = centred.shape
+    ahead, behind = centred.new_zeros(points), centred.new_zeros(points)
+    cross = widths.new_zeros(d, dtype=torch.float64)
+    scale = normalizer.factor / len(lattices) / (1 + 2.0**-d)
+    for q, error in zip(saved, errors, strict=True):
+        a, factor = _by_message(error, energies)
+        for lattice in lattices:
+            of_a = factor * scale * normalizer.after
+            lattice_moments(a, q, lattice, centred, of_a, normalizer.before, cross, ahead, behind)
+    by_widths = (centred.square() * (ahead + behind)).sum(-1, dtype=torch.float64) - 2 * cross
+    if any(normalizer.powers):
+        by_mass = _by_mass(normalizer, ahead, behind)
+        forth = _forth(lattices, normalizer)
+        own = by_mass * normalizer.mass + forth(by_mass, True)
+        for k, f in enumerate(centred):
+            by_widths[k] += (f * f * own).sum() - 2 * (f * by_mass * forth(f, False)).sum()
     return (by_widths / widths).to(widths.dtype), None
 
 
@@ -69,36 +62,102 @@ def grid_gradients(
     size: Sequence[int],
     normalizer: Normalizer,
 ) -> Tensor:  # (number of axes,)
-    """Give dL/dwidths of a grid kernel, exactly: its filter is differentiable by its widths."""
+    """Give dL/dwidths of a grid kernel: along each axis, from how its lines match when filtered along the other."""
+    height, width = size if len(size) == 2 else (1, *size)
+    layouts = [(height, width, width, 1), (width, height, 1, width)][-len(widths) :]
+    sides = [(normalizer.axes[2:], -1), (normalizer.axes[:2], 0)][-len(widths) :]
+    found = []
+    for theta, layout, ((before, after), other) in zip(widths.detach().double(), layouts, sides, strict=True):
+        across = widths[other].double() if len(widths) == 2 else theta  # a single axis has lines of one point
+        taps = torch.exp(-0.5 * (torch.arange(_reach(across, layout[1]) + 1) / across).square()).float()
+        pairs = torch.zeros(layout[0], 2 * _reach(theta, layout[0]) + 1, dtype=torch.float64)
+        for q, error in zip(saved, errors, strict=True):
+            a, factor = _by_message(error, energies)
+            line_pairs(a, q, layout, factor * taps, before, after, pairs)
+        found.append(_by_axis(pairs, theta, normalizer.powers))
+    return torch.stack(found).to(widths.dtype)
+
+
+def _reach(theta: Tensor, length: int) -> int:
+    """Give how far apart two places of a line count: a weight of 1e-7."""
+    return min(length - 1, math.ceil(float(theta) * math.sqrt(2 * math.log(1e7))))
+
+
+def _by_axis(pairs: Tensor, theta: Tensor, powers: tuple[float, float]) -> Tensor:
+    """Differentiate sum over y, r of pairs[y, r] after_y k_r before_(y + r), k the Gaussian of an axis."""
+    count, reach = len(pairs), pairs.shape[1] // 2
+    steps = torch.arange(-reach, reach + 1)
+    others = torch.arange(count)[:, None] + steps
+    inside = (others >= 0) & (others < count)
     with torch.enable_grad():
-        theta = widths.detach().requires_grad_()
-        total = theta.new_zeros(())
-        by_mass = torch.zeros_like(normalizer.mass)
-        for a, b in _pairs(saved, errors, energies):
-            scaled_a, scaled_b = normalizer.after * a, normalizer.before * b
-            kb = gaussian_filter(scaled_b.reshape(1, -1, *size), theta).flatten(2)
-            total = total + (scaled_a * kb).sum()
-            if any(normalizer.powers):
-                ka = gaussian_filter(scaled_a.reshape(1, -1, *size), theta.detach()).flatten(2)
-                by_mass = by_mass + _by_mass(normalizer, a, b, kb.detach(), ka)
-        mass = gaussian_filter(torch.ones(1, 1, *size), theta).flatten()
-        (by_widths,) = torch.autograd.grad(total + (mass * by_mass).sum(), theta)
-    return by_widths
+        theta = theta.clone().requires_grad_()
+        kernel = torch.exp(-0.5 * (steps / theta).square())
+        mass = (kernel * inside).sum(1)
+        after, before = mass ** powers[1], mass ** powers[0]
+        total = (pairs * inside * kernel * after[:, None] * before[others.clamp(0, count - 1)]).sum()
+        (by_theta,) = torch.autograd.grad(total, theta)
+    return by_theta
 
 
-def _by_mass(normalizer: Normalizer, a: Tensor, b: Tensor, kb: Tensor, ka: Tensor) -> Tensor:  # (N,)
-    ahead, behind = normalizer.powers[1], normalizer.powers[0]
-    product = ahead * normalizer.after * (a * kb).sum((0, 1)) + behind * normalizer.before * (b * ka).sum((0, 1))
-    return product / (normalizer.mass + 1e-20)
+def _by_message(error: Tensor, energies: Tensor) -> tuple[Tensor, float]:  # (G, N, W)
+    """Give dL/dmessage as rows and what they are to be multiplied by."""
+    if energies.dim() == 0:
+        return error, -float(energies)
+    groups, points, width = error.shape
+    labels = energies.shape[0]
+    rows = error.permute(1, 0, 2).reshape(points, groups * width)
+    matrix = torch.diag(energies) if energies.dim() == 1 else energies
+    padded = torch.nn.functional.pad(matrix.float(), (0, groups * width - labels) * 2)
+    return (rows @ padded).view(points, groups, width).permute(1, 0, 2).contiguous(), -1.0
 
 
-def _pairs(saved: Tensor, errors: Tensor, energies: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _by_mass(normalizer: Normalizer, ahead: Tensor, behind: Tensor) -> Tensor:  # (N,)
+    """Give dL/dmass from sums of after a·Kb and before b·K'a."""
+    return (normalizer.powers[1] * ahead + normalizer.powers[0] * behind) / (normalizer.mass + 1e-20)
+
+
+def _forth(lattices: Sequence[Lattice], normalizer: Normalizer) -> Callable[[Tensor, bool], Tensor]:
+    """Give the bare filter, for (N,) or (1, C, N)."""
+
+    def forth(values: Tensor, reverse: bool) -> Tensor:
+        given = values.reshape(1, -1, values.shape[-1])
+        parts = [lattice_filter(given, lattice, reverse=reverse) for lattice in lattices]
+        return (sum(parts[1:], parts[0]) * (normalizer.factor / len(lattices))).reshape(values.shape)
+
+    return forth
+
+
+def _by_points(
+    saved: Tensor,
+    errors: Tensor,
+    energies: Tensor,
+    centred: Tensor,  # (d, N)
+    lattices: Sequence[Lattice],
+    normalizer: Normalizer,
+) -> Tensor:  # (d, N), by the scaled features
+    forth = _forth(lattices, normalizer)
+    found = torch.zeros_like(centred)
+
+    def add_moments(a: Tensor, b: Tensor, kb: Tensor, ka: Tensor) -> None:
+        for k, f in enumerate(centred):
+            cross, back = forth(f * b, False), forth(f * a, True)
+            found[k] -= (a * (f * kb - cross) + b * (f * ka - back)).sum((0, 1))
+
+    by_mass = torch.zeros_like(normalizer.mass)
+    for a, b in _channels(saved, errors, energies):
+        a, b = normalizer.after * a, normalizer.before * b
+        kb, ka = forth(b, False), forth(a, True)
+        add_moments(a, b, kb, ka)
+        by_mass += _by_mass(normalizer, (a * kb).sum((0, 1)), (b * ka).sum((0, 1)))
+    if any(normalizer.powers):
+        pair = by_mass[None, None], torch.ones_like(by_mass)[None, None]
+        add_moments(*pair, normalizer.mass[None, None], forth(pair[0], True))
+    return found
+
+
+def _channels(saved: Tensor, errors: Tensor, energies: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Give each iteration's a and b as (1, C, N) in channel order."""
     for q, error in zip(saved, errors, strict=True):
-        b, e = (rows.permute(0, 2, 1).flatten(0, 1)[None].float().contiguous() for rows in (q, error))
-        if energies.dim() == 0:
-            yield -energies * e, b
-            continue
-        labels = energies.shape[0]
-        b, e = b[:, :labels], e[:, :labels]
-        yield -(energies.T @ e if energies.dim() == 2 else energies[:, None] * e), b
+        a, factor = _by_message(error, energies)
+        b, a = (rows.permute(0, 2, 1).flatten(0, 1)[None].float().contiguous() for rows in (q, a))
+        yield factor * a, b

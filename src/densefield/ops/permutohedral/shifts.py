@@ -13,10 +13,14 @@ from densefield.ops.permutohedral.lattice import Lattice, build_lattice
 def shifted_lattices(
     features: Tensor,  # (B, d, N)
     shifts: int,
+    fill_rows: int = 0,
 ) -> tuple[Lattice, ...]:
-    """Build `shifts` lattices whose origins lie evenly in a lattice cell; the first is not shifted."""
+    """Build `shifts` lattices whose origins lie evenly in a lattice cell; the first is not shifted.
+
+    `fill_rows` as in `build_lattice`.
+    """
     offsets = shift_offsets(features.shape[1], shifts).to(features)
-    return tuple(build_lattice(features + offset[:, None] if i else features) for i, offset in enumerate(offsets))
+    return tuple(build_lattice(features + offset[:, None] if i else features, fill_rows) for i, offset in enumerate(offsets))
 
 
 def shift_offsets(d: int, shifts: int) -> Tensor:  # (shifts, d) float64

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 
-def build_by_sorting(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Build the parts of a `Lattice` from features (B, d, N); the rows are in the order of their coordinates."""
+def build_by_sorting(features: Tensor, fill_rows: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Build the parts of a `Lattice` from features (B, d, N); the rows are in the order of their coordinates.
+
+    Points one step away are added where there are then at most `fill_rows`.
+    """
     batch, d, points = features.shape
     digits, weights, axes = simplex(features)
     shape = (batch, points, d + 1, d + 1)
@@ -20,6 +23,11 @@ def build_by_sorting(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, 
     item = torch.arange(batch, device=features.device).view(batch, 1, 1, 1).expand(*shape[:3], 1)
     corners = torch.cat([item, corners], -1).reshape(-1, d + 1)
     found, vertices = torch.unique(corners, dim=0, return_inverse=True)
+    if fill_rows > found.shape[0]:
+        around = torch.nn.functional.pad(torch.cat([steps, -steps, torch.zeros_like(steps[:1])]), (1, 0))
+        filled, places = torch.unique((found + around[:, None]).flatten(0, 1), dim=0, return_inverse=True)
+        if filled.shape[0] <= fill_rows:
+            found, vertices = filled, places[-found.shape[0] :][vertices]
     neighbours = _neighbours(found, steps)
     entries = torch.argsort(vertices, stable=True)
     counts = torch.bincount(vertices, minlength=found.shape[0])
