@@ -251,6 +251,22 @@ def test_settings_are_checked() -> None:
         DenseCRF(2, compatibility=[Potts()])
 
 
+def test_images_of_too_many_channels_are_named() -> None:
+    given = scores(1, 3, 6, 7)
+    assert bool(torch.isfinite(DenseCRF(3)(given, picture(1, 14, 6, 7))).all())
+    with pytest.raises(InputError, match="image: wanted at most 14 channels beside 2 axes of positions, received 15"):
+        DenseCRF(3)(given, picture(1, 15, 6, 7))
+    with pytest.raises(InputError, match="features: wanted 1 to 16 dimensions, received 17"):
+        DenseCRF(3, (FeatureKernel(),))(given, features=torch.zeros(1, 17, 6, 7))
+
+
+def test_a_lattice_that_does_not_fit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("densefield.ops.permutohedral.memory._available", lambda: 1 << 20)
+    size = (1000, 800)
+    with pytest.raises(InputError, match="a lattice over 1 x 800000 pixels needs .* GiB, .* are free"):
+        DenseCRF(2)(torch.zeros(1, 2, *size), torch.zeros(1, 3, *size, dtype=torch.uint8))
+
+
 def test_tiny_colour_widths_serve_or_say_so() -> None:
     given, image = scores(1, 3, 6, 7), picture(1, 3, 6, 7)
     refined = DenseCRF(3, (BilateralKernel(80.0, 0.01, 10.0),))(given, image)

@@ -77,6 +77,11 @@ class BilateralKernel:
         """The kernel over an image, for the mean field."""
         check(field.image is not None, "image: a BilateralKernel looks at it; received none")
         assert field.image is not None
+        axes, channels = len(field.size), field.image.shape[1]
+        check(
+            axes + channels <= 16,
+            f"image: wanted at most {16 - axes} channels beside {axes} axes of positions, received {channels}",
+        )
         # Columns before rows: the lattice is not quite the same for another order, and pydensecrf has this one.
         places = positions(field.size, field.like).flip(0).expand(field.image.shape[0], -1, -1)
         alpha = _spread("theta_alpha", self.theta_alpha, len(field.size), "axis").flip(0)

@@ -204,6 +204,12 @@ def test_the_usual_mistakes_are_named() -> None:
         d.addPairwiseBilateral(sxy=80, srgb=0, rgbim=image, compat=3)
     with pytest.raises(InputError, match="features: wanted 1 to 16 dimensions, received 17"):
         d.addPairwiseEnergy(np.zeros((17, 192), np.float32), compat=3)
+    with pytest.raises(InputError, match="sxy: wanted one width or 2, received None"):
+        d.addPairwiseGaussian(sxy=None, compat=3)
+    with pytest.raises(InputError, match="compat: holds NaN"):
+        d.addPairwiseGaussian(sxy=3, compat=np.nan)
+    with pytest.raises(InputError, match="energies of 21 labels for 40000000000 pixels needs"):
+        dcrf.DenseCRF2D(200_000, 200_000, 21).inference(1)
     with pytest.raises(InputError, match="normalization"):
         d.addPairwiseGaussian(sxy=3, compat=3, normalization=7)
 

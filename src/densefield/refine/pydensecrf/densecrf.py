@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Number
 from typing import Any
 
@@ -19,6 +19,7 @@ from densefield.checks import InputError, check, check_finite
 from densefield.ops.mean_field import LatticeTerm
 from densefield.ops.mean_field.filters import lattices_of, normalized_filter, raw_filter
 from densefield.ops.mean_field.reference import compatible
+from densefield.ops.permutohedral.memory import check_memory
 from densefield.refine.compatibility import check_positive
 from densefield.refine.kernels import positions
 from densefield.refine.mean_field import Normalization, run
@@ -163,7 +164,10 @@ class DenseCRF:
         return float((total + wide * self._message(q).double()).sum())
 
     def _energies(self) -> Tensor:  # (1, nlabels, *size)
-        return torch.zeros(1, self._nlabel, *self._size) if self._unary is None else self._unary
+        if self._unary is not None:
+            return self._unary
+        check_memory(4 * self._nlabel * self._nvar, f"energies of {self._nlabel} labels for {self._nvar} pixels")
+        return torch.zeros(1, self._nlabel, *self._size)
 
     def _beliefs(self, values: ArrayLike) -> Tensor:  # (1, nlabels, nvar)
         given = _matrix("Q", values)
@@ -203,6 +207,7 @@ class DenseCRF:
     def _compatibility(self, compat: Any) -> Tensor:
         energies = np.asarray(compat, dtype=np.float32)
         check(energies.ndim <= 2, "LabelCompatibility of dimension >2 not meaningful.")
+        check_finite("compat", torch.from_numpy(np.atleast_1d(energies)))
         if energies.ndim == 0:
             return torch.tensor(-float(energies))
         check(
@@ -259,6 +264,7 @@ class DenseCRF2D(DenseCRF):
 
 
 def _widths(name: str, value: Any, count: int) -> tuple[float, ...]:
+    check(isinstance(value, Number | Iterable), f"{name}: wanted one width or {count}, received {value!r}")
     each: Sequence[Any] = (value,) * count if isinstance(value, Number) else tuple(value)
     check(len(each) >= count, f"{name}: wanted one width or {count}, received {value!r}")
     widths = tuple(float(width) for width in each[:count])
