@@ -25,7 +25,7 @@ def exact_marginals(
     threads: int,
 ) -> Tensor:  # (C, H, W) float64
     """Infer with weights 3 and 10, spatial width 3 and symmetric normalisation."""
-    _, labels, height, width = unary.shape
+    height, width = unary.shape[2:]
     energies = unary[0].double()
     rows, columns = np.indices((height, width), dtype=np.float64)
     features = np.concatenate([rows[..., None] / alpha, columns[..., None] / alpha, image / beta], -1)

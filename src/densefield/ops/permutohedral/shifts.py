@@ -20,7 +20,8 @@ def shifted_lattices(
     `fill_rows` as in `build_lattice`.
     """
     offsets = shift_offsets(features.shape[1], shifts).to(features)
-    return tuple(build_lattice(features + offset[:, None] if i else features, fill_rows) for i, offset in enumerate(offsets))
+    moved = [features + offset[:, None] if i else features for i, offset in enumerate(offsets)]
+    return tuple(build_lattice(each, fill_rows) for each in moved)
 
 
 def shift_offsets(d: int, shifts: int) -> Tensor:  # (shifts, d) float64
