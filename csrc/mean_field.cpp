@@ -18,7 +18,8 @@ namespace densefield {
 
 constexpr int64_t most_labels = 2048;
 
-DF_DECLARE(void mean_field(const df_field& field, bool backward); int64_t half_bytes();)
+DF_DECLARE(void mean_field(const df_field& field, bool backward); int64_t half_bytes();
+           void few_labels(const df_field& field);)
 
 namespace DF_TARGET {
 namespace {
@@ -138,7 +139,7 @@ public:
     }
 
 private:
-    static constexpr int64_t few = 32;  // points packed at once
+    static constexpr int64_t few = 256;  // points packed at once
 
     bool kept(bool backward) const { return backward ? f.errors != nullptr : f.saved != nullptr; }
 
@@ -325,7 +326,10 @@ int run_field(const df_field* field, bool backward) {
         const bool counts = field->n_lattices >= 0 && field->n_lattices <= 64 && field->n_grids >= 0 &&
                             field->n_grids <= 8 && field->n_terms >= 0 && field->n_terms <= 8;
         if (!sizes || !grid || !counts || (backward && field->saved == nullptr)) throw BadArgument();
-        DF_DISPATCH(mean_field(*field, backward));
+        if (!backward && field->labels <= 4 && field->saved == nullptr)
+            DF_DISPATCH(few_labels(*field));
+        else
+            DF_DISPATCH(mean_field(*field, backward));
     });
 }
 
