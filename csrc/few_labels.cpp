@@ -33,7 +33,10 @@ public:
         // Each part splats to tables of its own, added up in order: as many as pay, by the size of the work.
         parts_ = f.points / 4096 + 1 < most_parts ? f.points / 4096 + 1 : most_parts;
         if (parts_ > bands_) parts_ = bands_;
-        unary_.take(f.points * W + flat_width);
+        // The output is written by the last update only, which reads `unary` itself.
+        const bool room = (f.points * W + flat_width) * static_cast<int64_t>(sizeof(S)) <= f.labels * f.points * 4;
+        if (!room) own_unary_.take(f.points * W + flat_width);
+        unary_ = room ? reinterpret_cast<S*>(f.output) : own_unary_.data();
         for (int32_t l = 0; l < f.n_lattices; ++l) {
             const int64_t size = table_size(l);
             lattices_[l].table.take(size);
@@ -188,14 +191,14 @@ private:
         if (step == Step::middle) {
             for (int64_t i = 0; i < count * W; i += flat_width) {
                 Flat row;
-                row.load(unary_.data() + start * W + i);
+                row.load(unary_ + start * W + i);
                 row.store(acc + i);
             }
             return;
         }
         pack_flat<W>(f.unary + start, f.labels, f.points, count, -1.0f, -1e30f, acc);
         if (step == Step::last) return;
-        S* const to = unary_.data() + start * W;
+        S* const to = unary_ + start * W;
         int64_t i = 0;
         for (; i + flat_width <= count * W; i += flat_width) {  // near 0, where half precision tells small differences
             Flat row;
@@ -381,7 +384,8 @@ private:
     int64_t width_ = 0, height_ = 0, bands_ = 0, parts_ = 0;
     int64_t padded_ = 0, columns_ = 0;  // numbers of a line with its sides; of a filtered line
     int turn_ = 0;
-    Owned<S> unary_;  // negative and less each point's greatest
+    Owned<S> own_unary_;
+    S* unary_ = nullptr;  // negative and less each point's greatest
     OneLattice lattices_[64];
     Grid grids_[8];
     float mix_[8][W][flat_width];

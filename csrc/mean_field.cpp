@@ -104,6 +104,33 @@ void softmax(float* rows, int64_t groups, int64_t count, float* logs, const Writ
     }
 }
 
+// The same without subtracting the greatest first, which serves while sums stay within the range of a float: false where
+// one did not. The rows are spent then.
+template <int W, bool One, class Write>
+bool quick_softmax(float* rows, int64_t groups, int64_t count, const Write& write) {
+    const int64_t step = (One ? 1 : groups) * W;
+    exponentiate(rows, count * step);
+    float least = 1.0f, most = 1.0f;
+    for (int64_t x = 0; x < count; ++x) {
+        Row<float, W> row;
+        row.load(rows + x * step);
+        float sum = total(row);
+        if constexpr (!One)
+            for (int64_t g = 1; g < groups; ++g) {
+                row.load(rows + x * step + g * W);
+                sum += total(row);
+            }
+        least = sum < least ? sum : least;
+        most = sum > most ? sum : most;
+        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
+            row.load(rows + x * step + g * W);
+            row.scale(1.0f / sum);
+            write(x, g, row);
+        }
+    }
+    return least > 1e-25f && most < 1e25f;
+}
+
 template <int W, class S, class Q, bool One>
 class Loop : Filters<W, S, One> {
     using Base = Filters<W, S, One>;
@@ -112,7 +139,12 @@ class Loop : Filters<W, S, One> {
 
 public:
     Loop(const df_field& field, bool backward)
-        : Base(field, backward), unary_(groups * plane), rows_(kept(backward) ? 0 : groups * plane) {}
+        : Base(field, backward), rows_(kept(backward) ? 0 : groups * plane) {
+        // The output is written by the last update only, which reads `unary` itself.
+        const bool room = !backward && groups * W * static_cast<int64_t>(sizeof(S)) <= f.labels * static_cast<int64_t>(sizeof(float));
+        if (!room) own_unary_.take(groups * plane);
+        unary_ = room ? reinterpret_cast<S*>(f.output) : own_unary_.data();
+    }
 
     void forward() {
         first(state(0));
@@ -183,7 +215,7 @@ private:
         over_lines([&](int64_t start, int64_t count, float* line, float*) {
             pack(f.unary + start, this->stride(), f.labels, f.points, count, -1.0f, -1e30f, line);
             less_highest(line, count);  // near 0, where half precision tells small differences
-            spread(line, start, count, unary_.data());
+            spread(line, start, count, unary_);
             if (f.initial != nullptr)
                 pack(f.initial + start, this->stride(), f.labels, f.points, count, 1.0f, -1e30f, line);
             softmax_to(line, start, count, q);
@@ -206,12 +238,17 @@ private:
     }
 
     void update_logits(const Tile& tile, int64_t y, int64_t start, int64_t count) const {
-        collect(unary_.data(), start, count, tile.acc);
+        collect(unary_, start, count, tile.acc);
         this->messages(tile, y, start, count, [](int32_t, const float*) {});
     }
 
     void update(const Tile& tile, S* q) {
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
+            const auto write = [&](int64_t x, int64_t g, const Row<float, W>& row) {
+                row.store(q + g * plane + (start + x) * W);
+            };
+            update_logits(tile, y, start, count);
+            if (quick_softmax<W, One>(tile.acc, groups, count, write)) return;
             update_logits(tile, y, start, count);
             softmax_to(tile.acc, start, count, q);
         });
@@ -244,7 +281,7 @@ private:
                 for (int64_t c = 0; c < stride; ++c) line[x * stride + c] -= sum * logs[x * stride + c];
             }
             spread(line, start, count, errors);
-            spread(line, start, count, unary_.data());
+            spread(line, start, count, unary_);
         });
     }
 
@@ -275,18 +312,19 @@ private:
             if (final_step && from_initial) {
                 if (f.grad_initial != nullptr)
                     unpack(tile.acc, stride, f.labels, f.points, count, 1.0f, f.grad_initial + start);
-                collect(unary_.data(), start, count, tile.acc);
+                collect(unary_, start, count, tile.acc);
                 return unpack(tile.acc, stride, f.labels, f.points, count, -1.0f, f.grad_unary + start);
             }
             if (!final_step) spread(tile.acc, start, count, to);
-            collect(unary_.data(), start, count, tile.spare);
+            collect(unary_, start, count, tile.spare);
             for (int64_t i = 0; i < count * stride; ++i) tile.acc[i] += tile.spare[i];
-            if (!final_step) return spread(tile.acc, start, count, unary_.data());
+            if (!final_step) return spread(tile.acc, start, count, unary_);
             unpack(tile.acc, stride, f.labels, f.points, count, -1.0f, f.grad_unary + start);
         });
     }
 
-    Buffer<S> unary_;  // negative and less each point's greatest; going backward, the sum of all errors
+    Owned<S> own_unary_;
+    S* unary_;  // negative and less each point's greatest; going backward, the sum of all errors
     Buffer<S> rows_;
 };
 
