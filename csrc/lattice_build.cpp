@@ -435,39 +435,35 @@ void link_codes(const df_lattice& lattice, const Code* codes, int32_t* neighbour
     parallel_for(lattice.code.d + 1, n_threads, body);
 }
 
-// A counting sort of the entries by their row; each chunk owns a range of rows.
+// A stable counting sort of the entries by their row, in parts that know where theirs begin in each row: the result does
+// not depend on the number of parts.
 void sort_entries(const df_lattice& lattice, const int32_t* vertices, int32_t* starts, int32_t* entries,
                   int n_threads) {
     const int64_t count = lattice.code.batch * lattice.code.points * (lattice.code.d + 1), rows = lattice.rows;
-    const int64_t parts = n_threads;
-    const auto from = [=](int64_t part) { return static_cast<int32_t>(rows * part / parts); };
+    const int64_t most = count / rows < 8 ? count / rows : 8, parts = most < n_threads ? most : n_threads;
+    Buffer<int32_t> places(parts * rows);
     const auto tally = [&](int64_t part, int) {
-        const int32_t low = from(part), high = from(part + 1);
-        std::memset(starts + low, 0, static_cast<size_t>(high - low) * sizeof(int32_t));
-        if (parts == 1)
-            for (int64_t i = 0; i < count; ++i) ++starts[vertices[i]];
-        else
-            for (int64_t i = 0; i < count; ++i)
-                if (vertices[i] >= low && vertices[i] < high) ++starts[vertices[i]];
+        int32_t* const mine = places.data() + part * rows;
+        std::memset(mine, 0, static_cast<size_t>(rows) * sizeof(int32_t));
+        for (int64_t i = count * part / parts; i < count * (part + 1) / parts; ++i) ++mine[vertices[i]];
     };
     parallel_for(parts, n_threads, tally);
     int32_t sum = 0;
     for (int64_t row = 0; row < rows; ++row) {
-        const int32_t size = starts[row];
         starts[row] = sum;
-        sum += size;
+        for (int64_t part = 0; part < parts; ++part) {
+            const int32_t size = places[part * rows + row];
+            places[part * rows + row] = sum;
+            sum += size;
+        }
     }
     starts[rows] = sum;
     const auto place = [&](int64_t part, int) {
-        const int32_t low = from(part), high = from(part + 1);
-        for (int64_t i = 0; i < count; ++i) {
-            const int32_t row = vertices[i];
-            if (row >= low && row < high) entries[starts[row]++] = static_cast<int32_t>(i);
-        }
+        int32_t* const mine = places.data() + part * rows;
+        for (int64_t i = count * part / parts; i < count * (part + 1) / parts; ++i)
+            entries[mine[vertices[i]]++] = static_cast<int32_t>(i);
     };
     parallel_for(parts, n_threads, place);
-    for (int64_t row = rows; row > 0; --row) starts[row] = starts[row - 1];  // placing moved each start to its end
-    starts[0] = 0;
 }
 
 template <class T>

@@ -11,6 +11,7 @@
 #include "field_filters.h"
 #include "guard.h"
 #include "memory.h"
+#include "packing.h"
 #include "parallel.h"
 #include "softmax_rows.h"
 
@@ -23,45 +24,6 @@ DF_DECLARE(void mean_field(const df_field& field, bool backward); int64_t half_b
 
 namespace DF_TARGET {
 namespace {
-
-// Rows of `stride` numbers to and from labels that lie `points` apart.
-// Four labels of four points at a time change places in registers.
-void unpack(const float* rows, int64_t stride, int64_t labels, int64_t points, int64_t count, float factor, float* to) {
-    typedef float Four __attribute__((vector_size(16)));
-    int64_t c = 0;
-    for (; c + 4 <= labels; c += 4) {
-        int64_t i = 0;
-        for (; i + 4 <= count; i += 4) {
-            Four in[4], out[4];
-            for (int k = 0; k < 4; ++k) std::memcpy(&in[k], rows + (i + k) * stride + c, sizeof(Four));
-            for (int k = 0; k < 4; ++k) out[k] = Four{in[0][k], in[1][k], in[2][k], in[3][k]} * factor;
-            for (int k = 0; k < 4; ++k) std::memcpy(to + (c + k) * points + i, &out[k], sizeof(Four));
-        }
-        for (; i < count; ++i)
-            for (int k = 0; k < 4; ++k) to[(c + k) * points + i] = factor * rows[i * stride + c + k];
-    }
-    for (; c < labels; ++c)
-        for (int64_t i = 0; i < count; ++i) to[c * points + i] = factor * rows[i * stride + c];
-}
-
-void pack(const float* from, int64_t stride, int64_t labels, int64_t points, int64_t count, float factor, float filler,
-          float* rows) {
-    typedef float Four __attribute__((vector_size(16)));
-    int64_t c = 0;
-    for (; c + 4 <= labels; c += 4) {
-        int64_t i = 0;
-        for (; i + 4 <= count; i += 4) {
-            Four in[4], out[4];
-            for (int k = 0; k < 4; ++k) std::memcpy(&in[k], from + (c + k) * points + i, sizeof(Four));
-            for (int k = 0; k < 4; ++k) out[k] = Four{in[0][k], in[1][k], in[2][k], in[3][k]} * factor;
-            for (int k = 0; k < 4; ++k) std::memcpy(rows + (i + k) * stride + c, &out[k], sizeof(Four));
-        }
-        for (; i < count; ++i)
-            for (int k = 0; k < 4; ++k) rows[i * stride + c + k] = factor * from[(c + k) * points + i];
-    }
-    for (; c < stride; ++c)
-        for (int64_t i = 0; i < count; ++i) rows[i * stride + c] = c < labels ? factor * from[c * points + i] : filler;
-}
 
 // Softmax of a line of `count` rows of `groups` times W numbers, in three walks that a CPU can overlap: less the greatest,
 // exp, over the sum. Each row goes to write(x, g, row); `logs`, where given, takes the logarithms of the divisors.
