@@ -14,6 +14,7 @@
 #include "memory.h"
 #include "owned.h"
 #include "parallel.h"
+#include "watch.h"
 
 namespace densefield {
 
@@ -25,7 +26,7 @@ namespace {
 template <int W, class S>
 class FewLabels {
 public:
-    explicit FewLabels(const df_field& field) : f(field) {
+    explicit FewLabels(const df_field& field) : f(field), watch_(field.n_threads == 1 ? field.seconds : nullptr) {
         has_grid_ = f.n_grids > 0;
         width_ = has_grid_ ? f.width : 1024;
         height_ = has_grid_ ? f.height : (f.points + width_ - 1) / width_;
@@ -153,8 +154,10 @@ private:
             }
         };
         parallel_for((count + chunk - 1) / chunk, f.n_threads, add);
+        watch_.lap(phase_splat);
         lattice.blurred = blur<float, W>(lattice.table.data(), lattice.other.data(), f.lattices[l].neighbours,
                                          f.lattices[l].d + 1, f.lattices[l].rows, false, f.n_threads);
+        watch_.lap(phase_blur);
     }
 
     template <Step step>
@@ -167,17 +170,23 @@ private:
             for (int64_t band = bands_ * part / parts_; band < bands_ * (part + 1) / parts_; ++band) {
                 const int64_t y0 = band * grid_block, y1 = y0 + grid_block < height_ ? y0 + grid_block : height_;
                 if (step != Step::first) filter_columns(y0, scratch);
+                watch_.lap(phase_grid_columns);
                 for (int64_t y = y0; y < y1; ++y) {
                     const int64_t start = y * width_, count = start + width_ < f.points ? width_ : f.points - start;
                     begin_line<step>(start, count, scratch);
+                    watch_.lap(step == Step::first ? phase_begin : step == Step::last ? phase_end : phase_softmax);
                     if (step != Step::first) messages(y - y0, start, count, scratch);
                     if (step == Step::last) {
                         log_softmax_flat<W>(scratch.acc.data(), count * W);
                         unpack_flat<W>(scratch.acc.data(), f.labels, f.points, count, f.output + start);
+                        watch_.lap(phase_end);
                     } else {
                         softmax_flat<W>(scratch.acc.data(), count * W);
+                        watch_.lap(step == Step::first ? phase_begin : phase_softmax);
                         for (int32_t l = 0; l < f.n_lattices; ++l) splat(l, part, start, count, scratch.acc.data());
+                        watch_.lap(phase_splat);
                         for (int32_t n = 0; n < f.n_grids; ++n) filter_line(n, y, scratch);
+                        watch_.lap(phase_grid_lines);
                     }
                 }
             }
@@ -234,6 +243,7 @@ private:
             const int32_t m = f.lattices[l].term;
             add_mixed<W>(scratch.message.data(), mix_[m], f.terms[m].kind == 2 ? W : 1, scratch.acc.data(), count * W);
         }
+        watch_.lap(phase_slice);
         for (int32_t n = 0; n < f.n_grids; ++n) {
             const Grid& grid = grids_[n];
             const float* const sums = scratch.sums.data() + (n * grid_block + line) * columns_;
@@ -254,6 +264,7 @@ private:
             const int32_t m = f.grids[n].term;
             add_mixed<W>(message, mix_[m], f.terms[m].kind == 2 ? W : 1, scratch.acc.data(), count * W);
         }
+        watch_.lap(phase_grid_columns);
     }
 
     // A whole line from the sums at every other pixel.
@@ -380,6 +391,7 @@ private:
     }
 
     const df_field& f;
+    mutable Watch watch_;
     bool has_grid_ = false;
     int64_t width_ = 0, height_ = 0, bands_ = 0, parts_ = 0;
     int64_t padded_ = 0, columns_ = 0;  // numbers of a line with its sides; of a filtered line

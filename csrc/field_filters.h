@@ -8,6 +8,7 @@
 #include "owned.h"
 #include "parallel.h"
 #include "softmax_rows.h"
+#include "watch.h"
 
 namespace densefield::DF_TARGET {
 namespace {
@@ -39,7 +40,7 @@ public:
     };
 
     Filters(const df_field& field, bool backward)
-        : Groups<One>((field.labels + W - 1) / W), f(field), back(backward), plane(field.points * W) {
+        : Groups<One>((field.labels + W - 1) / W), f(field), back(backward), watch(field.n_threads == 1 && !backward ? field.seconds : nullptr), plane(field.points * W) {
         for (int32_t l = 0; l < f.n_lattices; ++l) prepare(f.lattices[l], splats_[l]);
         for (int32_t n = 0; n < f.n_grids; ++n) prepare(f.grids[n], grids_[n]);
         for (int32_t m = 0; m < f.n_terms; ++m) {
@@ -80,6 +81,7 @@ public:
 
     void filter_all_lines(const S* rows) {
         if (f.n_grids > 0) over_range(f.height, 1, [&](int64_t y, int64_t) { filter_lines(rows, y, y + 1); });
+        watch.lap(phase_grid_lines);
         turn();
     }
 
@@ -101,6 +103,7 @@ public:
             if (wants_gradient(lattice.term)) take(lattice.term, tile.message);
             apply(lattice.term, tile.message, count, tile.acc);
         }
+        watch.lap(phase_slice);
         for (int32_t n = 0; n < f.n_grids; ++n) {
             const int32_t m = f.grids[n].term;
             const float* const sums = tile.grids + (n * grid_block + y - tile.y0) * tile_places * stride();
@@ -113,6 +116,7 @@ public:
             if (wants_gradient(m)) take(m, message);
             apply(m, message, count, tile.acc);
         }
+        watch.lap(phase_grid_columns);
     }
 
     // Bands of grid_block lines, cut into tiles; without a grid, points stand in lines of tile_columns. Where the tiles fill
@@ -137,10 +141,12 @@ public:
                                         f.height, grid.places, y, left, right, tile_places, stride(), grid.taps_y,
                                         back ? f.grids[n].before_y : f.grids[n].after_y);
                 }
+                watch.lap(phase_grid_columns);
                 body(tile);
             }
             const int64_t y = band * grid_block;
             if (next != nullptr) filter_lines(next, y, y + grid_block < f.height ? y + grid_block : f.height);
+            watch.lap(phase_grid_lines);
         };
         parallel_for(tile_bands(), f.n_threads, task);
         turn();
@@ -202,6 +208,7 @@ public:
 protected:
     const df_field& f;
     const bool back;
+    mutable Watch watch;
     const int64_t plane;
 
 private:
@@ -310,8 +317,10 @@ private:
                 even.store(table + row * W);
             }
         });
+        watch.lap(phase_splat);
         const S* const result =
             blur<float, W>(table, other, lattice.neighbours, lattice.d + 1, lattice.rows, back, f.n_threads);
+        watch.lap(phase_blur);
         splat.blurred = result == table ? splat.table.data() : splat.other.data();
     }
 

@@ -110,6 +110,7 @@ public:
 
     void forward() {
         first(state(0));
+        this->watch.lap(phase_begin);
         this->filter_all_lines(state(0));
         for (int t = 0; t < f.iterations; ++t) {
             S* const next = t + 1 < f.iterations ? state(t + 1) : nullptr;
@@ -201,6 +202,7 @@ private:
 
     void update_logits(const Tile& tile, int64_t y, int64_t start, int64_t count) const {
         collect(unary_, start, count, tile.acc);
+        this->watch.lap(phase_softmax);
         this->messages(tile, y, start, count, [](int32_t, const float*) {});
     }
 
@@ -210,7 +212,9 @@ private:
                 row.store(q + g * plane + (start + x) * W);
             };
             update_logits(tile, y, start, count);
-            if (quick_softmax<W, One>(tile.acc, groups, count, write)) return;
+            const bool done = quick_softmax<W, One>(tile.acc, groups, count, write);
+            this->watch.lap(phase_softmax);
+            if (done) return;
             update_logits(tile, y, start, count);
             softmax_to(tile.acc, start, count, q);
         });
@@ -220,6 +224,7 @@ private:
         const int64_t stride = this->stride();
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
             pack(f.unary + start, stride, f.labels, f.points, count, -1.0f, -1e30f, tile.acc);
+            this->watch.lap(phase_end);
             this->messages(tile, y, start, count, [](int32_t, const float*) {});
             std::memcpy(tile.spare, tile.acc, static_cast<size_t>(count * stride) * sizeof(float));
             float logs[Base::tile_columns];
@@ -227,6 +232,7 @@ private:
             for (int64_t x = 0; x < count; ++x)
                 for (int64_t c = 0; c < stride; ++c) tile.acc[x * stride + c] -= logs[x];
             unpack(tile.acc, stride, f.labels, f.points, count, 1.0f, f.output + start);
+            this->watch.lap(phase_end);
         });
     }
 
