@@ -1,10 +1,12 @@
 """The dense CRF beside a plain restatement of the textbook lattice and, where it is installed, pydensecrf.
 
 All ways run in turn on the same photograph and network-like scores, building included; the shortest times count. With
-one thread processor time is taken, so that other work on the machine does not lengthen it. The textbook is compiled
-from textbook_crf.cpp by `c++ -O3`.
+one thread processor time is taken, so that other work on the machine does not lengthen it. Prints, a case: times,
+ratios, peak memory over what was in use before (each way in a process of its own, Linux), what pruning changes, and
+where our time goes: bytes by phase and the ratio to a memory copy of as many. The textbook is compiled from
+textbook_crf.cpp by `c++ -O3`.
 
-Run: python benchmarks/dense_crf.py [--threads 1 2] [--cases 80x13 49x5 67x3 1080p] [--memory] [--backward]
+Run: python benchmarks/dense_crf.py [--threads 1 2] [--cases 80x13 49x5 67x3 1080p] [--no-memory] [--backward]
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -26,6 +29,7 @@ from PIL import Image
 from torch import Tensor
 
 from densefield.ops.mean_field import GridTerm, LatticeTerm, mean_field
+from densefield.ops.mean_field.structures import Job, layout
 from densefield.ops.permutohedral import build_lattice
 
 WIDTHS = {"80x13": (80.0, 13.0), "49x5": (49.0, 5.0), "67x3": (67.0, 3.0), "1080p": (80.0, 13.0)}
@@ -92,6 +96,13 @@ def original(module: ModuleType, unary: Tensor, image: np.ndarray, alpha: float,
     return np.array(crf.inference(n))
 
 
+def ours(unary: Tensor, image: np.ndarray, case: str, prune: float = 0.0) -> np.ndarray:
+    """Infer with densefield."""
+    with torch.no_grad():
+        log_q = mean_field(unary, terms_of(image, *WIDTHS[case]), iterations=10, prune=prune)
+    return log_q[0].reshape(unary.shape[1], -1).exp_().numpy()
+
+
 def ways(names: list[str], case: str) -> dict[str, Callable[[], np.ndarray]]:
     """Give each way as a function without arguments."""
     image = photograph(case)
@@ -99,14 +110,7 @@ def ways(names: list[str], case: str) -> dict[str, Callable[[], np.ndarray]]:
     unary = -torch.log_softmax(network_like_scores(labels, *image.shape[:2]), 1)
     alpha, beta = WIDTHS[case]
 
-    def ours(prune: float = 0.0) -> np.ndarray:
-        with torch.no_grad():
-            log_q = mean_field(unary, terms_of(image, alpha, beta), iterations=10, prune=prune)
-        return log_q[0].reshape(labels, -1).exp_().numpy()
-
-    every: dict[str, Callable[[], np.ndarray]] = {"densefield": ours}
-    if "pruned" in names:
-        every["pruned"] = lambda: ours(prune=1e-3)
+    every: dict[str, Callable[[], np.ndarray]] = {"densefield": lambda: ours(unary, image, case)}
     if "textbook" in names:
         function = textbook()
         every["textbook"] = lambda: function(unary, image, alpha, beta, 10)
@@ -141,11 +145,84 @@ def copy_gigabytes(threads: int) -> float:
     source = torch.ones(32 << 20)
     target = torch.empty_like(source)
     times = []
-    for _ in range(4):
+    for _ in range(6):
         start = time.perf_counter()
         target.copy_(source)
         times.append(time.perf_counter() - start)
     return 2 * source.nbytes / min(times) / 1e9
+
+
+PHASES = ("begin", "splat", "blur", "slice", "grid lines", "grid columns", "softmax", "end")
+
+
+def megabytes(case: str, labels: int, rows: int) -> dict[str, float]:
+    """Give what each phase of one iteration has to read and write, in MB; `begin` and `end` once.
+
+    A row that is read several times by neighbouring pixels or lattice points counts once: caches hold it.
+    """
+    height, width = photograph(case).shape[:2]
+    points, corners = height * width, 6
+    _, stride, kind = layout(labels, True)
+    indices = points * corners * (4 + 4)  # of rows or pixels, and weights
+    few = labels <= 4
+    stride = 2 if labels <= 2 else stride
+    line = points * stride * kind.itemsize  # Q, or energies
+    table = rows * stride * (4 if few else kind.itemsize)
+    links = rows * corners * 8
+    return {
+        # Few labels: each pixel adds to 8 tables, else each lattice point gathers; the caches hold indices read twice.
+        "splat": (8 * 3 * table + table if few else indices + line + table) / 1e6,
+        "blur": (links + corners * 2 * table) / 1e6,
+        "slice": (indices + table) / 1e6,
+        "grid lines": line / 2 / 1e6,
+        "grid columns": line / 2 / 1e6,
+        "softmax": (line if few else 2 * line) / 1e6,
+        "begin": (points * labels * 4 + (2 if few else 3) * line + (0 if few else 4 * indices)) / 1e6,
+        "end": 2 * points * labels * 4 / 1e6,
+    }
+
+
+def print_phases(case: str, iterations: int = 10) -> None:
+    """Time the phases of the fused loop and of what comes before it, one thread."""
+    copy = copy_gigabytes(1)
+    image = photograph(case)
+    labels = 2 if case == "1080p" else 21
+    unary = -torch.log_softmax(network_like_scores(labels, *image.shape[:2]), 1)
+    grid, term = terms_of(image, *WIDTHS[case])
+    assert isinstance(term, LatticeTerm)
+    features = term.features / term.widths[:, None]
+    build, whole, lattice = 1e9, 1e9, build_lattice(features)
+    best = torch.full((len(PHASES),), 1e9, dtype=torch.float64)
+    run = Job.run
+    for _ in range(5):
+        seconds = torch.zeros(len(PHASES), dtype=torch.float64)
+
+        def timed(job: Job, name: str, sums: Tensor = seconds) -> None:
+            job.field.seconds = job.hold(sums)
+            run(job, name)
+
+        start = time.perf_counter()
+        lattice = build_lattice(features)
+        build = min(build, time.perf_counter() - start)
+        Job.run = timed  # type: ignore[method-assign]
+        start = time.perf_counter()
+        mean_field(unary, [grid, replace(term, lattice=lattice)], iterations=iterations)
+        whole = min(whole, time.perf_counter() - start)
+        Job.run = run  # type: ignore[method-assign]
+        best = torch.minimum(best, seconds)
+    moved = megabytes(case, labels, lattice.rows)
+    print(f"  where it goes, one thread ({copy:.1f} GB/s copied): build {1e3 * build:.1f} ms")
+    total = 0.0
+    for name, found in zip(PHASES, best.tolist(), strict=True):
+        once = name in ("begin", "end")
+        spent = found if once else found / iterations
+        total += 0.0 if once else spent
+        ratio = spent / (moved[name] / 1e3 / copy)
+        note = "  (once)" if once else ""
+        print(f"    {name:12} {1e3 * spent:6.2f} ms  {moved[name]:6.1f} MB  {ratio:4.1f} x a copy{note}")
+    every = sum(moved[name] for name in PHASES if name not in ("begin", "end"))
+    print(f"    an iteration {1e3 * total:6.2f} ms  {every:6.1f} MB  {total / (every / 1e3 / copy):4.1f} x a copy")
+    print(f"    normaliser, checks, memory {1e3 * (whole - float(best.sum())):.1f} ms (once)")
 
 
 def status(name: str) -> float:
@@ -160,30 +237,80 @@ def reset_peak() -> float:
     return status("VmRSS")
 
 
-def print_times(options: argparse.Namespace) -> None:
-    """Time every way in turn."""
-    for threads in options.threads:
-        torch.set_num_threads(threads)
-        clock = time.process_time if threads == 1 else time.perf_counter
-        print(f"{threads} thread(s), memory copy {copy_gigabytes(threads):.1f} GB/s")
-        for case in options.cases:
-            every = ways(options.ways, case)
-            times: dict[str, float] = {}
-            results: dict[str, np.ndarray] = {}
-            for repeat in range(options.repeats):
-                for name, run in every.items():
-                    if repeat > 1 and name in ("textbook", "pydensecrf"):
-                        continue
-                    start = clock()
-                    results[name] = run()
-                    times[name] = min(times.get(name, 1e9), clock() - start)
-            mine = times["densefield"]
-            parts = [f"{case:6}"] + [f"{name} {1e3 * t:.0f} ms ({t / mine:.1f}x)" for name, t in times.items()]
-            print("  ".join(parts))
-            for name in results.keys() - {"densefield"}:
-                gap = np.abs(results[name] - results["densefield"]).mean()
-                moved = (results[name].argmax(0) != results["densefield"].argmax(0)).mean()
-                print(f"        {name}: marginals differ by {gap:.1e} on average, labels {100 * moved:.3f} %")
+def print_times(case: str, every: dict[str, Callable[[], np.ndarray]], threads: int, repeats: int) -> None:
+    """Time every way in turn and print ratios and what differs."""
+    torch.set_num_threads(threads)
+    clock = time.process_time if threads == 1 else time.perf_counter
+    times: dict[str, float] = {}
+    results: dict[str, np.ndarray] = {}
+    for repeat in range(repeats):
+        for name, run in every.items():
+            if repeat > 1 and name == "textbook":
+                continue
+            start = clock()
+            results[name] = run()
+            times[name] = min(times.get(name, 1e9), clock() - start)
+    mine = times["densefield"]
+    parts = [f"{name} {1e3 * t:.0f} ms ({t / mine:.2f}x)" for name, t in times.items()]
+    print(f"  {threads} thread(s): " + "  ".join(parts))
+    if threads > 1:
+        return
+    for name in [name for name in results if name != "densefield"]:
+        gap = np.abs(results[name] - results["densefield"]).mean()
+        moved = (results[name].argmax(0) != results["densefield"].argmax(0)).mean()
+        print(f"    {name}: marginals differ from ours by {gap:.1e} on average, labels {100 * moved:.3f} %")
+
+
+def print_pruning(case: str, threads: int, repeats: int) -> None:
+    """Print what leaving labels out gains and changes where a network sees 5 of 21 labels."""
+    torch.set_num_threads(threads)
+    clock = time.process_time if threads == 1 else time.perf_counter
+    image = photograph(case)
+    scores = network_like_scores(21, *image.shape[:2])
+    scores[:, 5:] -= 30.0
+    unary = -torch.log_softmax(scores, 1)
+    bounds = (0.0, 1e-3, 1e-2)
+    times, results = [1e9] * len(bounds), [np.empty(0)] * len(bounds)
+    for _ in range(repeats):
+        for index, bound in enumerate(bounds):
+            start = clock()
+            results[index] = ours(unary, image, case, bound)
+            times[index] = min(times[index], clock() - start)
+    print(f"  5 of 21 labels likely, {threads} thread(s), all kept {1e3 * times[0]:.0f} ms")
+    for bound, spent, found in zip(bounds[1:], times[1:], results[1:], strict=True):
+        left = int((unary.neg().exp().flatten(2).amax(2) < bound).sum())
+        moved = 100 * (found.argmax(0) != results[0].argmax(0)).mean()
+        gap = np.abs(found - results[0]).mean()
+        gain = f"{1e3 * spent:.0f} ms ({times[0] / spent:.2f}x)"
+        print(f"    prune={bound:g}: {left} left out, {gain}, marginals move by {gap:.1e}, labels {moved:.3f} %")
+
+
+def print_memory(case: str, names: list[str]) -> None:
+    """Print each way's peak memory over what was in use before, two threads."""
+    found = {}
+    for name in names:
+        command = [sys.executable, __file__, "--cases", case, "--peak-of", name, "--threads", "2"]
+        words = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+        if words:
+            found[name] = float(words[-1])
+    parts = [f"{name} {size:.0f} MiB ({size / found['densefield']:.2f}x)" for name, size in found.items()]
+    print("  peak memory: " + "  ".join(parts))
+
+
+def print_drop_in(case: str) -> None:
+    """Print how far the drop-in, whose spatial kernel is a lattice too, is from pydensecrf itself."""
+    try:
+        modules = [
+            importlib.import_module(name) for name in ("densefield.refine.pydensecrf.densecrf", "pydensecrf.densecrf")
+        ]
+    except ImportError:
+        return
+    image = photograph(case)
+    unary = -torch.log_softmax(network_like_scores(2 if case == "1080p" else 21, *image.shape[:2]), 1)
+    ours, theirs = (original(module, unary, image, *WIDTHS[case], 10) for module in modules)
+    moved = (ours.argmax(0) != theirs.argmax(0)).mean()
+    gap = np.abs(ours - theirs).mean()
+    print(f"  drop-in against pydensecrf: marginals {gap:.1e} on average, labels {100 * moved:.3f} %")
 
 
 def main() -> None:
@@ -191,11 +318,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--cases", nargs="+", default=list(WIDTHS), choices=list(WIDTHS))
-    parser.add_argument("--ways", nargs="+", default=["textbook", "pydensecrf", "pruned"])
+    parser.add_argument("--ways", nargs="*", default=["textbook", "pydensecrf"])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--memory", action="store_true", help="peak memory of each way over what was in use before (Linux)"
-    )
+    parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     parser.add_argument("--backward", action="store_true", help="forward and backward, five iterations")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -207,12 +332,6 @@ def main() -> None:
         before = reset_peak()
         run()
         print(status("VmHWM") - before)
-    elif options.memory:
-        for case in options.cases:
-            for name in ("densefield", "textbook", "pydensecrf"):
-                command = [sys.executable, __file__, "--cases", case, "--peak-of", name, "--threads", "2"]
-                found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
-                print(case, name, f"{float(found[-1]):.0f} MiB" if found else "not there")
     elif options.backward:
         for threads in options.threads:
             torch.set_num_threads(threads)
@@ -225,7 +344,17 @@ def main() -> None:
             assert isinstance(lattice_term, LatticeTerm)
             rows = build_lattice(lattice_term.features / lattice_term.widths[:, None]).rows
             print(f"{case}: {rows} lattice points")
-        print_times(options)
+            every = ways(options.ways, case)
+            for threads in options.threads:
+                print_times(case, every, threads, options.repeats)
+            if case != "1080p":
+                print_pruning(case, options.threads[-1], options.repeats)
+            if not options.no_memory:
+                print_memory(case, list(every))
+            if "pydensecrf" in every:
+                print_drop_in(case)
+            torch.set_num_threads(1)
+            print_phases(case)
 
 
 if __name__ == "__main__":

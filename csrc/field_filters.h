@@ -1,30 +1,17 @@
 // The kernels of a mean field, filtering rows of labels: what is prepared once, run once an iteration, read at a point.
 #pragma once
 
-#include "grid_rows.h"
+#include "halving.h"
 #include "lattice_rows.h"
 #include "mean_field.h"
 #include "memory.h"
+#include "owned.h"
 #include "parallel.h"
 #include "softmax_rows.h"
+#include "watch.h"
 
 namespace densefield::DF_TARGET {
 namespace {
-
-template <class T>
-class Owned {  // memory that may be taken later
-public:
-    Owned() = default;
-    Owned(const Owned&) = delete;
-    Owned& operator=(const Owned&) = delete;
-    ~Owned() { release(data_); }
-    void take(int64_t count) { data_ = static_cast<T*>(allocate(count * static_cast<int64_t>(sizeof(T)))); }
-    T* data() const { return data_; }
-    T& operator[](int64_t index) const { return data_[index]; }
-
-private:
-    T* data_ = nullptr;
-};
 
 template <bool One>
 struct Groups {  // one group, known while compiling
@@ -42,28 +29,20 @@ template <int W, class S, bool One>
 class Filters : public Groups<One> {
 public:
     using Groups<One>::groups;
-    static constexpr int64_t tile_columns = 32;
+    static constexpr int64_t tile_columns = 64;
+    static constexpr int64_t tile_places = tile_columns + 16;
     static constexpr int64_t ahead = 16, near = 4;  // how many entries, points ahead of its use a row is asked for
 
     struct Tile {
         int64_t index, y0, y1, x0, x1;
-        float* grids;                     // (grids, grid_block, tile_columns, stride): filtered along columns
+        float* grids;                     // (grids, grid_block, tile_columns + 16, stride): filtered along columns
         float *acc, *message, *spare;     // (tile_columns, stride) each, with room for a vector at the end
     };
 
     Filters(const df_field& field, bool backward)
-        : Groups<One>((field.labels + W - 1) / W), f(field), back(backward), plane(field.points * W) {
+        : Groups<One>((field.labels + W - 1) / W), f(field), back(backward), watch(field.n_threads == 1 && !backward ? field.seconds : nullptr), plane(field.points * W) {
         for (int32_t l = 0; l < f.n_lattices; ++l) prepare(f.lattices[l], splats_[l]);
-        for (int32_t n = 0; n < f.n_grids; ++n) {
-            lines_[n][0].take(groups * plane);
-            lines_[n][1].take(groups * plane);
-            // What is cut weighs 1e-4 of the whole, less than half precision tells.
-            const double least = f.half ? 5e-4 : 1e-7;
-            taps_[n][0].set(f.grids[n].theta_y, f.height, least);
-            taps_[n][1].set(f.grids[n].theta_x, f.width, least);
-            even_[n].take((f.width + grid_block - 1) / grid_block);
-            find_even(back ? f.grids[n].after_x : f.grids[n].before_x, f.width, taps_[n][1], even_[n].data());
-        }
+        for (int32_t n = 0; n < f.n_grids; ++n) prepare(f.grids[n], grids_[n]);
         for (int32_t m = 0; m < f.n_terms; ++m) {
             const df_field_term& term = f.terms[m];
             const int64_t lists = term.kind == 2 ? f.labels : 1, stride = groups * W;
@@ -84,21 +63,25 @@ public:
     // Filters the lines y0 .. y1 of rows for the iteration to come; turn() then puts them in use.
     void filter_lines(const S* rows, int64_t y0, int64_t y1) {
         for (int32_t n = 0; n < f.n_grids; ++n) {
-            const df_field_grid& grid = f.grids[n];
-            const float* const before = back ? grid.after_x : grid.before_x;
-            const float* const after = back ? grid.before_x : grid.after_x;
-            const float* const of_line = back ? grid.after_y : grid.before_y;
+            Grid& grid = grids_[n];
+            const float* const before = before_x(n);
+            const float* const of_line = back ? f.grids[n].after_y : f.grids[n].before_y;
             for (int64_t g = 0; g < groups; ++g)
                 for (int64_t y = y0; y < y1; ++y) {
-                    const int64_t at = g * plane + y * f.width * W;
-                    grid_line<W>(rows + at, lines_[n][1 - turn_].data() + at, f.width, taps_[n][1], before,
-                                 even_[n].data(), after, of_line[y]);
+                    const S* const from = rows + g * plane + y * f.width * W;
+                    S* const to = grid.lines[1 - turn_].data() + (g * f.height + y) * grid.places * W;
+                    if (grid.halved)
+                        grid_line<W, 2>(from, to, f.width, -Halving::margin, grid.places - Halving::margin, grid.halving.first,
+                                        before, grid.even.data(), nullptr, of_line[y]);
+                    else
+                        grid_line<W, 1>(from, to, f.width, 0, f.width, grid.taps_x, before, grid.even.data(), after_x(n), of_line[y]);
                 }
         }
     }
 
     void filter_all_lines(const S* rows) {
         if (f.n_grids > 0) over_range(f.height, 1, [&](int64_t y, int64_t) { filter_lines(rows, y, y + 1); });
+        watch.lap(phase_grid_lines);
         turn();
     }
 
@@ -120,19 +103,27 @@ public:
             if (wants_gradient(lattice.term)) take(lattice.term, tile.message);
             apply(lattice.term, tile.message, count, tile.acc);
         }
+        watch.lap(phase_slice);
         for (int32_t n = 0; n < f.n_grids; ++n) {
             const int32_t m = f.grids[n].term;
-            const float* const message = tile.grids + (n * grid_block + y - tile.y0) * tile_columns * stride();
+            const float* const sums = tile.grids + (n * grid_block + y - tile.y0) * tile_places * stride();
+            if (grids_[n].halved && f.terms[m].kind == 0 && !wants_gradient(m)) {
+                widen_to(n, tile, sums, count, energies_[m][0], true, tile.acc);
+                continue;
+            }
+            if (grids_[n].halved) widen_to(n, tile, sums, count, 1.0f, false, tile.message);
+            const float* const message = grids_[n].halved ? tile.message : sums;
             if (wants_gradient(m)) take(m, message);
             apply(m, message, count, tile.acc);
         }
+        watch.lap(phase_grid_columns);
     }
 
     // Bands of grid_block lines, cut into tiles; without a grid, points stand in lines of tile_columns. Where the tiles fill
     // `next`, each band's lines are filtered while they are warm.
     template <class Body>  // void body(const Tile&)
     void over_tiles(const S* next, const Body& body) {
-        const int64_t line = tile_columns * stride() + 16, block = grid_block * tile_columns * stride();
+        const int64_t line = tile_columns * stride() + 16, block = grid_block * tile_places * stride();
         const auto task = [&](int64_t band, int) {
             Buffer<float> scratch(block * f.n_grids + 3 * line);
             float* const lines = scratch.data() + block * f.n_grids;
@@ -142,15 +133,20 @@ public:
                 const int64_t x1 = x + tile_columns < width() ? x + tile_columns : width();
                 const Tile tile{band, y, y1, x, x1, scratch.data(), lines, lines + line, lines + 2 * line};
                 for (int32_t n = 0; n < f.n_grids; ++n) {
-                    const df_field_grid& grid = f.grids[n];
+                    const Grid& grid = grids_[n];
+                    const int64_t left = grid.halved ? x / 2 + Halving::margin - 3 : x;
+                    const int64_t right = grid.halved ? left + (x1 - x + 1) / 2 + Halving::reach : x1;
                     for (int64_t g = 0; g < groups; ++g)
-                        grid_columns<W>(lines_[n][turn_].data() + g * plane, tile.grids + n * block + g * W, f.height, f.width, y,
-                                        x, x1, tile_columns, stride(), taps_[n][0], back ? grid.before_y : grid.after_y);
+                        grid_columns<W>(grid.lines[turn_].data() + g * f.height * grid.places * W, tile.grids + n * block + g * W,
+                                        f.height, grid.places, y, left, right, tile_places, stride(), grid.taps_y,
+                                        back ? f.grids[n].before_y : f.grids[n].after_y);
                 }
+                watch.lap(phase_grid_columns);
                 body(tile);
             }
             const int64_t y = band * grid_block;
             if (next != nullptr) filter_lines(next, y, y + grid_block < f.height ? y + grid_block : f.height);
+            watch.lap(phase_grid_lines);
         };
         parallel_for(tile_bands(), f.n_threads, task);
         turn();
@@ -212,6 +208,7 @@ public:
 protected:
     const df_field& f;
     const bool back;
+    mutable Watch watch;
     const int64_t plane;
 
 private:
@@ -221,6 +218,50 @@ private:
         Owned<S> table, other;
         const S* blurred = nullptr;
     };
+
+    struct Grid {
+        bool halved = false;  // filtered at every other pixel of a line
+        Halving halving;
+        Taps taps_y, taps_x;
+        int64_t places = 0;  // of a filtered line
+        Owned<float> even;
+        Owned<S> lines[2];  // (groups, height, places, W)
+    };
+
+    const float* before_x(int32_t n) const { return back ? f.grids[n].after_x : f.grids[n].before_x; }
+    const float* after_x(int32_t n) const { return back ? f.grids[n].before_x : f.grids[n].after_x; }
+
+    void prepare(const df_field_grid& grid, Grid& to) {
+        // What is cut weighs 1e-4 of the whole, less than half precision tells.
+        const double least = f.half ? 5e-4 : 1e-7;
+        to.taps_y.set(grid.theta_y, f.height, least);
+        to.halved = f.half && Halving::serves(grid.theta_x, f.width);
+        if (to.halved)
+            to.halving.set(grid.theta_x);
+        else
+            to.taps_x.set(grid.theta_x, f.width, least);
+        to.places = to.halved ? (f.width + 1) / 2 + 2 * Halving::margin : f.width;
+        for (Owned<S>& lines : to.lines) lines.take(groups * f.height * to.places * W);
+        const int64_t first = to.halved ? -Halving::margin : 0;
+        to.even.take((to.places + grid_block - 1) / grid_block);
+        find_even(back ? grid.after_x : grid.before_x, f.width, first, first + to.places, to.halved ? 2 : 1,
+                  to.halved ? to.halving.first : to.taps_x, to.even.data());
+    }
+
+    // A line's message from the sums at every other pixel, times `factor`; added where `add`.
+    void widen_to(int32_t n, const Tile& tile, const float* sums, int64_t count, float factor, bool add, float* to) const {
+        const float* const after = after_x(n) + tile.x0;
+        const int64_t step = stride();
+        for (int64_t g = 0; g < groups; ++g)
+            widen<W>(sums + g * W, step, count, grids_[n].halving.weights,
+                     [&](int64_t x, Row<float, W>& row) __attribute__((always_inline)) {
+                         Row<float, W> sum;
+                         sum.zero();
+                         if (add) sum.load(to + x * step + g * W);
+                         sum.add(row, factor * after[x]);
+                         sum.store(to + x * step + g * W);
+                     });
+    }
 
     int64_t height() const { return f.n_grids > 0 ? f.height : (f.points + tile_columns - 1) / tile_columns; }
     int64_t width() const { return f.n_grids > 0 ? f.width : tile_columns; }
@@ -276,8 +317,10 @@ private:
                 even.store(table + row * W);
             }
         });
+        watch.lap(phase_splat);
         const S* const result =
             blur<float, W>(table, other, lattice.neighbours, lattice.d + 1, lattice.rows, back, f.n_threads);
+        watch.lap(phase_blur);
         splat.blurred = result == table ? splat.table.data() : splat.other.data();
     }
 
@@ -340,10 +383,9 @@ private:
     }
 
     Splat splats_[64];
-    Owned<S> lines_[8][2];
+    Grid grids_[8];
     int turn_ = 0;
-    Owned<float> energies_[8], even_[8];
-    Taps taps_[8][2];
+    Owned<float> energies_[8];
 };
 
 }  // namespace

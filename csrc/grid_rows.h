@@ -19,31 +19,32 @@ public:
     void set(double theta, int64_t size, double least) {
         const double wanted = std::floor(theta * std::sqrt(-2.0 * std::log(least)));
         radius = wanted < static_cast<double>(size - 1) ? static_cast<int64_t>(wanted) : size - 1;
-        padded_ = static_cast<float*>(allocate((2 * radius + 1 + 2 * grid_block) * 4));
-        for (int64_t t = -radius - grid_block; t <= radius + grid_block; ++t) {
+        padded_ = static_cast<float*>(allocate((2 * radius + 1 + 2 * around) * 4));
+        for (int64_t t = -radius - around; t <= radius + around; ++t) {
             const double at = static_cast<double>(t) / theta;
-            padded_[t + radius + grid_block] = t < -radius || t > radius ? 0.0f : static_cast<float>(std::exp(-0.5 * at * at));
+            padded_[t + radius + around] = t < -radius || t > radius ? 0.0f : static_cast<float>(std::exp(-0.5 * at * at));
         }
     }
     Taps(const Taps&) = delete;
     Taps& operator=(const Taps&) = delete;
     ~Taps() { release(padded_); }
 
-    DF_INLINE float operator[](int64_t t) const { return padded_[t + radius + grid_block]; }
+    DF_INLINE float operator[](int64_t t) const { return padded_[t + radius + around]; }
 
     int64_t radius = 0;
 
 private:
+    static constexpr int64_t around = 2 * grid_block;
     float* padded_ = nullptr;
 };
 
-// Outputs i = first .. first + 7 of a line whose places lie `stride` numbers apart, sum_t taps[t] before[i + t] from[i + t]
-// (before: 1 where null), each handed to write(i, row) where it lies in the line. Only constants index `sums`, so that it
-// is registers.
-template <int W, class S, class Write>
-DF_INLINE void grid_sums(const S* from, int64_t stride, int64_t size, int64_t first, const Taps& taps,
+// Outputs k = first .. first + 7 of a line whose places lie `stride` numbers apart, sum_t taps[t] before[i + t] from[i + t]
+// at i = k * Step (before: 1 where null), each handed to write(k, row) where k < outputs. Only constants index `sums`, so
+// that it is registers.
+template <int W, int Step, class S, class Write>
+DF_INLINE void grid_sums(const S* from, int64_t stride, int64_t size, int64_t first, int64_t outputs, const Taps& taps,
                          const float* before, const Write& write) {
-    const int64_t begin = first - taps.radius, end = first + grid_block - 1 + taps.radius;
+    const int64_t place = first * Step, begin = place - taps.radius, end = place + Step * (grid_block - 1) + taps.radius;
     Row<float, W> sums[grid_block];
 #pragma GCC unroll 8
     for (int k = 0; k < grid_block; ++k) sums[k].zero();
@@ -52,52 +53,52 @@ DF_INLINE void grid_sums(const S* from, int64_t stride, int64_t size, int64_t fi
         row.load(from + i * stride);
         if (before != nullptr) row.scale(before[i]);
 #pragma GCC unroll 8
-        for (int k = low; k <= high; ++k) sums[k].add(row, taps[i - first - k]);
+        for (int k = low; k <= high; ++k) sums[k].add(row, taps[i - place - k * Step]);
     };
-    constexpr int most = grid_block - 1;
+    constexpr int top = grid_block - 1, most = Step * top;
     if (begin >= 0 && end < size && 2 * taps.radius >= most) {
         // Inside, the first and the last inputs reach some of the outputs only.
-#pragma GCC unroll 8
-        for (int j = 0; j < most; ++j) add(begin + j, 0, j);
-        for (int64_t i = begin + most; i <= end - most; ++i) add(i, 0, most);
-#pragma GCC unroll 8
-        for (int j = 1; j <= most; ++j) add(end - most + j, j, most);
+#pragma GCC unroll 16
+        for (int j = 0; j < most; ++j) add(begin + j, 0, j / Step);
+        for (int64_t i = begin + most; i <= end - most; ++i) add(i, 0, top);
+#pragma GCC unroll 16
+        for (int j = 1; j <= most; ++j) add(end - most + j, (j + Step - 1) / Step, top);
     } else {
-        for (int64_t i = begin > 0 ? begin : 0; i <= (end < size ? end : size - 1); ++i) add(i, 0, most);
+        for (int64_t i = begin > 0 ? begin : 0; i <= (end < size ? end : size - 1); ++i) add(i, 0, top);
     }
 #pragma GCC unroll 8
     for (int k = 0; k < grid_block; ++k)
-        if (first + k < size) write(first + k, sums[k]);
+        if (first + k < outputs) write(first + k, sums[k]);
 }
 
-// Whether a line's `before` is the same all around each block of outputs, as it is away from the borders.
-inline void find_even(const float* before, int64_t size, const Taps& taps, float* even) {
-    for (int64_t first = 0; first < size; first += grid_block) {
-        const int64_t begin = first - taps.radius, end = first + grid_block - 1 + taps.radius;
+// A line's outputs k = first .. last - 1 at the places k * Step, times `factor` and, where given, after[k]. Where `before` is
+// the same all around a block of outputs, as it is away from the borders, `even` (find_even) holds it.
+template <int W, int Step, class S>
+void grid_line(const S* from, S* to, int64_t size, int64_t first, int64_t last, const Taps& taps, const float* before,
+               const float* even, const float* after, float factor) {
+    for (int64_t block = first; block < last; block += grid_block, ++even) {
+        const float times = *even != 0.0f ? *even * factor : factor;
+        const auto write = [&](int64_t k, Row<float, W>& row) __attribute__((always_inline)) {
+            row.scale(after != nullptr ? after[k] * times : times);
+            row.store(to + (k - first) * W);
+        };
+        if (*even != 0.0f)
+            grid_sums<W, Step>(from, W, size, block, last, taps, nullptr, write);
+        else
+            grid_sums<W, Step>(from, W, size, block, last, taps, before, write);
+    }
+}
+
+inline void find_even(const float* before, int64_t size, int64_t first, int64_t last, int step, const Taps& taps,
+                      float* even) {
+    for (int64_t block = first; block < last; block += grid_block, ++even) {
+        const int64_t begin = block * step - taps.radius, end = (block + grid_block - 1) * step + taps.radius;
         float low = begin >= 0 && end < size ? before[begin] : 0.0f, high = low;
         for (int64_t i = begin; low != 0.0f && i <= end; ++i) {
             low = before[i] < low ? before[i] : low;
             high = before[i] > high ? before[i] : high;
         }
-        even[first / grid_block] = high <= low * 1.00001f ? high : 0.0f;
-    }
-}
-
-// A line, times after[x] and `factor`. `even`: see find_even.
-template <int W, class S>
-void grid_line(const S* from, S* to, int64_t size, const Taps& taps, const float* before, const float* even,
-               const float* after, float factor) {
-    for (int64_t first = 0; first < size; first += grid_block) {
-        const float same = even[first / grid_block];
-        const float times = same != 0.0f ? same * factor : factor;
-        const auto write = [&](int64_t x, Row<float, W>& row) __attribute__((always_inline)) {
-            row.scale(after[x] * times);
-            row.store(to + x * W);
-        };
-        if (same != 0.0f)
-            grid_sums<W>(from, W, size, first, taps, nullptr, write);
-        else
-            grid_sums<W>(from, W, size, first, taps, before, write);
+        *even = high <= low * 1.00001f ? high : 0.0f;
     }
 }
 
@@ -107,7 +108,7 @@ template <int W, class S>
 void grid_columns(const S* from, float* to, int64_t height, int64_t width, int64_t y0, int64_t x0, int64_t x1,
                   int64_t line, int64_t pixel, const Taps& taps, const float* after) {
     for (int64_t x = x0; x < x1; ++x)
-        grid_sums<W>(from + x * W, width * W, height, y0, taps, nullptr,
+        grid_sums<W, 1>(from + x * W, width * W, height, y0, height, taps, nullptr,
                      [&](int64_t y, Row<float, W>& row) __attribute__((always_inline)) {
                          row.scale(after[y]);
                          row.store(to + ((y - y0) * line + x - x0) * pixel);

@@ -11,6 +11,7 @@
 #include "field_filters.h"
 #include "guard.h"
 #include "memory.h"
+#include "packing.h"
 #include "parallel.h"
 #include "softmax_rows.h"
 
@@ -18,49 +19,11 @@ namespace densefield {
 
 constexpr int64_t most_labels = 2048;
 
-DF_DECLARE(void mean_field(const df_field& field, bool backward); int64_t half_bytes();)
+DF_DECLARE(void mean_field(const df_field& field, bool backward); int64_t half_bytes();
+           void few_labels(const df_field& field);)
 
 namespace DF_TARGET {
 namespace {
-
-// Rows of `stride` numbers to and from labels that lie `points` apart.
-// Four labels of four points at a time change places in registers.
-void unpack(const float* rows, int64_t stride, int64_t labels, int64_t points, int64_t count, float factor, float* to) {
-    typedef float Four __attribute__((vector_size(16)));
-    int64_t c = 0;
-    for (; c + 4 <= labels; c += 4) {
-        int64_t i = 0;
-        for (; i + 4 <= count; i += 4) {
-            Four in[4], out[4];
-            for (int k = 0; k < 4; ++k) std::memcpy(&in[k], rows + (i + k) * stride + c, sizeof(Four));
-            for (int k = 0; k < 4; ++k) out[k] = Four{in[0][k], in[1][k], in[2][k], in[3][k]} * factor;
-            for (int k = 0; k < 4; ++k) std::memcpy(to + (c + k) * points + i, &out[k], sizeof(Four));
-        }
-        for (; i < count; ++i)
-            for (int k = 0; k < 4; ++k) to[(c + k) * points + i] = factor * rows[i * stride + c + k];
-    }
-    for (; c < labels; ++c)
-        for (int64_t i = 0; i < count; ++i) to[c * points + i] = factor * rows[i * stride + c];
-}
-
-void pack(const float* from, int64_t stride, int64_t labels, int64_t points, int64_t count, float factor, float filler,
-          float* rows) {
-    typedef float Four __attribute__((vector_size(16)));
-    int64_t c = 0;
-    for (; c + 4 <= labels; c += 4) {
-        int64_t i = 0;
-        for (; i + 4 <= count; i += 4) {
-            Four in[4], out[4];
-            for (int k = 0; k < 4; ++k) std::memcpy(&in[k], from + (c + k) * points + i, sizeof(Four));
-            for (int k = 0; k < 4; ++k) out[k] = Four{in[0][k], in[1][k], in[2][k], in[3][k]} * factor;
-            for (int k = 0; k < 4; ++k) std::memcpy(rows + (i + k) * stride + c, &out[k], sizeof(Four));
-        }
-        for (; i < count; ++i)
-            for (int k = 0; k < 4; ++k) rows[i * stride + c + k] = factor * from[(c + k) * points + i];
-    }
-    for (; c < stride; ++c)
-        for (int64_t i = 0; i < count; ++i) rows[i * stride + c] = c < labels ? factor * from[c * points + i] : filler;
-}
 
 // Softmax of a line of `count` rows of `groups` times W numbers, in three walks that a CPU can overlap: less the greatest,
 // exp, over the sum. Each row goes to write(x, g, row); `logs`, where given, takes the logarithms of the divisors.
@@ -103,6 +66,33 @@ void softmax(float* rows, int64_t groups, int64_t count, float* logs, const Writ
     }
 }
 
+// The same without subtracting the greatest first, which serves while sums stay within the range of a float: false where
+// one did not. The rows are spent then.
+template <int W, bool One, class Write>
+bool quick_softmax(float* rows, int64_t groups, int64_t count, const Write& write) {
+    const int64_t step = (One ? 1 : groups) * W;
+    exponentiate(rows, count * step);
+    float least = 1.0f, most = 1.0f;
+    for (int64_t x = 0; x < count; ++x) {
+        Row<float, W> row;
+        row.load(rows + x * step);
+        float sum = total(row);
+        if constexpr (!One)
+            for (int64_t g = 1; g < groups; ++g) {
+                row.load(rows + x * step + g * W);
+                sum += total(row);
+            }
+        least = sum < least ? sum : least;
+        most = sum > most ? sum : most;
+        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
+            row.load(rows + x * step + g * W);
+            row.scale(1.0f / sum);
+            write(x, g, row);
+        }
+    }
+    return least > 1e-25f && most < 1e25f;
+}
+
 template <int W, class S, class Q, bool One>
 class Loop : Filters<W, S, One> {
     using Base = Filters<W, S, One>;
@@ -111,10 +101,16 @@ class Loop : Filters<W, S, One> {
 
 public:
     Loop(const df_field& field, bool backward)
-        : Base(field, backward), unary_(groups * plane), rows_(kept(backward) ? 0 : groups * plane) {}
+        : Base(field, backward), rows_(kept(backward) ? 0 : groups * plane) {
+        // The output is written by the last update only, which reads `unary` itself.
+        const bool room = !backward && groups * W * static_cast<int64_t>(sizeof(S)) <= f.labels * static_cast<int64_t>(sizeof(float));
+        if (!room) own_unary_.take(groups * plane);
+        unary_ = room ? reinterpret_cast<S*>(f.output) : own_unary_.data();
+    }
 
     void forward() {
         first(state(0));
+        this->watch.lap(phase_begin);
         this->filter_all_lines(state(0));
         for (int t = 0; t < f.iterations; ++t) {
             S* const next = t + 1 < f.iterations ? state(t + 1) : nullptr;
@@ -138,7 +134,7 @@ public:
     }
 
 private:
-    static constexpr int64_t few = 32;  // points packed at once
+    static constexpr int64_t few = 256;  // points packed at once
 
     bool kept(bool backward) const { return backward ? f.errors != nullptr : f.saved != nullptr; }
 
@@ -182,7 +178,7 @@ private:
         over_lines([&](int64_t start, int64_t count, float* line, float*) {
             pack(f.unary + start, this->stride(), f.labels, f.points, count, -1.0f, -1e30f, line);
             less_highest(line, count);  // near 0, where half precision tells small differences
-            spread(line, start, count, unary_.data());
+            spread(line, start, count, unary_);
             if (f.initial != nullptr)
                 pack(f.initial + start, this->stride(), f.labels, f.points, count, 1.0f, -1e30f, line);
             softmax_to(line, start, count, q);
@@ -205,12 +201,20 @@ private:
     }
 
     void update_logits(const Tile& tile, int64_t y, int64_t start, int64_t count) const {
-        collect(unary_.data(), start, count, tile.acc);
+        collect(unary_, start, count, tile.acc);
+        this->watch.lap(phase_softmax);
         this->messages(tile, y, start, count, [](int32_t, const float*) {});
     }
 
     void update(const Tile& tile, S* q) {
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
+            const auto write = [&](int64_t x, int64_t g, const Row<float, W>& row) {
+                row.store(q + g * plane + (start + x) * W);
+            };
+            update_logits(tile, y, start, count);
+            const bool done = quick_softmax<W, One>(tile.acc, groups, count, write);
+            this->watch.lap(phase_softmax);
+            if (done) return;
             update_logits(tile, y, start, count);
             softmax_to(tile.acc, start, count, q);
         });
@@ -220,6 +224,7 @@ private:
         const int64_t stride = this->stride();
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
             pack(f.unary + start, stride, f.labels, f.points, count, -1.0f, -1e30f, tile.acc);
+            this->watch.lap(phase_end);
             this->messages(tile, y, start, count, [](int32_t, const float*) {});
             std::memcpy(tile.spare, tile.acc, static_cast<size_t>(count * stride) * sizeof(float));
             float logs[Base::tile_columns];
@@ -227,6 +232,7 @@ private:
             for (int64_t x = 0; x < count; ++x)
                 for (int64_t c = 0; c < stride; ++c) tile.acc[x * stride + c] -= logs[x];
             unpack(tile.acc, stride, f.labels, f.points, count, 1.0f, f.output + start);
+            this->watch.lap(phase_end);
         });
     }
 
@@ -243,7 +249,7 @@ private:
                 for (int64_t c = 0; c < stride; ++c) line[x * stride + c] -= sum * logs[x * stride + c];
             }
             spread(line, start, count, errors);
-            spread(line, start, count, unary_.data());
+            spread(line, start, count, unary_);
         });
     }
 
@@ -274,18 +280,19 @@ private:
             if (final_step && from_initial) {
                 if (f.grad_initial != nullptr)
                     unpack(tile.acc, stride, f.labels, f.points, count, 1.0f, f.grad_initial + start);
-                collect(unary_.data(), start, count, tile.acc);
+                collect(unary_, start, count, tile.acc);
                 return unpack(tile.acc, stride, f.labels, f.points, count, -1.0f, f.grad_unary + start);
             }
             if (!final_step) spread(tile.acc, start, count, to);
-            collect(unary_.data(), start, count, tile.spare);
+            collect(unary_, start, count, tile.spare);
             for (int64_t i = 0; i < count * stride; ++i) tile.acc[i] += tile.spare[i];
-            if (!final_step) return spread(tile.acc, start, count, unary_.data());
+            if (!final_step) return spread(tile.acc, start, count, unary_);
             unpack(tile.acc, stride, f.labels, f.points, count, -1.0f, f.grad_unary + start);
         });
     }
 
-    Buffer<S> unary_;  // negative and less each point's greatest; going backward, the sum of all errors
+    Owned<S> own_unary_;
+    S* unary_;  // negative and less each point's greatest; going backward, the sum of all errors
     Buffer<S> rows_;
 };
 
@@ -325,7 +332,10 @@ int run_field(const df_field* field, bool backward) {
         const bool counts = field->n_lattices >= 0 && field->n_lattices <= 64 && field->n_grids >= 0 &&
                             field->n_grids <= 8 && field->n_terms >= 0 && field->n_terms <= 8;
         if (!sizes || !grid || !counts || (backward && field->saved == nullptr)) throw BadArgument();
-        DF_DISPATCH(mean_field(*field, backward));
+        if (!backward && field->labels <= 4 && field->saved == nullptr)
+            DF_DISPATCH(few_labels(*field));
+        else
+            DF_DISPATCH(mean_field(*field, backward));
     });
 }
 

@@ -47,6 +47,7 @@ typedef struct {
     const float* unary;
     const float* initial; /* log Q to begin with; null: -unary normalised */
     float* output;        /* log Q */
+    double* seconds;      /* (8,) by phase (watch.h), added to by the forward call with one thread; null: not wanted */
     void* saved;          /* Q before each iteration, (iterations, groups, points, width); null: not wanted */
 
     /* backward */

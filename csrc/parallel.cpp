@@ -40,6 +40,18 @@ struct Job {
     }
 };
 
+// A short wait for what comes soon, before the thread goes to sleep: waking it takes longer than many a loop.
+template <class Done>
+void spin_until(const Done& done) {
+    for (int turn = 0; turn < 4000 && !done(); ++turn) {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        asm volatile("yield");
+#endif
+    }
+}
+
 class Pool {
 public:
     // False where another job holds the pool.
@@ -51,12 +63,16 @@ public:
             job_ = &job;
             places_ = std::min(helpers, workers_);
             slots_ = 0;
+            jobs_.fetch_add(1, std::memory_order_release);
         }
         wake_.notify_all();
         job.drain(0);
         {
             std::unique_lock<std::mutex> guard(lock_);
             places_ = 0;  // who has not joined by now finds nothing left to do
+            guard.unlock();
+            spin_until([this] { return active_.load(std::memory_order_acquire) == 0; });
+            guard.lock();
             idle_.wait(guard, [this] { return active_ == 0; });
             job_ = nullptr;
         }
@@ -85,6 +101,10 @@ private:
             job->drain(slot);
             guard.lock();
             if (--active_ == 0) idle_.notify_one();
+            const int seen = jobs_.load(std::memory_order_relaxed);
+            guard.unlock();
+            spin_until([this, seen] { return jobs_.load(std::memory_order_acquire) != seen; });
+            guard.lock();
         }
     }
 
@@ -92,7 +112,8 @@ private:
     std::mutex lock_;
     std::condition_variable wake_, idle_;
     Job* job_ = nullptr;
-    int workers_ = 0, places_ = 0, active_ = 0, slots_ = 0;
+    std::atomic<int> jobs_{0}, active_{0};
+    int workers_ = 0, places_ = 0, slots_ = 0;
 };
 
 // Never destroyed: threads may still wait in it while the process exits.

@@ -34,6 +34,61 @@ namespace {
 
 constexpr int64_t chunk_points = 2048;
 
+// Every lattice point gathers its pixels.
+template <class T, int W>
+void splat_by_rows(const LatticeFilter<T>& job, const T* pixels, T* table) {
+    const auto inverse = ~uint64_t{0} / static_cast<uint64_t>(job.d + 1) + 1;
+    const auto body = [&](int64_t chunk, int) {
+        const int64_t begin = chunk * chunk_rows, end = begin + chunk_rows < job.rows ? begin + chunk_rows : job.rows;
+        for (int64_t row = begin; row < end; ++row) {
+            Row<T, W> sum;
+            sum.zero();
+            for (int32_t i = job.starts[row]; i < job.starts[row + 1]; ++i) {
+                if (i + 32 < job.starts[job.rows]) __builtin_prefetch(job.weights + job.entries[i + 32]);
+                const auto entry = static_cast<uint32_t>(job.entries[i]);
+                const auto point = static_cast<int64_t>((static_cast<unsigned __int128>(inverse) * entry) >> 64);
+                sum.add_from(pixels + point * W, job.weights[entry]);
+            }
+            sum.store(table + row * W);
+        }
+    };
+    parallel_for((job.rows + chunk_rows - 1) / chunk_rows, job.n_threads, body);
+}
+
+// Rows of few channels are less than the indices to them: parts of the pixels, cut by their number, add to tables of
+// their own, which are then added up in order.
+template <class T, int W>
+void splat_in_parts(const LatticeFilter<T>& job, const T* pixels, T* table) {
+    const int64_t count = job.batch * job.points, size = job.rows * W, most = count / 4096 + 1;
+    const int64_t parts = most < 8 ? most : 8;
+    const int corners = job.d + 1;
+    Buffer<T> others((parts - 1) * size);
+    const auto body = [&](int64_t part, int) {
+        T* const to = part == 0 ? table : others.data() + (part - 1) * size;
+        std::memset(to, 0, static_cast<size_t>(size) * sizeof(T));
+        for (int64_t i = count * part / parts; i < count * (part + 1) / parts; ++i) {
+            Row<T, W> row;
+            row.load(pixels + i * W);
+            for (int64_t entry = i * corners; entry < (i + 1) * corners; ++entry) {
+                T* const at = to + static_cast<int64_t>(job.vertices[entry]) * W;
+                Row<T, W> sum;
+                sum.load(at);
+                sum.add(row, job.weights[entry]);
+                sum.store(at);
+            }
+        }
+    };
+    parallel_for(parts, job.n_threads, body);
+    const auto add = [&](int64_t chunk, int) {
+        const int64_t begin = chunk * chunk_rows * W, end = begin + chunk_rows * W < size ? begin + chunk_rows * W : size;
+        for (int64_t part = 1; part < parts; ++part) {
+            const T* const from = others.data() + (part - 1) * size;
+            for (int64_t i = begin; i < end; ++i) table[i] += from[i];
+        }
+    };
+    parallel_for((job.rows + chunk_rows - 1) / chunk_rows, job.n_threads, add);
+}
+
 template <class T, int W>
 void filter_channels(const LatticeFilter<T>& job, int64_t first, T* pixels, T* table, T* other) {
     const int64_t count = job.channels - first < W ? job.channels - first : W;
@@ -52,22 +107,10 @@ void filter_channels(const LatticeFilter<T>& job, int64_t first, T* pixels, T* t
     };
     parallel_for(each * job.batch, job.n_threads, pack);
 
-    const auto inverse = ~uint64_t{0} / static_cast<uint64_t>(corners) + 1;
-    const auto splat = [&](int64_t chunk, int) {
-        const int64_t begin = chunk * chunk_rows, end = begin + chunk_rows < job.rows ? begin + chunk_rows : job.rows;
-        for (int64_t row = begin; row < end; ++row) {
-            Row<T, W> sum;
-            sum.zero();
-            for (int32_t i = job.starts[row]; i < job.starts[row + 1]; ++i) {
-                if (i + 32 < job.starts[job.rows]) __builtin_prefetch(job.weights + job.entries[i + 32]);
-                const auto entry = static_cast<uint32_t>(job.entries[i]);
-                const auto point = static_cast<int64_t>((static_cast<unsigned __int128>(inverse) * entry) >> 64);
-                sum.add_from(pixels + point * W, job.weights[entry]);
-            }
-            sum.store(table + row * W);
-        }
-    };
-    parallel_for((job.rows + chunk_rows - 1) / chunk_rows, job.n_threads, splat);
+    if constexpr (W <= 4)
+        splat_in_parts<T, W>(job, pixels, table);
+    else
+        splat_by_rows<T, W>(job, pixels, table);
     std::memset(table + job.rows * W, 0, W * sizeof(T));
     std::memset(other + job.rows * W, 0, W * sizeof(T));
     const T* const blurred =
@@ -100,6 +143,7 @@ void filter_all(const LatticeFilter<T>& job) {
 
 template <class T>
 void filter(const LatticeFilter<T>& job) {
+    if (job.channels == 1) return filter_all<T, 1>(job);
     if (job.channels <= 4) return filter_all<T, 4>(job);
     if (job.channels <= 8) return filter_all<T, 8>(job);
     if (job.channels > 16 && job.channels <= 24) return filter_all<T, 24>(job);

@@ -30,11 +30,13 @@ DF_INLINE float total(const Lanes<float, W>& x) {
     }
 }
 
-// exp for x <= 0, to about 2 units in the last place; 0 far below.
+// exp to about 2 units in the last place; 0 far below, about 1e38 far above.
 template <int W>
 DF_INLINE Lanes<float, W> exponential(Lanes<float, W> x) {
-    const Lanes<float, W> least = Lanes<float, W>{} - 104.0f, magic = Lanes<float, W>{} + 12582912.0f;
+    const Lanes<float, W> least = Lanes<float, W>{} - 104.0f, most = Lanes<float, W>{} + 88.0f;
+    const Lanes<float, W> magic = Lanes<float, W>{} + 12582912.0f;
     x = x > least ? x : least;
+    x = x < most ? x : most;
     const Lanes<float, W> n = (x * 1.44269504f + magic) - magic;
     const Lanes<float, W> r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
     Lanes<float, W> p = r * (1.0f / 720) + (1.0f / 120);  // Taylor: |r| <= log(2) / 2

@@ -88,6 +88,40 @@ def test_grid_kernel_is_exact(width):
     assert (half.double() - exact.exp()).abs().mean() < 2e-4
 
 
+@pytest.mark.parametrize(("labels", "size"), [(2, (120, 90)), (4, (12000,))])
+def test_threads_do_not_matter_for_few_labels(labels, size):
+    unary = random_unary(labels, size)
+    terms = random_terms(unary, grid=len(size) == 2)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(mean_field(unary, terms, iterations=3))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(results[1], results[0])
+    assert torch.equal(results[2], results[0])
+
+
+@pytest.mark.parametrize("labels", [1, 2, 3, 4, 21])
+@pytest.mark.parametrize("width", [3.0, 4.4])
+def test_wide_grid_kernels_are_filtered_at_every_other_pixel(labels, width):
+    unary = random_unary(labels, (21, 67))
+    terms: Terms = [GridTerm(torch.tensor([2.0, width]), torch.tensor(-3.0))]
+    exact = dense_mean_field(
+        unary.double(), [GridTerm(terms[0].widths.double(), torch.tensor(-3.0).double())], iterations=3
+    )
+    found = mean_field(unary, terms, iterations=3).exp()
+    torch.testing.assert_close(found.double(), exact.exp(), rtol=0, atol=2e-3)
+
+
+def test_logits_beyond_the_range_of_exp():
+    unary = 150 * torch.rand(1, 6, 9, 11, generator=torch.Generator().manual_seed(3))
+    terms: Terms = [GridTerm(torch.tensor([2.0, 2.0]), torch.tensor(-90.0))]
+    found = mean_field(unary, terms, iterations=3, half=False).exp()
+    torch.testing.assert_close(found, by_ops(unary, terms, 3).exp(), rtol=0, atol=1e-3)
+
+
 def test_threads_do_not_matter():
     unary = random_unary(21, (40, 70))
     terms = random_terms(unary)
