@@ -47,7 +47,7 @@ def path(request, monkeypatch):
     return request.param
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.float64, 1e-11)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-11)])
 @pytest.mark.parametrize("number", range(len(OPTIONS)))
 def test_values_and_gradients_equal_the_dense_sum(number, dtype, tolerance, path):
     chosen = options(*OPTIONS[number])
@@ -61,12 +61,15 @@ def test_values_and_gradients_equal_the_dense_sum(number, dtype, tolerance, path
     by = inputs(size, dtype)
     result = affinity_filter(*by, **chosen)
     gradients = torch.autograd.grad((result * weight.to(dtype)).sum(), by)
-    for ours, dense in zip((result, *gradients), (wanted, *wanted_gradients), strict=True):
+    # The gradient by the scale is one sum over all pairs, of both signs: what cancels leaves its rounding behind.
+    by_scale = 2e-6 if dtype == torch.float32 else tolerance
+    limits = (tolerance, tolerance, tolerance, by_scale)
+    for ours, dense, limit in zip((result, *gradients), (wanted, *wanted_gradients), limits, strict=True):
         if dense is None or size[-1] == 1:  # nothing depends on it: rounding only
             dense = torch.zeros_like(ours, dtype=torch.float64) if dense is None else dense
             torch.testing.assert_close(ours.double(), dense, rtol=1e-5, atol=1e-5)
         else:
-            assert (ours.double() - dense).abs().max() <= tolerance * dense.abs().max().clamp(min=0.01)
+            assert (ours.double() - dense).abs().max() <= limit * dense.abs().max().clamp(min=0.01)
 
 
 def test_values_to_a_millionth_in_single_precision(path):

@@ -42,7 +42,7 @@ def filter_forward(
     distance: str,
     normalize: bool,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     """Filter; give the result and, for the gradient where `keep`, masks, factors and the maps between iterations."""
     masks = scores.new_empty(window.elements(window.pairs))
     _kernel("pair_masks", scores)(
@@ -67,13 +67,14 @@ def apply(
     iterations: int,
     normalize: bool,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Apply masks; give the result and, where `keep`, factors and the maps between iterations."""
     shape, threads = native.int64_array(window.shape()), torch.get_num_threads()
     channels = scores.shape[1]
     factor = scores.new_empty((window.batch, window.height, window.width) if normalize else 0)
-    maps = scores.new_empty((iterations - 1 if keep else min(iterations - 1, 2), window.elements(channels)))
+    maps: list[Tensor] = []  # one tensor each: allocators hand blocks of this size out again, without page faults
     packed = scores.new_empty(window.elements(channels))
+    spare = None if keep or iterations == 1 else torch.empty_like(packed)
     _kernel("window_pack", scores)(
         native.pointer(scores), None, None, native.pointer(packed), None, shape, channels, 1, threads
     )
@@ -81,7 +82,7 @@ def apply(
     source = packed
     for step in range(iterations):
         last = step == iterations - 1
-        target = None if last else maps[step if keep else step % 2]
+        target = None if last else torch.empty_like(packed) if spare is None else spare
         _kernel("window_filter", scores)(
             native.pointer(masks),
             native.pointer(source),
@@ -100,10 +101,12 @@ def apply(
             threads,
         )
         if target is not None:
+            if keep:
+                maps.append(target)
+            else:
+                spare = source
             source = target
-    if keep:
-        return result, factor, maps
-    return result, scores.new_empty(0), scores.new_empty(0)  # no two may be one
+    return result, factor if keep else scores.new_empty(0), maps
 
 
 def planes_of(
@@ -128,7 +131,7 @@ def filter_backward(
     edges: Edges,
     masks: Tensor,
     factor: Tensor,
-    maps: Tensor,
+    maps: list[Tensor],
     *,
     iterations: int,
     distance: str,

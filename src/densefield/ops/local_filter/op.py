@@ -105,7 +105,7 @@ def _filter(
     include_center: bool,
     border: str,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     """Give the result and, where `keep`, masks, factors and maps between the iterations."""
     geometry = Window.over(scores, window, rate)
     value = _scale_of(scale, embeddings, distance)
@@ -159,18 +159,18 @@ def _(
     include_center: bool,
     border: str,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     result = torch.empty_like(scores, memory_format=torch.contiguous_format)
     if not keep:
-        return result, scores.new_empty(0), scores.new_empty(0), scores.new_empty(0)
+        return result, scores.new_empty(0), scores.new_empty(0), []
     geometry = Window.over(scores, window, rate)
     pixels = (scores.shape[0], *scores.shape[2:])
     factor = scores.new_empty(pixels if normalize else 0)
     if _is_native(scores):
-        maps = scores.new_empty((iterations - 1, geometry.elements(scores.shape[1])))
+        maps = [scores.new_empty(geometry.elements(scores.shape[1])) for _ in range(iterations - 1)]
         return result, scores.new_empty(geometry.elements(geometry.pairs)), factor, maps
     masks = scores.new_empty((pixels[0], geometry.pairs, *pixels[1:]))
-    return result, masks, factor, scores.new_empty((iterations - 1, *scores.shape))
+    return result, masks, factor, [torch.empty_like(result) for _ in range(iterations - 1)]
 
 
 @torch.library.custom_op("densefield::affinity_filter_backward", mutates_args=())
@@ -182,7 +182,7 @@ def _filter_backward(
     result: Tensor,
     masks: Tensor,
     factor: Tensor,
-    maps: Tensor,
+    maps: list[Tensor],
     window: int,
     rate: int,
     iterations: int,
@@ -253,7 +253,7 @@ def _(
     result: Tensor,
     masks: Tensor,
     factor: Tensor,
-    maps: Tensor,
+    maps: list[Tensor],
     window: int,
     rate: int,
     iterations: int,
@@ -273,20 +273,22 @@ def _(
     )
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, list[Tensor]]) -> None:
     scores, embeddings, scale, *options, _ = inputs
-    ctx.save_for_backward(scores, embeddings, scale, *output)
-    ctx.mark_non_differentiable(*output[1:])
+    result, masks, factor, maps = output
+    ctx.save_for_backward(scores, embeddings, scale, result, masks, factor, *maps)
+    ctx.mark_non_differentiable(masks, factor, *maps)
     ctx.set_materialize_grads(False)
     ctx.options = options
 
 
-def _backward(ctx: Any, gradient: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, gradient: Tensor | None, *_: object) -> tuple[Tensor | None, ...]:
     none = (None,) * 12
     if gradient is None:
         return none
     wanted = ctx.needs_input_grad[:3]
-    results = _filter_backward(gradient, *ctx.saved_tensors, *ctx.options, *wanted)
+    saved = ctx.saved_tensors
+    results = _filter_backward(gradient, *saved[:6], list(saved[6:]), *ctx.options, *wanted)
     return (*(value if want else None for value, want in zip(results, wanted, strict=True)), *none[3:])
 
 

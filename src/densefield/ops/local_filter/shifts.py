@@ -79,7 +79,7 @@ def filter_forward(
     distance: str,
     normalize: bool,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     """Filter; give the result and, for the gradient where `keep`, masks, factors and the maps between iterations."""
     masks = pair_distances(window, embeddings, distance).mul_(-scale).exp_()
     clear_outside(window, masks)
@@ -96,7 +96,7 @@ def apply(
     iterations: int,
     normalize: bool,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Apply masks; give the result and, where `keep`, factors and the maps between iterations."""
     factor = scores.new_empty(0)
     if normalize:
@@ -104,16 +104,14 @@ def apply(
         floor = edges.floor_value if edges.floor is None else edges.floor[:, None]
         norm = (_filter_once(window, masks, _centre(edges), ones) + floor)[:, 0]
         factor = torch.where(norm >= torch.finfo(norm.dtype).tiny, 1 / norm, 0.0)
-    values, maps = scores, []
+    values, maps = scores, list[Tensor]()
     for step in range(iterations):
         values = _filter_once(window, masks, _centre(edges), values)
         if normalize:
             values.mul_(factor[:, None])
         if keep and step < iterations - 1:
             maps.append(values)
-    if not keep:
-        return values, scores.new_empty(0), scores.new_empty(0)  # no two may be one
-    return values, factor, torch.stack(maps) if maps else scores.new_empty((0, *scores.shape))
+    return values, factor if keep else scores.new_empty(0), maps
 
 
 def filter_backward(
@@ -126,7 +124,7 @@ def filter_backward(
     edges: Edges,
     masks: Tensor,  # (B, pairs, H, W)
     factor: Tensor,  # (B, H, W)
-    maps: Tensor,  # (iterations - 1, B, C, H, W)
+    maps: list[Tensor],  # iterations - 1 of (B, C, H, W)
     *,
     iterations: int,
     distance: str,
