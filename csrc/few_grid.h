@@ -12,7 +12,7 @@
 namespace densefield::DF_TARGET {
 namespace {
 
-template <int W, class S>
+template <int W>
 class FewGrid {
 public:
     int64_t places = 0, row = 0;  // of a filtered line, and the numbers stored of it
@@ -43,7 +43,7 @@ public:
             before_[i] = i < width * W ? of.before_x[i / W] : 0.0f;
             after_[i] = i < width * W ? of.after_x[i / W] : 0.0f;
         }
-        for (Owned<S>& lines : lines_) lines.take(height * row);
+        for (Owned<float>& lines : lines_) lines.take(height * row);
     }
 
     int64_t padded() const { return ((halved ? (width_ + 1) / 2 : width_) + 2 * side) * W; }  // numbers of a line with its sides
@@ -81,7 +81,7 @@ public:
             std::memcpy(even, scaled, static_cast<size_t>(width_ * W) * sizeof(float));
             flat_sums<W>(even - radius_ * W, along_.data(), 1, 2 * radius_ + 1, sums, places * W, false);
         }
-        S* const to = lines_[1 - turn_].data() + y * row;
+        float* const to = lines_[1 - turn_].data() + y * row;
         for (int64_t i = 0; i < row; i += flat_width) {
             Flat line;
             line.load(sums + i);
@@ -125,7 +125,7 @@ private:
     Halving halving_;
     Taps taps_y_, taps_x_;
     Owned<float> before_, after_, along_;  // a number for each label of each pixel of a line; taps along x
-    Owned<S> lines_[2];                    // filtered along x, (height, row)
+    Owned<float> lines_[2];                    // filtered along x, (height, row)
     int turn_ = 0;
 };
 

@@ -24,7 +24,7 @@ DF_DECLARE(void few_labels(const df_field& field);)
 namespace DF_TARGET {
 namespace {
 
-template <int W, class S>
+template <int W>
 class FewLabels {
 public:
     explicit FewLabels(const df_field& field) : f(field), watch_(field.n_threads == 1 ? field.seconds : nullptr) {
@@ -35,10 +35,8 @@ public:
         // Each part splats to tables of its own, added up in order: as many as pay, by the size of the work.
         parts_ = f.points / 4096 + 1 < most_parts ? f.points / 4096 + 1 : most_parts;
         if (parts_ > bands_) parts_ = bands_;
-        // The output is written by the last update only, which reads `unary` itself.
-        const bool room = (f.points * W + flat_width) * static_cast<int64_t>(sizeof(S)) <= f.labels * f.points * 4;
-        if (!room) own_unary_.take(f.points * W + flat_width);
-        unary_ = room ? reinterpret_cast<S*>(f.output) : own_unary_.data();
+        own_unary_.take(f.points * W + flat_width);
+        unary_ = own_unary_.data();
         for (int32_t l = 0; l < f.n_lattices; ++l) {
             const int64_t size = table_size(l);
             lattices_[l].table.take(size);
@@ -175,19 +173,19 @@ private:
         }
         pack_flat<W>(f.unary + start, f.labels, f.points, count, -1.0f, -1e30f, acc);
         if (step == Step::last) return;
-        S* const to = unary_ + start * W;
+        float* const to = unary_ + start * W;
         int64_t i = 0;
-        for (; i + flat_width <= count * W; i += flat_width) {  // near 0, where half precision tells small differences
+        for (; i + flat_width <= count * W; i += flat_width) {
             Flat row;
             row.load(less_greatest(acc + i, scratch.message.data()));
             row.store(to + i);
         }
         if (i < count * W) {
-            S last[flat_width];
+            float last[flat_width];
             Flat row;
             row.load(less_greatest(acc + i, scratch.message.data()));
             row.store(last);
-            std::memcpy(to + i, last, static_cast<size_t>(count * W - i) * sizeof(S));
+            std::memcpy(to + i, last, static_cast<size_t>(count * W - i) * sizeof(float));
         }
         if (f.initial != nullptr) pack_flat<W>(f.initial + start, f.labels, f.points, count, 1.0f, -1e30f, acc);
     }
@@ -222,24 +220,18 @@ private:
     bool has_grid_ = false;
     int64_t width_ = 0, height_ = 0, bands_ = 0, parts_ = 0;
     int64_t padded_ = 0, columns_ = 0;  // numbers of a line with its sides; of a filtered line
-    Owned<S> own_unary_;
-    S* unary_ = nullptr;  // negative and less each point's greatest
+    Owned<float> own_unary_;
+    float* unary_ = nullptr;  // negative and less each point's greatest
     OneLattice lattices_[64];
-    FewGrid<W, S> grids_[8];
+    FewGrid<W> grids_[8];
     float mix_[8][W][flat_width];
 };
-
-template <int W>
-void run(const df_field& field) {
-    if (field.half) return FewLabels<W, Half>(field).run();
-    FewLabels<W, float>(field).run();
-}
 
 }  // namespace
 
 void few_labels(const df_field& field) {
-    if (field.labels <= 2) return run<2>(field);
-    run<4>(field);
+    if (field.labels <= 2) return FewLabels<2>(field).run();
+    FewLabels<4>(field).run();
 }
 
 }  // namespace DF_TARGET

@@ -69,7 +69,9 @@ void link_codes(const df_lattice& lattice, const Code* codes, int32_t* neighbour
 void sort_entries(const df_lattice& lattice, const int32_t* vertices, int32_t* starts, int32_t* entries,
                   int n_threads) {
     const int64_t count = lattice.code.batch * lattice.code.points * (lattice.code.d + 1), rows = lattice.rows;
-    const int64_t most = count / rows < 8 ? count / rows : 8, parts = most < n_threads ? most : n_threads;
+    // A part keeps a tally of all rows; a filled lattice may have more rows than entries.
+    const int64_t most = count / rows < 8 ? count / rows : 8, wanted = most < n_threads ? most : n_threads;
+    const int64_t parts = wanted > 1 ? wanted : 1;
     Buffer<int32_t> places(parts * rows);
     const auto tally = [&](int64_t part, int) {
         int32_t* const mine = places.data() + part * rows;

@@ -298,9 +298,11 @@ private:
 
 template <int W, bool One>
 void run(const df_field& field, bool backward) {
-    if (backward && field.half) return Loop<W, float, Half, One>(field, true).backward();
+    // Up to four labels are cheap: all in 32 bits, as few_labels has it.
+    const bool narrow = field.half && field.labels > 4;
+    if (backward && narrow) return Loop<W, float, Half, One>(field, true).backward();
     if (backward) return Loop<W, float, float, One>(field, true).backward();
-    if (field.half) return Loop<W, Half, Half, One>(field, false).forward();
+    if (narrow) return Loop<W, Half, Half, One>(field, false).forward();
     Loop<W, float, float, One>(field, false).forward();
 }
 
@@ -348,7 +350,7 @@ extern "C" int df_mean_field_layout(int64_t labels, int64_t* groups, int64_t* wi
         if (labels < 1 || labels > most_labels) throw BadArgument();
         *width = labels <= 4 ? 4 : labels <= 8 ? 8 : labels <= 16 ? 16 : labels <= 24 ? 24 : 32;
         *groups = (labels + *width - 1) / *width;
-        *bytes = DF_DISPATCH(half_bytes());
+        *bytes = labels > 4 ? DF_DISPATCH(half_bytes()) : static_cast<int64_t>(sizeof(float));
     });
 }
 

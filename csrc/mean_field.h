@@ -57,7 +57,7 @@ typedef struct {
     float* errors;       /* dL / d(logits of each iteration), (iterations, groups, points, width); null: not wanted */
 } df_field;
 
-/* The layout of Q: its groups, their width, and the bytes of a number where `half` is asked for. */
+/* The layout of Q: its groups, their width, and the bytes of a number where `half` is asked for: 4 up to four labels. */
 DF_API int df_mean_field_layout(int64_t labels, int64_t* groups, int64_t* width, int64_t* bytes);
 DF_API int df_mean_field_forward(const df_field* field);
 DF_API int df_mean_field_backward(const df_field* field);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from densefield.ops import native
 from densefield.ops.permutohedral import Lattice
 
 _POINTER, _INT64, _INT32 = native.POINTER, native.INT64, native.INT32
-_ROWS = [
+_ROWS: list[tuple[str, Any]] = [
     ("a", _POINTER),
     ("b", _POINTER),
     *((name, _INT64) for name in ("groups", "points", "width")),
