@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from densefield.checks import InputError, check
 from densefield.draw import draw_affinity
@@ -17,7 +20,7 @@ def affinity(
     image: Path,
     /,
     *,
-    pixel: tuple[int, int],
+    pixel: Annotated[tuple[int, int], Parameter(negative=())],
     out: Path,
     window: int | None = None,
     sigma_range: float = 0.1,
