@@ -216,11 +216,11 @@ def print_phases(case: str, iterations: int = 10) -> None:
         start = time.perf_counter()
         lattice = build_lattice(features)
         build = min(build, time.perf_counter() - start)
-        Job.run = timed  # type: ignore[method-assign]
+        setattr(Job, "run", timed)  # noqa: B010 - the loop, asked for its phases
         start = time.perf_counter()
         mean_field(unary, [grid, replace(term, lattice=lattice)], iterations=iterations)
         whole = min(whole, time.perf_counter() - start)
-        Job.run = run  # type: ignore[method-assign]
+        setattr(Job, "run", run)  # noqa: B010
         best = torch.minimum(best, seconds)
     moved = megabytes(case, labels, lattice.rows)
     print(f"  where it goes, one thread ({copy:.1f} GB/s copied): build {1e3 * build:.1f} ms")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def exact_marginals(
     return q
 
 
-def compiled() -> ctypes._CFuncPtr:
+def compiled() -> Callable[..., None]:
     """Compile the filter."""
     library = Path(tempfile.mkdtemp()) / "exact_filter.so"
     source = Path(__file__).with_name("exact_filter.cpp")
