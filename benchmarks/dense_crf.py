@@ -104,13 +104,13 @@ def ours(unary: Tensor, image: np.ndarray, case: str, prune: float = 0.0) -> np.
     return log_q[0].reshape(unary.shape[1], -1).exp_().numpy()
 
 
-def layer(unary: Tensor, image: np.ndarray, case: str) -> np.ndarray:
+def layer(scores: Tensor, image: np.ndarray, case: str) -> np.ndarray:
     """Infer with the layer, which fills its lattices where that is cheap: nearer to the exact model, other work."""
     alpha, beta = WIDTHS[case]
-    crf = DenseCRF(unary.shape[1], (SpatialKernel(3.0, 3.0), BilateralKernel(alpha, beta, 10.0)), iterations=10)
+    crf = DenseCRF(scores.shape[1], (SpatialKernel(3.0, 3.0), BilateralKernel(alpha, beta, 10.0)), iterations=10)
     with torch.no_grad():
-        log_q = crf(-unary, torch.from_numpy(image).permute(2, 0, 1)[None])
-    return log_q[0].reshape(unary.shape[1], -1).exp_().numpy()
+        log_q = crf(scores, torch.from_numpy(image).permute(2, 0, 1)[None])
+    return log_q[0].reshape(scores.shape[1], -1).exp_().numpy()
 
 
 def ways(names: list[str], case: str) -> dict[str, Callable[[], np.ndarray]]:
@@ -122,7 +122,8 @@ def ways(names: list[str], case: str) -> dict[str, Callable[[], np.ndarray]]:
 
     every: dict[str, Callable[[], np.ndarray]] = {"densefield": lambda: ours(unary, image, case)}
     if "DenseCRF" in names:
-        every["DenseCRF"] = lambda: layer(unary, image, case)
+        scores = -unary
+        every["DenseCRF"] = lambda: layer(scores, image, case)
     if "textbook" in names:
         function = textbook()
         every["textbook"] = lambda: function(unary, image, alpha, beta, 10)
