@@ -79,7 +79,7 @@ def evaluate(
     from densefield.recipes.evaluate import evaluate as measure
     from densefield.recipes.evaluate import write_report
     from densefield.recipes.files import find_recipe
-    from densefield.recipes.sweep import sweep_filter
+    from densefield.recipes.sweep import sweep_filter, swept_refinement
     from densefield.recipes.train import RECIPE
     from densefield.refine import DenseCRF
     from densefield.segmenter import Segmenter
@@ -103,6 +103,8 @@ def evaluate(
     else:
         numbers = (alpha, beta, gamma, bilateral_weight, spatial_weight)
         check(all(number is None for number in numbers), "alpha ...: are the dense CRF's; wanted a --preset with them")
+    if sweep:
+        swept_refinement(segmenter)  # better said now than after all images
     segmenter.to(device_named(device))
     if tile is not None:
         segmenter.tile = tile

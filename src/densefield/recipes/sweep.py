@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from densefield.checks import check
+from densefield.checks import InputError
 from densefield.metrics import ConfusionMatrix
 from densefield.ops.local_filter import affinity_filter
 from densefield.refine import EmbeddingRefinement
@@ -30,12 +30,7 @@ def sweep_filter(
 
     Raises `InputError` for a segmenter whose refinement is not an `EmbeddingRefinement`.
     """
-    refinement = segmenter.refinement
-    if not isinstance(refinement, EmbeddingRefinement):
-        name = type(refinement).__name__ if refinement is not None else "none"
-        check(False, f"sweep: wanted a model whose refinement is an EmbeddingRefinement, received {name}")
-    assert isinstance(refinement, EmbeddingRefinement)
-    refinement.eval()
+    refinement = swept_refinement(segmenter).eval()
     steps = [0, *sorted(iterations)]
     found = {(window, count): ConfusionMatrix(len(segmenter.classes)) for window in windows for count in steps[1:]}
     for index in progress(iter(range(len(pairs)))):
@@ -58,3 +53,12 @@ def sweep_filter(
                     )
                     found[window, count].update(filtered[0].argmax(dim=0).cpu(), target)
     return {key: confusion.mean_iou() for key, confusion in found.items()}
+
+
+def swept_refinement(segmenter: Segmenter) -> EmbeddingRefinement:
+    """What a sweep varies; raises `InputError` where there is no such refinement."""
+    refinement = segmenter.refinement
+    if isinstance(refinement, EmbeddingRefinement):
+        return refinement
+    name = "none" if refinement is None else type(refinement).__name__
+    raise InputError(f"sweep: wanted a model whose refinement is an EmbeddingRefinement, received {name}")

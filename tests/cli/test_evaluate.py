@@ -1,0 +1,72 @@
+"""`densefield evaluate` of models with and without a refinement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from densefield.cli.app import run
+from densefield.networks import deeplab_largefov, embedding_network
+from densefield.recipes.files import validated, write_recipe
+from densefield.refine import EmbeddingFilter, EmbeddingRefinement
+from densefield.segmenter import Segmenter
+
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+RECIPE = validated(
+    {
+        "name": "tiny",
+        "network": {"kind": "deeplab_largefov", "width": 2},
+        "data": {"kind": "samples", "size": 32, "scenes": 2, "held_out_size": 32, "held_out_scenes": 2},
+        "stages": [{"epochs": 1}],
+    },
+    "tiny",
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    classes = RECIPE.data.build("val").classes
+    Segmenter(deeplab_largefov(len(classes), width=2), classes, mean=MEAN, std=STD).save(
+        tmp_path / "segmenter.safetensors"
+    )
+    write_recipe(RECIPE, tmp_path / "recipe.yaml")
+    return tmp_path
+
+
+def test_a_crf_is_put_behind_a_plain_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evaluate", str(folder), "--preset", "deeplab-v1", "--alpha", "20", "--iterations", "2"]) == 0
+    shown = capsys.readouterr().out
+    for wanted in ("IoU alone", "IoU refined", "network alone: mean IoU", "refined:       mean IoU"):
+        assert wanted in shown
+    assert shown.count("1 px") == 2
+    assert "refined" in (folder / "report-val.html").read_text()
+
+
+def test_a_learned_filter_is_swept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    segmenter = Segmenter.load(folder)
+    network = embedding_network(3, dimension=3, taps=("image", "conv1_1"), width=2)
+    segmenter.refinement = EmbeddingRefinement(network, EmbeddingFilter(3, 1), mean=MEAN, std=STD)
+    segmenter.save(folder / "segmenter.safetensors")
+    assert run(["evaluate", str(folder), "--sweep"]) == 0
+    shown = capsys.readouterr().out
+    assert "mean IoU by window and iterations" in shown
+    assert "11 x 11" in shown
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--sweep"], "wanted a model whose refinement is an EmbeddingRefinement, received none"),
+        (["--alpha", "3"], "wanted a --preset with them"),
+    ],
+)
+def test_flags_that_do_not_fit_are_explained(
+    folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    assert run(["evaluate", str(folder), *flags]) == 2
+    captured = capsys.readouterr()
+    assert message in " ".join(captured.err.split())
+    assert "IoU" not in captured.out
