@@ -27,8 +27,15 @@ def lattices_of(term: LatticeTerm) -> tuple[Lattice, ...]:
         return tuple(term.lattice)
     scaled = (term.features / term.widths[:, None]).detach()
     if term.fill_rows:
-        scaled = scaled * FILLED_STRETCH
-    return shifted_lattices(scaled, term.shifts, term.fill_rows)
+        lattices = shifted_lattices(scaled * FILLED_STRETCH, term.shifts, term.fill_rows)
+        if all(is_filled(lattice) for lattice in lattices):
+            return lattices
+    return shifted_lattices(scaled, term.shifts)  # stretching alone makes narrow kernels worse
+
+
+def is_filled(lattice: Lattice) -> bool:
+    """Tell whether the lattice has points that no pixel touches."""
+    return bool((lattice.starts[1:] == lattice.starts[:-1]).any())
 
 
 def raw_filter(term: GridTerm | LatticeTerm, size: Sequence[int]) -> Filter:
