@@ -23,18 +23,9 @@ void slice_line(const df_field_lattice& lattice, const float* table, int64_t poi
         if (far && start + x + near < points)
             for (int r = 0; r < corners; ++r)
                 __builtin_prefetch(table + static_cast<int64_t>(vertices[near * corners + r]) * W);
-        Row<float, W> even, odd;
-        even.zero();
-        odd.zero();
-        for (int r = 0; r + 1 < corners; r += 2) {
-            even.add_from(table + static_cast<int64_t>(vertices[r]) * W, weights[r]);
-            odd.add_from(table + static_cast<int64_t>(vertices[r + 1]) * W, weights[r + 1]);
-        }
-        if (corners % 2 == 1)
-            even.add_from(table + static_cast<int64_t>(vertices[corners - 1]) * W, weights[corners - 1]);
-        even.add(odd);
-        even.scale(after[x]);
-        even.store(message + x * W);
+        Row<float, W> row = weighted_rows<float, W>(table, vertices, weights, corners);
+        row.scale(after[x]);
+        row.store(message + x * W);
     }
 }
 

@@ -349,18 +349,10 @@ private:
             if (first + x + near < f.points)
                 for (int r = 0; r < corners; ++r)
                     __builtin_prefetch(table + static_cast<int64_t>(vertices[near * corners + r]) * W);
-            Row<float, W> even, odd, sum;  // two sums side by side wait less
-            even.zero();
-            odd.zero();
-            for (int r = 0; r + 1 < corners; r += 2) {
-                even.add_from(table + static_cast<int64_t>(vertices[r]) * W, weights[r]);
-                odd.add_from(table + static_cast<int64_t>(vertices[r + 1]) * W, weights[r + 1]);
-            }
-            if (corners % 2 == 1)
-                even.add_from(table + static_cast<int64_t>(vertices[corners - 1]) * W, weights[corners - 1]);
-            even.add(odd);
+            const Row<float, W> row = weighted_rows<float, W>(table, vertices, weights, corners);
+            Row<float, W> sum;
             sum.load(acc);
-            sum.add(even, factor * after[x]);
+            sum.add(row, factor * after[x]);
             sum.store(acc);
         }
     }

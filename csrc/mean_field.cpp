@@ -25,6 +25,28 @@ DF_DECLARE(void mean_field(const df_field& field, bool backward); int64_t half_b
 namespace DF_TARGET {
 namespace {
 
+// Divides rows of exponentials by their sums: each goes to write(x, g, row), each sum to note(x, sum).
+template <int W, bool One, class Write, class Note>
+DF_INLINE void over_sums(const float* rows, int64_t groups, int64_t count, const Write& write, const Note& note) {
+    const int64_t step = (One ? 1 : groups) * W;
+    for (int64_t x = 0; x < count; ++x) {
+        Row<float, W> row;
+        row.load(rows + x * step);
+        float sum = total(row);
+        if constexpr (!One)
+            for (int64_t g = 1; g < groups; ++g) {
+                row.load(rows + x * step + g * W);
+                sum += total(row);
+            }
+        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
+            row.load(rows + x * step + g * W);
+            row.scale(1.0f / sum);
+            write(x, g, row);
+        }
+        note(x, sum);
+    }
+}
+
 // Softmax of a line of `count` rows of `groups` times W numbers, in three walks that a CPU can overlap: less the greatest,
 // exp, over the sum. Each row goes to write(x, g, row); `logs`, where given, takes the logarithms of the divisors.
 template <int W, bool One, class Write>
@@ -48,22 +70,9 @@ void softmax(float* rows, int64_t groups, int64_t count, float* logs, const Writ
         if (logs != nullptr) logs[x] = top;
     }
     exponentiate(rows, count * step);
-    for (int64_t x = 0; x < count; ++x) {
-        Row<float, W> row;
-        row.load(rows + x * step);
-        float sum = total(row);
-        if constexpr (!One)
-            for (int64_t g = 1; g < groups; ++g) {
-                row.load(rows + x * step + g * W);
-                sum += total(row);
-            }
-        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
-            row.load(rows + x * step + g * W);
-            row.scale(1.0f / sum);
-            write(x, g, row);
-        }
+    over_sums<W, One>(rows, groups, count, write, [logs](int64_t x, float sum) {
         if (logs != nullptr) logs[x] += std::log(sum);
-    }
+    });
 }
 
 // The same without subtracting the greatest first, which serves while sums stay within the range of a float: false where
@@ -73,23 +82,10 @@ bool quick_softmax(float* rows, int64_t groups, int64_t count, const Write& writ
     const int64_t step = (One ? 1 : groups) * W;
     exponentiate(rows, count * step);
     float least = 1.0f, most = 1.0f;
-    for (int64_t x = 0; x < count; ++x) {
-        Row<float, W> row;
-        row.load(rows + x * step);
-        float sum = total(row);
-        if constexpr (!One)
-            for (int64_t g = 1; g < groups; ++g) {
-                row.load(rows + x * step + g * W);
-                sum += total(row);
-            }
+    over_sums<W, One>(rows, groups, count, write, [&least, &most](int64_t, float sum) {
         least = sum < least ? sum : least;
         most = sum > most ? sum : most;
-        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
-            row.load(rows + x * step + g * W);
-            row.scale(1.0f / sum);
-            write(x, g, row);
-        }
-    }
+    });
     return least > 1e-25f && most < 1e25f;
 }
 

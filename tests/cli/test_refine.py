@@ -13,6 +13,7 @@ from PIL import Image
 
 from densefield.checks import InputError
 from densefield.classes import ClassList, default_colours
+from densefield.cli.crf_kernels import Numbers
 from densefield.cli.refine import refine, search
 
 EDGE = 12
@@ -88,7 +89,8 @@ def test_scores_become_labels_in_the_colours_of_the_classes(photos: Path) -> Non
 def test_presets_and_flags_change_the_kernels(photos: Path) -> None:
     image, mask = photos / "images" / "a.jpg.png", photos / "rough" / "a.jpg.png"
     # A wide colour kernel cannot see the edge: the mask stays as it is.
-    assert refine(image, labels=mask, out=photos / "out", preset="deeplab-v2", beta=500.0, alpha=2.0) == 0
+    numbers = Numbers(alpha=2.0, beta=500.0)
+    assert refine(image, labels=mask, out=photos / "out", preset="deeplab-v2", numbers=numbers) == 0
     np.testing.assert_array_equal(read(photos / "out" / "a.jpg.png"), read(mask))
 
 
@@ -155,7 +157,7 @@ def test_what_makes_no_sense_is_named_before_anything_is_written(photos: Path) -
     with pytest.raises(InputError, match="certainty: wanted a probability"):
         refine(image, labels=mask, out=out, certainty=1.0)
     with pytest.raises(InputError, match="theta_beta: wanted positive"):
-        refine(image, labels=mask, out=out, beta=0.0)
+        refine(image, labels=mask, out=out, numbers=Numbers(beta=0.0))
     with pytest.raises(InputError, match="would overwrite a mask"):
         refine(image, labels=mask, out=photos / "rough", overwrite=True)
     with pytest.raises(InputError, match="would overwrite an input image"):

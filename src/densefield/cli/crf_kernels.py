@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from cyclopts import Parameter
 
 from densefield.checks import check
 
@@ -14,15 +17,22 @@ Preset: TypeAlias = Literal[
 ]
 
 
-def chosen_kernels(
-    preset: Preset,
-    *,
-    alpha: float | None = None,
-    beta: float | None = None,
-    gamma: float | None = None,
-    bilateral_weight: float | None = None,
-    spatial_weight: float | None = None,
-) -> tuple[Kernel, ...]:
+@Parameter(name="*")  # its fields are flags of their own
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """What takes the place of a preset's widths and weights, where it is given."""
+
+    alpha: Annotated[float | None, Parameter(help="Width in pixels over which colour matters.")] = None
+    beta: Annotated[float | None, Parameter(help="Width in colour, 8-bit units.")] = None
+    gamma: Annotated[float | None, Parameter(help="Width in pixels of the kernel that only smooths.")] = None
+    bilateral_weight: Annotated[float | None, Parameter(help="Weight of the kernel of places and colours.")] = None
+    spatial_weight: Annotated[float | None, Parameter(help="Weight of the kernel that only smooths.")] = None
+
+
+NONE = Numbers()
+
+
+def chosen_kernels(preset: Preset, numbers: Numbers = NONE) -> tuple[Kernel, ...]:
     """The two kernels of `preset`, each number replaced where one is given; raises `InputError` for another preset."""
     from densefield.refine import BilateralKernel, SpatialKernel, presets
 
@@ -40,12 +50,12 @@ def chosen_kernels(
     assert isinstance(bilateral, BilateralKernel)
     return (
         SpatialKernel(
-            theta_gamma=spatial.theta_gamma if gamma is None else gamma,
-            weight=spatial.weight if spatial_weight is None else spatial_weight,
+            theta_gamma=spatial.theta_gamma if numbers.gamma is None else numbers.gamma,
+            weight=spatial.weight if numbers.spatial_weight is None else numbers.spatial_weight,
         ),
         BilateralKernel(
-            theta_alpha=bilateral.theta_alpha if alpha is None else alpha,
-            theta_beta=bilateral.theta_beta if beta is None else beta,
-            weight=bilateral.weight if bilateral_weight is None else bilateral_weight,
+            theta_alpha=bilateral.theta_alpha if numbers.alpha is None else numbers.alpha,
+            theta_beta=bilateral.theta_beta if numbers.beta is None else numbers.beta,
+            weight=bilateral.weight if numbers.bilateral_weight is None else numbers.bilateral_weight,
         ),
     )

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from densefield.cli.crf_kernels import Preset, chosen_kernels
+from densefield.cli.crf_kernels import NONE, Numbers, Preset, chosen_kernels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,11 +29,7 @@ def evaluate(
     device: str = "auto",
     tile: int | None = None,
     preset: Preset | None = None,
-    alpha: float | None = None,
-    beta: float | None = None,
-    gamma: float | None = None,
-    bilateral_weight: float | None = None,
-    spatial_weight: float | None = None,
+    numbers: Numbers = NONE,
     iterations: int = 10,
     sweep: bool = False,
 ) -> int:
@@ -59,16 +55,6 @@ def evaluate(
         Segment in tiles of so many pixels a side.
     preset
         Refine by a dense CRF of published settings, in place of the model's own refinement.
-    alpha
-        The CRF's width in pixels over which colour matters, in place of the preset's.
-    beta
-        The CRF's width in colour, 8-bit units.
-    gamma
-        The width in pixels of the CRF's kernel that only smooths.
-    bilateral_weight
-        The weight of the CRF's kernel of places and colours.
-    spatial_weight
-        The weight of the CRF's kernel that only smooths.
     iterations
         How many updates of the CRF.
     sweep
@@ -91,18 +77,10 @@ def evaluate(
     chosen = find_recipe(recipe, overrides) if recipe is not None else find_recipe(str(run / RECIPE), overrides)
     segmenter = Segmenter.load(run)
     if preset is not None:
-        kernels = chosen_kernels(
-            preset,
-            alpha=alpha,
-            beta=beta,
-            gamma=gamma,
-            bilateral_weight=bilateral_weight,
-            spatial_weight=spatial_weight,
-        )
+        kernels = chosen_kernels(preset, numbers)
         segmenter.refinement = DenseCRF(len(segmenter.classes), kernels, iterations=iterations)
     else:
-        numbers = (alpha, beta, gamma, bilateral_weight, spatial_weight)
-        check(all(number is None for number in numbers), "alpha ...: are the dense CRF's; wanted a --preset with them")
+        check(numbers == NONE, "alpha ...: are the dense CRF's; wanted a --preset with them")
     if sweep:
         swept_refinement(segmenter)  # better said now than after all images
     segmenter.to(device_named(device))

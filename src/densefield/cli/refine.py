@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from densefield.checks import InputError, check
 from densefield.classes import ClassList, default_colours
-from densefield.cli.crf_kernels import Preset, chosen_kernels
+from densefield.cli.crf_kernels import NONE, Numbers, Preset, chosen_kernels
 from densefield.cli.guesses import Guess, beliefs, guess_of
 from densefield.cli.jobs import Job, find_sources, plan_jobs
 from densefield.cli.pool import outcomes
@@ -47,11 +47,7 @@ def refine(
     labels: Path | None = None,
     scores: Path | None = None,
     preset: Preset = "default",
-    alpha: float | None = None,
-    beta: float | None = None,
-    gamma: float | None = None,
-    bilateral_weight: float | None = None,
-    spatial_weight: float | None = None,
+    numbers: Numbers = NONE,
     iterations: int = 10,
     certainty: float = 0.7,
     unsure: int | None = None,
@@ -71,11 +67,6 @@ def refine(
         labels: The rough mask, or a folder of masks with the images' names; their values are kept.
         scores: Scores before softmax (K, H, W) as .npy, or a folder of them with the images' names.
         preset: Published settings: default (Krähenbühl and Koltun: 10, 80, 13 / 3, 3) or one of DeepLab's models.
-        alpha: The width in pixels over which colour matters, in place of the preset's.
-        beta: The width in colour, 8-bit units.
-        gamma: The width in pixels of the kernel that only smooths.
-        bilateral_weight: The weight of the kernel of places and colours.
-        spatial_weight: The weight of the kernel that only smooths.
         iterations: How many updates.
         certainty: How probable the mask's label is to be right.
         unsure: The mask's value that means "could be anything", such as 255; the classes' own by default.
@@ -93,14 +84,7 @@ def refine(
     check(0 < certainty < 1, f"certainty: wanted a probability between 0 and 1, received {certainty}")
     check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
     check(image.exists(), f"{image}: no such file or folder; wanted an image or a folder of images")
-    kernels = chosen_kernels(
-        preset,
-        alpha=alpha,
-        beta=beta,
-        gamma=gamma,
-        bilateral_weight=bilateral_weight,
-        spatial_weight=spatial_weight,
-    )
+    kernels = chosen_kernels(preset, numbers)
     listed = None if classes is None else ClassList.read(classes)
     unsure = listed.ignore_index if unsure is None and listed is not None else unsure
     sources = find_sources(image)
