@@ -23,8 +23,9 @@ from densefield.refine.kernels import BilateralKernel, FeatureKernel, Field, Ker
 Normalization: TypeAlias = Literal["symmetric", "before", "after", "none"]
 Term: TypeAlias = GridTerm | LatticeTerm
 
-ACCURATE_SHIFTS = 6  # errors fall to 0.6 to 0.7 of one filled lattice's on real crops
+MANY_SHIFTS = 6  # errors fall to 0.6 to 0.7 of one filled lattice's on real crops
 MANY_ROWS = 1 << 16  # a lattice of so many points costs next to nothing
+SMALL_IMAGE = 1 << 11  # pixels; six lattices of so few take milliseconds, as on score maps of stride 8
 
 
 def mean_field(
@@ -140,11 +141,17 @@ def pairwise_terms(
 
 
 def _filled(term: LatticeTerm, accurate: bool) -> LatticeTerm:
-    """Fill the lattice where blurring it stays cheap beside the pixels' own work; when accurate, nearly always."""
-    pixels = term.features.shape[0] * term.features.shape[2]
+    """Fill the lattice where blurring it stays cheap beside the pixels' own work; when accurate, nearly always.
+
+    Several shifted lattices are averaged when accurate, and for images so small that they cost next to nothing.
+    """
+    batch, _, pixels = term.features.shape
+    shifts = min(MANY_SHIFTS, max(1, MANY_SHIFTS * SMALL_IMAGE // max(pixels, 1)))
     if accurate:
-        return dataclasses.replace(term, shifts=ACCURATE_SHIFTS, fill_rows=max(8 * pixels, MANY_ROWS))
-    return dataclasses.replace(term, fill_rows=max(pixels // 2, MANY_ROWS))
+        shifts, fill_rows = max(MANY_SHIFTS, 2 * shifts), max(8 * pixels, MANY_ROWS)
+    else:
+        fill_rows = max(pixels // 2, MANY_ROWS)
+    return dataclasses.replace(term, shifts=shifts, fill_rows=batch * fill_rows)
 
 
 def with_lattices(terms: Sequence[Term]) -> list[Term]:
