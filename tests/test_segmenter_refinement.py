@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from densefield.checks import InputError
 from densefield.classes import ClassList, default_colours
-from densefield.networks import embedding_network, unet
+from densefield.networks import EmbeddingNetwork, deeplab_largefov, embedding_network, unet
+from densefield.networks.embedding import IN_VGG
 from densefield.refine import (
     BilateralKernel,
     DenseCRF,
@@ -24,10 +26,11 @@ from densefield.refine import (
     SpatialKernel,
 )
 from densefield.segmenter import Segmenter
-from densefield.segmenter_refinement import build_refinement, describe_refinement
+from densefield.segmenter_refinement import build_refinement, describe_refinement, shares_trunk
 
 CLASSES = ClassList(("sky", "road", "tree"), default_colours(3))
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+NETWORK = nn.Identity()
 
 
 def learned_crf() -> DenseCRF:
@@ -76,8 +79,30 @@ def test_a_saved_refinement_is_built_again(make: Any, tmp_path: Path) -> None:
     assert float((loaded.network_scores(image).softmax(0) - loaded.scores(image).softmax(0)).abs().max()) > 1e-4
 
 
+def test_embeddings_on_the_networks_own_trunk_are_saved_once(tmp_path: Path) -> None:
+    network = deeplab_largefov(3, width=2, rate=2)
+    embedder = EmbeddingNetwork(network.trunk, dimension=4, taps=IN_VGG)
+    refinement = EmbeddingRefinement(embedder, EmbeddingFilter(5, 2), mean=MEAN, std=STD)
+    saved = Segmenter(network, CLASSES, mean=MEAN, std=STD, refinement=refinement).eval()
+    saved.save(tmp_path)
+    names = set(load_file(tmp_path / "model.safetensors"))
+    assert names == {f"network.{name}" for name in network.state_dict()} | {
+        "refinement.embedder.mix.weight",
+        "refinement.embedder.mix.bias",
+        "refinement.filter.log_lambda",
+    }
+    loaded = Segmenter.load(tmp_path)
+    assert shares_trunk(loaded.refinement, loaded.network)
+    image = torch.rand(3, 24, 30)
+    torch.testing.assert_close(loaded.scores(image), saved.scores(image), rtol=0, atol=1e-6)
+    words = describe_refinement(refinement, network)
+    assert words is not None
+    with pytest.raises(InputError, match="wanted a network with a VGG as its trunk, received Identity"):
+        build_refinement(words, NETWORK, "model.json")
+
+
 def test_the_description_tells_the_learned_numbers(tmp_path: Path) -> None:
-    words = describe_refinement(learned_crf())
+    words = describe_refinement(learned_crf(), NETWORK)
     assert words is not None
     spatial = words["kernels"][0]
     assert spatial["kind"] == "SpatialKernel"
@@ -107,25 +132,25 @@ def test_a_refinement_may_be_put_behind_a_saved_network(tmp_path: Path) -> None:
     ],
 )
 def test_a_lying_description_is_one_clear_line(change: dict[str, Any], message: str) -> None:
-    words = describe_refinement(DenseCRF(3))
+    words = describe_refinement(DenseCRF(3), NETWORK)
     assert words is not None
     with pytest.raises(InputError, match=message) as raised:
-        build_refinement({**words, **change}, "model.json")
+        build_refinement({**words, **change}, NETWORK, "model.json")
     assert str(raised.value).startswith("model.json: ")
     assert "\n" not in str(raised.value)
 
 
 def test_an_unknown_embedding_network_is_not_built() -> None:
-    words = describe_refinement(embedded())
+    words = describe_refinement(embedded(), NETWORK)
     assert words is not None
     with pytest.raises(InputError, match="unknown network 'system'"):
-        build_refinement({**words, "network": "system"}, "model.json")
+        build_refinement({**words, "network": "system"}, NETWORK, "model.json")
 
 
 def test_a_strangers_embedding_network_is_not_saved() -> None:
     foreign = EmbeddingRefinement(nn.Conv2d(3, 4, 1), EmbeddingFilter(), mean=MEAN, std=STD)
     with pytest.raises(InputError, match="a Conv2d cannot be saved"):
-        describe_refinement(foreign)
+        describe_refinement(foreign, NETWORK)
 
 
 def test_refine_wants_scores_of_the_image(tmp_path: Path) -> None:

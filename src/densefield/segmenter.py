@@ -183,7 +183,7 @@ class Segmenter(
         """
         weights, description = paths_to_save(Path(path))
         config = self._config()
-        write_tensors(weights, self.state_dict(), {"format": "pt", _HEADER: config}, dtype=dtype)
+        write_tensors(weights, self._tensors(), {"format": "pt", _HEADER: config}, dtype=dtype)
         with atomic_write(description) as file:
             file.write(config.encode())
 
@@ -209,17 +209,27 @@ class Segmenter(
         check(fits, f"{source}: was saved with a {saved}; pass it as refinement=, received {kind}")
         with torch.device("meta"):  # shapes first: a lying description must not set aside memory
             sketch = cls._build(config, refinement, source)
-            check_fit(sketch.state_dict(), tensors, weights)
+            check_fit(sketch._tensors(), tensors, weights)
         with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then overwritten
             segmenter = cls._build(config, refinement, source)
-        segmenter.load_state_dict(tensors, strict=True)
+        segmenter.load_state_dict(tensors, strict=False)  # shared tensors under one name; they fit
         return segmenter.eval()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Each tensor once, under the first of its names: a refinement may share the network's layers."""
+        known: set[int] = set()
+        named = {}
+        for name, tensor in self.state_dict(keep_vars=True).items():
+            if id(tensor) not in known:
+                known.add(id(tensor))
+                named[name] = tensor.detach()
+        return named
 
     @classmethod
     def _build(cls, config: SegmenterConfig, refinement: nn.Module | None, source: str) -> Segmenter:
         network = build_network(config.network, config.arguments, source)
         if refinement is None and config.refinement is not None:
-            refinement = build_refinement(config.refinement, source)
+            refinement = build_refinement(config.refinement, network, source)
         try:
             return cls(
                 network,
@@ -249,7 +259,7 @@ class Segmenter(
             std=self.std,
             tile=self.tile,
             overlap=self.overlap,
-            refinement=describe_refinement(self.refinement),
+            refinement=describe_refinement(self.refinement, self.network),
         ).to_json()
 
     def _save_pretrained(self, save_directory: Path) -> None:

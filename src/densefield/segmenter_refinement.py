@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from densefield.built import built_by
 from densefield.checks import InputError, check
+from densefield.networks import VGG, EmbeddingNetwork
 from densefield.refine import (
     BilateralKernel,
     DenseCRF,
@@ -30,10 +31,11 @@ _CRF = ("num_classes", "iterations", "normalization", "prune", "accurate", "dens
 _FILTER = ("window", "iterations", "rate", "distance", "border")
 
 
-def describe_refinement(refinement: nn.Module | None) -> dict[str, Any] | None:
+def describe_refinement(refinement: nn.Module | None, network: nn.Module) -> dict[str, Any] | None:
     """Plain words for a `DenseCRF` (with its current numbers) or an `EmbeddingRefinement`; of others only the kind.
 
-    Raises `InputError` for an embedding network that no function of `densefield.networks` built.
+    An embedding network on the trunk of `network` has no name of its own. Raises `InputError` for another one that no
+    function of `densefield.networks` built.
     """
     if refinement is None:
         return None
@@ -50,14 +52,11 @@ def describe_refinement(refinement: nn.Module | None) -> dict[str, Any] | None:
             "compatibility": [_words(one) for one in chosen] if isinstance(chosen, Sequence) else _words(chosen),
         }
     if type(refinement) is EmbeddingRefinement:
-        built = built_by(refinement.embedder)
-        if built is None:
-            name = type(refinement.embedder).__name__
-            raise InputError(f"refinement: a {name} cannot be saved: only what densefield.networks builds can be")
+        function, arguments = _embedder_words(refinement.embedder, network)
         return {
             "kind": kind,
-            "network": built.function,
-            "arguments": built.arguments,
+            "network": function,
+            "arguments": arguments,
             "mean": list(refinement.mean),
             "std": list(refinement.std),
             "filter": {
@@ -69,8 +68,30 @@ def describe_refinement(refinement: nn.Module | None) -> dict[str, Any] | None:
     return {"kind": kind}
 
 
-def build_refinement(words: Mapping[str, Any], source: str) -> nn.Module:
-    """The module that `words` describe, with fresh tensors; every `InputError` begins with `source`."""
+def shares_trunk(refinement: nn.Module | None, network: nn.Module) -> bool:
+    """Whether embeddings are made by the layers of `network` itself."""
+    return isinstance(refinement, EmbeddingRefinement) and _on_trunk(refinement.embedder, network)
+
+
+def _on_trunk(embedder: nn.Module, network: nn.Module) -> TypeGuard[EmbeddingNetwork]:
+    return isinstance(embedder, EmbeddingNetwork) and embedder.trunk is getattr(network, "trunk", None)
+
+
+def _embedder_words(embedder: nn.Module, network: nn.Module) -> tuple[str | None, dict[str, Any]]:
+    if _on_trunk(embedder, network):
+        return None, {"dimension": embedder.dimension, "taps": list(embedder.taps)}
+    built = built_by(embedder)
+    if built is None:
+        name = type(embedder).__name__
+        raise InputError(
+            f"refinement: a {name} cannot be saved: only what functions of densefield.networks build, "
+            "or an EmbeddingNetwork on this network's trunk"
+        )
+    return built.function, built.arguments
+
+
+def build_refinement(words: Mapping[str, Any], network: nn.Module, source: str) -> nn.Module:
+    """The module that `words` describe behind `network`, fresh tensors; every `InputError` begins with `source`."""
     fields = dict(words)
     kind = fields.pop("kind", None)
     where = f"{source}: refinement"
@@ -79,7 +100,7 @@ def build_refinement(words: Mapping[str, Any], source: str) -> nn.Module:
             with torch.device("cpu"):  # its checks look at numbers, also while shapes alone are sketched
                 return _dense_crf(fields, where)
         if kind == "EmbeddingRefinement":
-            return _embedding_refinement(fields, where)
+            return _embedding_refinement(fields, network, where)
     except (TypeError, KeyError, AttributeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(reason if reason.startswith(source) else f"{where}: not as it was saved ({reason})") from error
@@ -93,8 +114,16 @@ def _dense_crf(fields: dict[str, Any], where: str) -> DenseCRF:
     return DenseCRF(kernels=kernels, compatibility=one_each if isinstance(words, list) else one_each[0], **fields)
 
 
-def _embedding_refinement(fields: dict[str, Any], where: str) -> EmbeddingRefinement:
-    embedder = build_network(fields.pop("network"), fields.pop("arguments"), where)
+def _embedding_refinement(fields: dict[str, Any], network: nn.Module, where: str) -> EmbeddingRefinement:
+    function, arguments = fields.pop("network"), fields.pop("arguments")
+    embedder: nn.Module
+    if function is None:
+        trunk = getattr(network, "trunk", None)
+        if not isinstance(trunk, VGG):
+            raise InputError(f"{where}: wanted a network with a VGG as its trunk, received {type(network).__name__}")
+        embedder = EmbeddingNetwork(trunk, **arguments)
+    else:
+        embedder = build_network(function, arguments, where)
     return EmbeddingRefinement(embedder, EmbeddingFilter(**fields.pop("filter")), **fields)
 
 

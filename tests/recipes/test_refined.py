@@ -9,6 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from torch.nn import Identity
 
 from densefield.checks import InputError
 from densefield.recipes.evaluate import evaluate
@@ -18,6 +19,7 @@ from densefield.recipes.sweep import sweep_filter
 from densefield.recipes.train import Machine, train
 from densefield.refine import DenseCRF, EmbeddingRefinement
 from densefield.segmenter import Segmenter
+from densefield.segmenter_refinement import shares_trunk
 
 MACHINE = Machine(accelerator="cpu", devices=1, workers=0, bar=False)
 QUIET = Console(quiet=True)
@@ -65,7 +67,7 @@ def test_the_network_learns_alone_and_then_with_the_crf(joint: Path) -> None:
     assert set(learned) == {f"refinement.{name}" for name in start}
     fresh = recipe(refinement=CRF).refinement
     assert fresh is not None
-    for name, tensor in fresh.build(2, (0.5,) * 3, (0.25,) * 3).state_dict().items():
+    for name, tensor in fresh.build(Identity(), 2, (0.5,) * 3, (0.25,) * 3).state_dict().items():
         assert not torch.equal(tensor, learned[f"refinement.{name}"]), name
     assert not torch.equal(first["network.fc8.weight"], second["network.fc8.weight"])
     assert isinstance(Segmenter.load(joint).refinement, DenseCRF)
@@ -105,7 +107,8 @@ def test_embeddings_learn_alone_from_pairs(labels: str, tmp_path: Path) -> None:
     torch.manual_seed(chosen.seed)
     fresh = chosen.network.build(len(chosen.data.build("val").classes), 3)
     assert all(torch.equal(tensor, trained[f"network.{name}"]) for name, tensor in fresh.state_dict().items())
-    pairs_say_nothing = recipe(refinement=EMBEDDINGS).refinement.build(2, (0.5,) * 3, (0.25,) * 3).filter.log_lambda
+    choice = recipe(refinement=EMBEDDINGS).refinement
+    pairs_say_nothing = choice.build(Identity(), 2, (0.5,) * 3, (0.25,) * 3).filter.log_lambda
     assert trained["refinement.filter.log_lambda"] == pairs_say_nothing
     segmenter = Segmenter.load(tmp_path)
     assert isinstance(segmenter.refinement, EmbeddingRefinement)
@@ -126,9 +129,26 @@ def test_network_and_filter_learn_end_to_end_and_are_swept(tmp_path: Path) -> No
         sweep_filter(segmenter, pairs)
 
 
+def test_embeddings_share_the_networks_trunk(tmp_path: Path) -> None:
+    """They learn its layers with it, and leave them alone where the network is held still."""
+    shared = {"kind": "embedding_filter", "trunk": "network", "dimension": 4, "window": 5, "iterations": 2}
+    stages = [{**STAGE, "trains": trains} for trains in ("network", "refinement", "all")]
+    train(recipe(refinement=shared, stages=stages), tmp_path, machine=MACHINE, console=QUIET)
+    first, second, third = (checkpoint(tmp_path, number) for number in (1, 2, 3))
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    assert not torch.equal(second["network.trunk.conv1_2.convolution.weight"], third["network.trunk.conv1_2.convolution.weight"])
+    segmenter = Segmenter.load(tmp_path)
+    assert shares_trunk(segmenter.refinement, segmenter.network)
+    assert segmenter.refinement.embedder.taps == ("conv1_2", "conv2_2", "conv3_3")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (
+            {"refinement": {**EMBEDDINGS, "trunk": "network"}, "network": {"kind": "fc_densenet56"}},
+            "refinement.trunk: ",
+        ),
         ({"stages": [{**STAGE, "trains": "refinement"}]}, "wanted a refinement in the recipe"),
         ({"refinement": {**CRF, "learn": False}, "stages": [{**STAGE, "trains": "refinement"}]}, "nothing learns"),
         ({"refinement": CRF, "network": {"kind": "unet"}}, "wanted a network that scores every pixel"),

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import nn
 
 from densefield import networks
-from densefield.networks.embedding import ALONE
+from densefield.checks import InputError
+from densefield.networks.embedding import ALONE, IN_VGG
 from densefield.recipes.choices import Choice
 from densefield.refine import BilateralKernel, DenseCRF, EmbeddingFilter, EmbeddingRefinement, SpatialKernel
 
@@ -27,8 +29,8 @@ class DenseCRFChoice(Choice):
     accurate: bool = False
     recompute: bool = False
 
-    def build(self, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> DenseCRF:
-        """The layer; it looks at the image itself, so `mean` and `std` do not matter."""
+    def build(self, network: nn.Module, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> DenseCRF:
+        """The layer; it looks at the image itself, so `network`, `mean` and `std` do not matter."""
         return DenseCRF(
             num_classes,
             kernels=(
@@ -47,10 +49,13 @@ class EmbeddingFilterChoice(Choice):
     """An embedding network and its filter (Harley et al. 2016), with the pair losses that the embeddings learn from."""
 
     kind: Literal["embedding_filter"] = "embedding_filter"
-    taps: tuple[str, ...] = Field(ALONE, min_length=1, description="layers of VGG, or image")
-    width: PositiveInt = Field(64, description="channels of conv1_1")
+    trunk: Literal["own", "network"] = Field("own", description="network: the layers of the recipe's network, shared")
+    taps: tuple[str, ...] | None = Field(
+        None, min_length=1, description="layers of VGG, or image; by default those published for such a trunk"
+    )
+    width: PositiveInt = Field(64, description="channels of conv1_1 of an own trunk")
     dimension: PositiveInt = 64
-    batch_norm: bool = True
+    batch_norm: bool = Field(True, description="of an own trunk")
     window: PositiveInt = 9
     iterations: PositiveInt = 7
     rate: PositiveInt = 1
@@ -63,12 +68,26 @@ class EmbeddingFilterChoice(Choice):
         "target", description="superpixels: pairs are alike within one, so that no pixel labels are needed"
     )
 
-    def build(self, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> EmbeddingRefinement:
-        """The embedding network with its filter, fresh weights; it reads colour even where the network does not."""
-        mean, std = (values if len(values) == 3 else (*values,) * 3 for values in (mean, std))
-        embedder = networks.embedding_network(
-            3, dimension=self.dimension, taps=self.taps, width=self.width, batch_norm=self.batch_norm
-        )
+    def build(
+        self, network: nn.Module, num_classes: int, mean: Sequence[float], std: Sequence[float]
+    ) -> EmbeddingRefinement:
+        """The embedding network with its filter; of its own, with fresh weights, it reads colour in any case.
+
+        Raises `InputError` where `network` should lend its trunk and has none that reads colour through VGG's layers.
+        """
+        if self.trunk == "network":
+            trunk = getattr(network, "trunk", None)
+            if not isinstance(trunk, networks.VGG) or trunk.in_channels != 3:
+                raise InputError(
+                    "refinement.trunk: wanted a network with a VGG of three channels as its trunk (network.kind "
+                    f"deeplab_largefov), received {type(network).__name__}"
+                )
+            embedder = networks.EmbeddingNetwork(trunk, dimension=self.dimension, taps=self.taps or IN_VGG)
+        else:
+            mean, std = (values if len(values) == 3 else (*values,) * 3 for values in (mean, std))
+            embedder = networks.embedding_network(
+                3, dimension=self.dimension, taps=self.taps or ALONE, width=self.width, batch_norm=self.batch_norm
+            )
         chosen = EmbeddingFilter(
             self.window, self.iterations, self.rate, self.learn_lambda, initial_lambda=self.initial_lambda
         )

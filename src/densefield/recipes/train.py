@@ -29,6 +29,7 @@ from densefield.recipes.objective import border_weights, build_objective, counte
 from densefield.recipes.recalibrate import recalibrate
 from densefield.recipes.recipe import Recipe, Stage
 from densefield.segmenter import Segmenter
+from densefield.segmenter_refinement import shares_trunk
 from densefield.weights import check_fit
 
 SEGMENTER = "segmenter.safetensors"  # in the run's folder: the best weights so far, ready for `predict`
@@ -105,12 +106,13 @@ def train(
 
 def _segmenter(recipe: Recipe, classes: ClassList) -> Segmenter:
     """Network and refinement of `recipe`, with fresh weights or those that it starts from."""
+    network, choice = recipe.network.build(len(classes), len(recipe.mean)), recipe.refinement
     segmenter = Segmenter(
-        recipe.network.build(len(classes), len(recipe.mean)),
+        network,
         classes,
         mean=recipe.mean,
         std=recipe.std,
-        refinement=recipe.refinement.build(len(classes), recipe.mean, recipe.std) if recipe.refinement else None,
+        refinement=choice.build(network, len(classes), recipe.mean, recipe.std) if choice else None,
         tile=recipe.tile,
     )
     whole = recipe.refinement is None or not getattr(segmenter.network, "margin", 0)
@@ -126,7 +128,8 @@ def _segmenter(recipe: Recipe, classes: ClassList) -> Segmenter:
 def _take(segmenter: Segmenter, other: Segmenter, source: str) -> None:
     """The other's weights: the network's, and the refinement's where both have one of a kind."""
     parts = [(segmenter.network, other.network)]
-    if segmenter.refinement is not None and type(segmenter.refinement) is type(other.refinement):
+    alike = [(type(one.refinement), shares_trunk(one.refinement, one.network)) for one in (segmenter, other)]
+    if segmenter.refinement is not None and other.refinement is not None and alike[0] == alike[1]:
         parts.append((segmenter.refinement, other.refinement))
     for mine, theirs in parts:
         check_fit(mine.state_dict(), theirs.state_dict(), source)
