@@ -136,7 +136,8 @@ def test_embeddings_share_the_networks_trunk(tmp_path: Path) -> None:
     train(recipe(refinement=shared, stages=stages), tmp_path, machine=MACHINE, console=QUIET)
     first, second, third = (checkpoint(tmp_path, number) for number in (1, 2, 3))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
-    assert not torch.equal(second["network.trunk.conv1_2.convolution.weight"], third["network.trunk.conv1_2.convolution.weight"])
+    weight = "network.trunk.conv1_2.convolution.weight"
+    assert not torch.equal(second[weight], third[weight])
     segmenter = Segmenter.load(tmp_path)
     assert shares_trunk(segmenter.refinement, segmenter.network)
     assert segmenter.refinement.embedder.taps == ("conv1_2", "conv2_2", "conv3_3")

@@ -1,15 +1,15 @@
-"""Which lattices a term is filtered with: filled and stretched together, or neither."""
+"""Which lattices a term is filtered with: how far they are stretched when filled, when not, and unasked."""
 
 from __future__ import annotations
 
 import torch
 
 from densefield.ops.mean_field import LatticeTerm
-from densefield.ops.mean_field.filters import FILLED_STRETCH, is_filled, lattices_of
+from densefield.ops.mean_field.filters import FILLED_STRETCH, UNFILLED_STRETCH, is_filled, lattices_of
 from densefield.ops.permutohedral import build_lattice
 
 
-def test_a_lattice_too_large_to_fill_is_not_stretched_either() -> None:
+def test_a_lattice_too_large_to_fill_is_stretched_less() -> None:
     features = 3 * torch.rand(1, 3, 60, generator=torch.Generator().manual_seed(0))
     widths = torch.tensor([0.5, 1.0, 2.0])
     scaled = features / widths[:, None]
@@ -17,6 +17,9 @@ def test_a_lattice_too_large_to_fill_is_not_stretched_either() -> None:
     (filled,) = lattices_of(term)
     assert is_filled(filled)
     torch.testing.assert_close(filled.weights, build_lattice(scaled * FILLED_STRETCH).weights, rtol=0, atol=0)
-    (plain,) = lattices_of(LatticeTerm(features, widths, torch.tensor(-1.0), fill_rows=build_lattice(scaled).rows + 3))
-    assert not is_filled(plain)
+    less = build_lattice(scaled * UNFILLED_STRETCH)
+    (unfilled,) = lattices_of(LatticeTerm(features, widths, torch.tensor(-1.0), fill_rows=less.rows + 3))
+    assert not is_filled(unfilled)
+    torch.testing.assert_close(unfilled.weights, less.weights, rtol=0, atol=0)
+    (plain,) = lattices_of(LatticeTerm(features, widths, torch.tensor(-1.0)))
     torch.testing.assert_close(plain.weights, build_lattice(scaled).weights, rtol=0, atol=0)

@@ -30,8 +30,8 @@ class LatticeTerm:
 
     `lattice`, where it is built already: that of `features / widths[:, None]`, or one for each shift
     (`shifted_lattices`). `shifts` lattices, shifted against each other, are averaged: slower, more accurate. Where
-    `fill_rows` is not 0, points are added to the lattice up to so many (`build_lattice`), and the features of one
-    that was filled are stretched to make up for its kernel's flatness: about half the error for little time.
+    `fill_rows` is not 0, points are added to the lattice up to so many (`build_lattice`), and features are stretched,
+    more where it was filled, less where it was not, to make up for its kernel's shape: less error for little time.
     """
 
     features: Tensor  # (B, d, N)
