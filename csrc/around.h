@@ -90,22 +90,5 @@ DF_INLINE void filter_block(const Window& w, const T* const* rows, int64_t first
         });
 }
 
-// sums[a][c] += sum over dy of value(a, dy) * d Op(p, q) / dp, for `count` offsets dy from one on, two channels.
-template <class T, class Op, int count, class Rows>
-DF_INLINE void slope_offsets(Rows q_rows, int64_t apart, const T* around, const Vector<T> (&p)[block_rows][2],
-                             Vector<T> (&sum)[block_rows][2]) {
-    DF_UNROLL for (int row = 0; row < block_rows + count - 1; ++row) {
-        const Vector<T> q0 = held(load(q_rows[row])), q1 = held(load(q_rows[row] + apart));
-        DF_UNROLL for (int d = 0; d < count; ++d) {
-            const int a = row - d;
-            if (a >= 0 && a < block_rows) {
-                const Vector<T> value = held(load(around + (d * block_rows + a) * lanes<T>));
-                sum[a][0] = Op::template add_slope<T>(sum[a][0], p[a][0], q0, value);
-                sum[a][1] = Op::template add_slope<T>(sum[a][1], p[a][1], q1, value);
-            }
-        }
-    }
-}
-
 }  // namespace
 }  // namespace densefield::DF_TARGET

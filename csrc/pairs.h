@@ -36,9 +36,9 @@ struct L1 : OneVector {
     static DF_INLINE Vector<T> finish(Vector<T> sum) {
         return sum;
     }
-    template <class T>  // weight times the derivative by p
-    static DF_INLINE Vector<T> add_slope(Vector<T> sum, Vector<T> p, Vector<T> q, Vector<T> weight) {
-        return add_signed<T>(sum, p - q, weight);
+    template <class T, bool fused>  // weight times the derivatives by p and q
+    static DF_INLINE void add_slopes(Vector<T>& by_p, Vector<T>& by_q, Vector<T> p, Vector<T> q, Vector<T> weight) {
+        add_signed<T, fused>(by_p, by_q, p - q, weight);
     }
     static constexpr bool of_differences = true;
     static constexpr int degree = 1;
@@ -54,9 +54,11 @@ struct HalfSquaredL2 : OneVector {
     static DF_INLINE Vector<T> finish(Vector<T> sum) {
         return sum * T(0.5);
     }
-    template <class T>
-    static DF_INLINE Vector<T> add_slope(Vector<T> sum, Vector<T> p, Vector<T> q, Vector<T> weight) {
-        return sum + (p - q) * weight;
+    template <class T, bool>
+    static DF_INLINE void add_slopes(Vector<T>& by_p, Vector<T>& by_q, Vector<T> p, Vector<T> q, Vector<T> weight) {
+        const Vector<T> difference = p - q;
+        by_p += difference * weight;
+        by_q -= difference * weight;
     }
     static constexpr bool of_differences = true;
     static constexpr int degree = 2;
@@ -71,9 +73,10 @@ struct MinusDot : OneVector {
     static DF_INLINE Vector<T> finish(Vector<T> sum) {
         return -sum;
     }
-    template <class T>
-    static DF_INLINE Vector<T> add_slope(Vector<T> sum, Vector<T>, Vector<T> q, Vector<T> weight) {
-        return sum - q * weight;
+    template <class T, bool>
+    static DF_INLINE void add_slopes(Vector<T>& by_p, Vector<T>& by_q, Vector<T> p, Vector<T> q, Vector<T> weight) {
+        by_p -= q * weight;
+        by_q -= p * weight;
     }
     static constexpr bool of_differences = false;
     static constexpr int degree = 2;
@@ -204,7 +207,9 @@ struct Tile {
                     continue;
                 }
                 for (int64_t x = 0; x < before; x += lanes<T>) store(line + x, Vector<T>{});
-                copy_row(line + before, image + (c * w.height + band.first_y + r * w.step) * w.width + from, count, zero);
+                const T* const source = image + (c * w.height + band.first_y + r * w.step) * w.width + from;
+                prefetch_lines(source + 4 * w.step * w.width, lanes<T>, count / lanes<T> + 1);
+                copy_row(line + before, source, count, zero);
                 for (int64_t x = before + count; x < end; x += lanes<T>) store(line + x, Vector<T>{});
             }
         if (!(total<T>(zero) == T(0))) throw BadArgument();

@@ -5,7 +5,7 @@
 
 #include "simd.h"
 
-#if defined(__AVX512F__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -73,27 +73,37 @@ DF_INLINE Vector<T> absolute(Vector<T> x) {
     return reinterpret_cast<Vector<T>>(reinterpret_cast<Integers<T>>(x) & ~(Integers<T>{} + Bits<T>::sign));
 }
 
-// sum + sign(x) weight, with sign(0) = 0.
-template <class T>
-DF_INLINE Vector<T> add_signed(Vector<T> sum, Vector<T> x, Vector<T> weight) {
+// sum += sign(x) weight and opposite -= sign(x) weight, with sign(0) = 0. Products are the same either way; one in three
+// `fused` spreads the work over all units of a processor that multiplies and adds with different ones.
+template <class T, bool fused>
+DF_INLINE void add_signed(Vector<T>& sum, Vector<T>& opposite, Vector<T> x, Vector<T> weight) {
 #if defined(__AVX512F__)
     // One instruction answers by class of number: zero (nibble 2) gives +0, one, infinity and positive (3, 5, 7) give
     // +1, negative infinity and negative (4, 6) give -1.
     constexpr uint32_t table = (8u << 8) | (10u << 12) | (9u << 16) | (10u << 20) | (9u << 24) | (10u << 28);
+    Vector<T> sign;
     if constexpr (sizeof(T) == 4) {
         const __m512i answers = _mm512_set1_epi32(static_cast<int>(table));
-        return sum + weight * reinterpret_cast<Vector<T>>(_mm512_fixupimm_ps(
-                                  reinterpret_cast<__m512>(x), reinterpret_cast<__m512>(x), answers, 0));
+        sign = reinterpret_cast<Vector<T>>(
+            _mm512_fixupimm_ps(reinterpret_cast<__m512>(x), reinterpret_cast<__m512>(x), answers, 0));
     } else {
         const __m512i answers = _mm512_set1_epi64(static_cast<long long>(table));
-        return sum + weight * reinterpret_cast<Vector<T>>(_mm512_fixupimm_pd(
-                                  reinterpret_cast<__m512d>(x), reinterpret_cast<__m512d>(x), answers, 0));
+        sign = reinterpret_cast<Vector<T>>(
+            _mm512_fixupimm_pd(reinterpret_cast<__m512d>(x), reinterpret_cast<__m512d>(x), answers, 0));
     }
+    if constexpr (fused) {
+        sum += weight * sign;
+        opposite -= weight * sign;
+        return;
+    }
+    const Vector<T> change = held(weight * sign);
 #else
     const auto flip = reinterpret_cast<Integers<T>>(x) & (Integers<T>{} + Bits<T>::sign);
     const auto kept = reinterpret_cast<Integers<T>>(x != Vector<T>{});
-    return sum + reinterpret_cast<Vector<T>>((reinterpret_cast<Integers<T>>(weight) ^ flip) & kept);
+    const auto change = reinterpret_cast<Vector<T>>((reinterpret_cast<Integers<T>>(weight) ^ flip) & kept);
 #endif
+    sum += change;
+    opposite -= change;
 }
 
 template <class T>
@@ -122,6 +132,27 @@ DF_INLINE Vector<T> load_up_to(const T* from, int64_t count) {
     T lane[lanes<T>] = {};
     for (int64_t i = 0; i < count; ++i) lane[i] = from[i];
     return load(lane);
+}
+
+// Writes a whole line of results that is not read soon: past the caches, which need not fetch it first. `to` is aligned
+// like a vector. fence_streams() before other threads read it.
+template <class T>
+DF_INLINE void stream(T* to, const Vector<T>& vector) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), reinterpret_cast<__m512i>(vector));
+#elif defined(__AVX2__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(vector));
+#elif defined(__x86_64__)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to), reinterpret_cast<__m128i>(vector));
+#else
+    store(to, vector);
+#endif
+}
+
+DF_INLINE void fence_streams() {
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
 }
 
 // Copies a row; `zero` stays zero unless it holds NaN or Inf.
