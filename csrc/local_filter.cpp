@@ -316,7 +316,10 @@ void products_of(const Window& w, const T* h, const T* s, const T* masks, const 
     }                                                                                                                 \
     void gradient(const Window& w, const T* embeddings, const T* weights, T* result, int64_t channels, int distance,  \
                   T scale, double* scale_gradient, int n_threads) {                                                   \
-        pair_gradient(w, embeddings, weights, result, channels, distance, scale, scale_gradient, n_threads);          \
+        with_distance(distance, [&](auto op) {                                                                        \
+            const GradientCall<T, T> call{embeddings, weights, result, channels, scale, nullptr};                     \
+            pair_gradient<T, decltype(op)>(w, call, scale_gradient, n_threads);                                       \
+        });                                                                                                           \
     }
 DF_DEFINE_FOR(float)
 DF_DEFINE_FOR(double)

@@ -29,16 +29,17 @@ void channel_means(const Window& w, const T* embeddings, int64_t channels, T* me
 }
 
 // Rows of a band: few enough for its tile to stay in the cache, many against the rows above, which are visited again.
-// Bands are as even as can be.
+// Bands are alike, and even in number, so that two threads end together.
 inline int64_t slope_rows(const Window& w) {
     constexpr int64_t most = 32;
-    const int64_t rows = w.rows_in_class(), bands = (rows + most - 1) / most;
-    return (rows + bands - 1) / bands;
+    const int64_t rows = w.rows_in_class(), bands = (rows + most - 1) / most, even = bands > 1 ? bands + bands % 2 : 1;
+    return (rows + even - 1) / even;
 }
 
-template <class T>
+template <class T, class Stored>
 struct GradientCall {
-    const T *embeddings, *weights;
+    const T* embeddings;
+    const Stored* weights;
     T* result;
     int64_t channels;
     T scale;
@@ -48,10 +49,10 @@ struct GradientCall {
 // The gradient of a band, one vector of columns after the other. Sums at p are complete with their vector. Sums at q lie
 // in lines that move along with it and begin `lanes + reach` columns before it: what no later vector reaches, and what is
 // not yet written because it does not fill a line of memory.
-template <class T, class Op>
+template <class T, class Op, class Call>
 class BandGradient {
 public:
-    BandGradient(const Window& w, const GradientCall<T>& call, const Band& band, int64_t channels)
+    BandGradient(const Window& w, const Call& call, const Band& band, int64_t channels)
         : w(w),
           call(call),
           band(band),
@@ -74,7 +75,7 @@ public:
     // Visits the pairs of one vector of columns, from x of the tile on, in channel c of the tile and the next.
     void visit(const Tile<T>& tile, const T* weights, int64_t c, int64_t x) {
         const int64_t between = tile.rows * tile.apart, q_begin = lanes<T> + w.reach;
-        const T* const own = tile.data.data() + c * between + w.half_y * tile.apart + w.reach + x;
+        const T* const own = tile.begin + c * between + w.half_y * tile.apart + w.reach + x;
         each_run(w, [&](int64_t dy, int64_t count, int64_t dx) {
             const int64_t before = dy + count - 1, steps = band.rows + before, shift = dx * w.rate;
             const SlopeRows<T> at{own - before * tile.apart,
@@ -150,7 +151,7 @@ private:
     }
 
     const Window& w;
-    const GradientCall<T>& call;
+    const Call& call;
     const Band& band;
     const int64_t line, rows;
     const bool streams;
@@ -158,8 +159,8 @@ private:
     int64_t first_channel = 0;
 };
 
-template <class T, class Op>
-void pair_gradient_with(const Window& w, GradientCall<T> call, double* scale_gradient, int n_threads) {
+template <class T, class Op, class Stored>
+void pair_gradient(const Window& w, GradientCall<T, Stored> call, double* scale_gradient, int n_threads) {
     constexpr int64_t channel_group = 32;
     const int64_t band_rows = slope_rows(w), chunks = Band::count(w, band_rows), pixels = w.height * w.width;
     const int64_t group = at_most(call.channels, channel_group);
@@ -175,13 +176,13 @@ void pair_gradient_with(const Window& w, GradientCall<T> call, double* scale_gra
         of_scale[chunk] = 0;
         if (band.rows == 0) return;
         Tile<T> tile(w, group, band.rows + 2 * w.half_y);
-        LaidWeights<T> laid(w, band.rows);
-        BandGradient<T, Op> gradient(w, call, band, group);
+        LaidWeights<T, Op, Stored> laid(w, band.rows);
+        BandGradient<T, Op, GradientCall<T, Stored>> gradient(w, call, band, group);
         for (int64_t first = 0; first < call.channels; first += group) {
             tile.channels = at_most(group, call.channels - first);
             gradient.start(first, tile.channels);
             const auto write = [&](int64_t c, int64_t x, int64_t x0) {
-                const T* const own = tile.data.data() + (c * tile.rows + w.half_y) * tile.apart + x - x0;
+                const T* const own = tile.begin + (c * tile.rows + w.half_y) * tile.apart + x - x0;
                 of_scale[chunk] += gradient.write(c, x, own, tile.apart);
             };
             int64_t x = 0, x0 = 0;
@@ -207,15 +208,6 @@ void pair_gradient_with(const Window& w, GradientCall<T> call, double* scale_gra
         for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += of_scale[chunk];
         *scale_gradient = sum / Op::degree;
     }
-}
-
-template <class T>
-void pair_gradient(const Window& w, const T* embeddings, const T* weights, T* result, int64_t channels, int distance,
-                   T scale, double* scale_gradient, int n_threads) {
-    with_distance(distance, [&](auto op) {
-        pair_gradient_with<T, decltype(op)>(w, {embeddings, weights, result, channels, scale, nullptr}, scale_gradient,
-                                            n_threads);
-    });
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
-// Distances are turned into losses and slopes while they are still in registers.
+// Distances are turned into losses and slopes while they are still in registers. Slopes of a plain hinge take a byte each.
 #include "pair_loss.h"
 
+#include <type_traits>
+
 #include "dispatch.h"
-#include "pairs.h"
+#include "pair_gradient.h"
 
 namespace densefield {
 
@@ -12,9 +14,18 @@ struct Hinge {
     bool squared;
 };
 
-#define DF_DECLARE_FOR(T)                                                                                             \
-    DF_DECLARE(void pair_loss(const Window& w, const T* embeddings, const int32_t* labels, T* slopes,                 \
-                              int64_t channels, int distance, const Hinge<T>& hinge, double* loss, int64_t* count,    \
+template <class T>
+struct LossCall {
+    const T* embeddings;
+    const int32_t* labels;
+    T* gradient;
+    int64_t channels;
+    double *weight, places, *loss;
+    int64_t* count;
+};
+
+#define DF_DECLARE_FOR(T)                                                                                            \
+    DF_DECLARE(void pair_loss(const Window& w, const LossCall<T>& call, int distance, const Hinge<T>& hinge,         \
                               int n_threads);)
 DF_DECLARE_FOR(float)
 DF_DECLARE_FOR(double)
@@ -68,36 +79,68 @@ struct LossEpilogue {
 };
 
 template <class T>
-void pair_loss_of(const Window& w, const T* embeddings, const int32_t* labels, T* slopes, int64_t channels, int distance,
-                  const Hinge<T>& hinge, double* loss, int64_t* count, int n_threads) {
-    const int64_t rows = w.batch * w.height;
-    Buffer<Lane<T>> map(rows * w.stride + 2 * w.lead), outside(w.stride + 2 * w.lead);
-    for (int64_t i = 0; i < w.lead; ++i) map[i] = map[w.lead + rows * w.stride + i] = left_out<T>;
-    for (int64_t i = 0; i < w.stride + 2 * w.lead; ++i) outside[i] = left_out<T>;
-    for (int64_t row = 0; row < rows; ++row)
-        for (int64_t x = 0; x < w.stride; ++x)
-            map[w.lead + row * w.stride + x] = x < w.width ? labels[row * w.width + x] : left_out<T>;
+class LabelMap {
+public:
+    LabelMap(const Window& w, const int32_t* labels)
+        : map(w.batch * w.height * w.stride + 2 * w.lead), outside(w.stride + 2 * w.lead) {
+        const int64_t rows = w.batch * w.height;
+        for (int64_t i = 0; i < w.lead; ++i) map[i] = map[w.lead + rows * w.stride + i] = left_out<T>;
+        for (int64_t i = 0; i < w.stride + 2 * w.lead; ++i) outside[i] = left_out<T>;
+        for (int64_t row = 0; row < rows; ++row)
+            for (int64_t x = 0; x < w.stride; ++x)
+                map[w.lead + row * w.stride + x] = x < w.width ? labels[row * w.width + x] : left_out<T>;
+    }
+    Buffer<Lane<T>> map, outside;
+};
 
+template <class T, class Distance, class Slope, class Stored>
+void pair_loss_with(const Window& w, const LossCall<T>& call, const Hinge<T>& hinge, Stored* slopes, int n_threads) {
+    const LabelMap<T> labels(w, call.labels);
     const int64_t chunks = distance_chunks(w);
     Buffer<double> losses(chunks);
     Buffer<int64_t> counts(chunks);
     for (int64_t chunk = 0; chunk < chunks; ++chunk) losses[chunk] = 0, counts[chunk] = 0;
-    with_distance(distance, [&](auto op) {
-        each_distance<T, decltype(op)>(w, embeddings, channels, slopes, n_threads, [&](int64_t chunk) {
-            return LossEpilogue<T>{hinge, map.data() + w.lead, outside.data() + w.lead, &losses[chunk], &counts[chunk]};
-        });
+    each_distance<T, Distance>(w, call.embeddings, call.channels, slopes, n_threads, [&](int64_t chunk) {
+        return LossEpilogue<T>{hinge, labels.map.data() + w.lead, labels.outside.data() + w.lead, &losses[chunk],
+                               &counts[chunk]};
     });
-    *loss = 0;
-    *count = 0;
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) *loss += losses[chunk], *count += counts[chunk];
+    *call.loss = 0;
+    *call.count = 0;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) *call.loss += losses[chunk], *call.count += counts[chunk];
+    if (*call.weight == 0) {
+        const double counted = 2 * static_cast<double>(*call.count) + call.places;
+        *call.weight = 1 / (counted > 1 ? counted : 1);
+    }
+    if (call.gradient == nullptr) return;
+    const GradientCall<T, Stored> gradient{call.embeddings, slopes,  call.gradient,
+                                           call.channels,   static_cast<T>(2 * *call.weight), nullptr};
+    pair_gradient<T, Slope>(w, gradient, nullptr, n_threads);
+}
+
+template <class T>
+void pair_loss_of(const Window& w, const LossCall<T>& call, int distance, const Hinge<T>& hinge, int n_threads) {
+    const int64_t size = call.gradient != nullptr ? w.batch * w.height * w.planes * w.stride + 2 * w.lead : 0;
+    if (hinge.squared) {
+        Buffer<T> slopes(size);
+        T* const kept = size > 0 ? slopes.data() : nullptr;
+        with_distance(distance, [&](auto op) {
+            pair_loss_with<T, decltype(op), decltype(op)>(w, call, hinge, kept, n_threads);
+        });
+        return;
+    }
+    Buffer<int8_t> slopes(size);  // -1, 0 and 1
+    int8_t* const kept = size > 0 ? slopes.data() : nullptr;
+    with_distance(distance, [&](auto op) {
+        using Slope = std::conditional_t<std::is_same_v<decltype(op), L1>, L1OfSigns, decltype(op)>;
+        pair_loss_with<T, decltype(op), Slope>(w, call, hinge, kept, n_threads);
+    });
 }
 
 }  // namespace
 
 #define DF_DEFINE_FOR(T)                                                                                              \
-    void pair_loss(const Window& w, const T* embeddings, const int32_t* labels, T* slopes, int64_t channels,          \
-                   int distance, const Hinge<T>& hinge, double* loss, int64_t* count, int n_threads) {                \
-        pair_loss_of(w, embeddings, labels, slopes, channels, distance, hinge, loss, count, n_threads);               \
+    void pair_loss(const Window& w, const LossCall<T>& call, int distance, const Hinge<T>& hinge, int n_threads) {    \
+        pair_loss_of(w, call, distance, hinge, n_threads);                                                            \
     }
 DF_DEFINE_FOR(float)
 DF_DEFINE_FOR(double)
@@ -107,14 +150,16 @@ DF_DEFINE_FOR(double)
 
 #if defined(DF_ENTRY)
 #define DF_ENTRY_FOR(T, S)                                                                                            \
-    extern "C" int df_pair_loss_##S(const T* embeddings, const int32_t* labels, T* slopes, const int64_t* shape,      \
+    extern "C" int df_pair_loss_##S(const T* embeddings, const int32_t* labels, T* gradient, const int64_t* shape,    \
                                     int64_t channels, int32_t distance, double alpha, double beta, int32_t squared,   \
-                                    double* loss, int64_t* count, int32_t n_threads) {                                \
+                                    double* weight, double places, double* loss, int64_t* count,                      \
+                                    int32_t n_threads) {                                                              \
         using namespace densefield;                                                                                   \
         return guarded([&] {                                                                                          \
             const Window w(shape[0], shape[1], shape[2], shape[3], shape[4]);                                         \
             const Hinge<T> hinge{static_cast<T>(alpha), static_cast<T>(beta), squared != 0};                          \
-            DF_DISPATCH(pair_loss(w, embeddings, labels, slopes, channels, distance, hinge, loss, count, n_threads)); \
+            const LossCall<T> call{embeddings, labels, gradient, channels, weight, places, loss, count};              \
+            DF_DISPATCH(pair_loss(w, call, distance, hinge, n_threads));                                              \
         });                                                                                                           \
     }
 DF_ENTRY_FOR(float, f32)

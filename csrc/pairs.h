@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "parallel.h"
+#include "stored.h"
 #include "vector_math.h"
 #include "window.h"
 
@@ -24,6 +25,10 @@ struct OneVector {
     template <class T, class Rows>
     static DF_INLINE Vector<T> at(Rows rows, int64_t row, int64_t shift) {
         return held(load(rows[row] + shift));
+    }
+    template <class T>  // weights of slopes as these like to read them
+    static DF_INLINE Vector<T> laid(Vector<T> weight) {
+        return weight;
     }
 };
 
@@ -182,12 +187,14 @@ struct Tile {
 
     int64_t channels, rows, apart;
     Buffer<T> data;
+    T* const begin;  // aligned where the image's columns begin, `reach` further on
 
     Tile(const Window& w, int64_t channels, int64_t rows)
         : channels(channels),
           rows(rows),
           apart(is_narrow(w) ? narrow : round_up(columns + 2 * w.reach, lanes<T>)),
-          data(channels * rows * apart + 2 * lanes<T>) {}
+          data(channels * rows * apart + 3 * lanes<T>),
+          begin(data.data() + (lanes<T> - w.reach % lanes<T>) % lanes<T>) {}
 
     static bool is_narrow(const Window& w) { return 2 * w.reach <= lanes<T>; }
 
@@ -200,7 +207,7 @@ struct Tile {
         for (int64_t c = 0; c < channels; ++c)
             for (int64_t row = 0; row < rows; ++row) {
                 // Zeros may run into the next line, which is written later.
-                T* const line = data.data() + (c * rows + row) * apart;
+                T* const line = begin + (c * rows + row) * apart;
                 const int64_t r = band.row - above + row;
                 if (!band.inside(r)) {
                     for (int64_t x = 0; x < end; x += lanes<T>) store(line + x, Vector<T>{});
@@ -220,19 +227,21 @@ struct Tile {
 template <class T, class Apart>
 DF_INLINE Even<T, Apart> tile_rows(const Window& w, const Tile<T>& tile, Apart apart, int64_t c, int64_t row,
                                    int64_t x) {
-    return {tile.data.data() + (c * tile.rows + row) * static_cast<int64_t>(apart) + w.reach + x, apart};
+    return {tile.begin + (c * tile.rows + row) * static_cast<int64_t>(apart) + w.reach + x, apart};
 }
 
 constexpr int64_t distance_rows = 16;  // of a chunk of work
 
 inline int64_t distance_chunks(const Window& w) { return Band::count(w, distance_rows); }
 
-// All distances, by chunks: what epilogue_of(chunk) makes of them, a vector at a time, is stored into the planes.
-template <class T, class Op, class EpilogueOf>
-void each_distance(const Window& w, const T* embeddings, int64_t channels, T* planes, int n_threads,
+// All distances, by chunks: what epilogue_of(chunk) makes of them, a vector at a time, is stored into the planes if there
+// are any.
+template <class T, class Op, class Stored, class EpilogueOf>
+void each_distance(const Window& w, const T* embeddings, int64_t channels, Stored* planes, int n_threads,
                    const EpilogueOf& epilogue_of) {
     constexpr int64_t band_rows = distance_rows, channel_block = 16;
-    clear_ends(w, planes, w.planes);
+    const bool kept = planes != nullptr;
+    if (kept) clear_ends(w, planes, w.planes);
     const auto body = [&](int64_t chunk, int) {
         const Band band(w, chunk, band_rows);
         if (band.rows == 0) return;
@@ -256,13 +265,14 @@ void each_distance(const Window& w, const T* embeddings, int64_t channels, T* pl
                     }
                     for (int64_t a = 0; a < at_most(block_rows, band.rows - row); ++a) {
                         const int64_t y = band.first_y + (band.row + row + a) * w.step;
-                        T* const to = w.plane_row(planes, band.b, y) + x0 + x;
+                        Stored* const to = kept ? w.plane_row(planes, band.b, y) + x0 + x : nullptr;
                         epilogue.row(w, band.b, y, x0 + x);
                         for (int64_t dx = -w.half_x; dx <= w.half_x; ++dx)
                             for (int64_t dy = w.first_dy(dx); dy <= w.half_y; ++dy) {
                                 const int64_t plane = w.plane(dy, dx);
                                 const Vector<T> sum = load(sums.data() + (plane * block_rows + a) * lanes<T>);
-                                store(to + plane * w.stride, epilogue(Op::template finish<T>(sum), dy, dx));
+                                const Vector<T> value = epilogue(Op::template finish<T>(sum), dy, dx);
+                                if (kept) store_as<T>(to + plane * w.stride, value);
                             }
                         epilogue.end_row();
                     }
@@ -276,7 +286,7 @@ void each_distance(const Window& w, const T* embeddings, int64_t channels, T* pl
                 work(tile.apart, x0);
             }
         }
-        for (int64_t row = 0; row < band.rows; ++row) {
+        for (int64_t row = 0; kept && row < band.rows; ++row) {
             const int64_t y = band.first_y + (band.row + row) * w.step;
             clear_outside(w, w.plane_row(planes, band.b, y), y);
         }

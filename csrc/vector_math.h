@@ -73,24 +73,31 @@ DF_INLINE Vector<T> absolute(Vector<T> x) {
     return reinterpret_cast<Vector<T>>(reinterpret_cast<Integers<T>>(x) & ~(Integers<T>{} + Bits<T>::sign));
 }
 
+#if defined(__AVX512F__)
+// One instruction answers by class of number: zero is nibble 2; one, infinity and positive are 3, 5 and 7; negative
+// infinity and negative are 4 and 6. To give: 8 is +0, 9 is -1, 10 is +1.
+constexpr uint32_t answers_of_sign = (8u << 8) | (10u << 12) | (9u << 16) | (10u << 20) | (9u << 24) | (10u << 28);
+constexpr uint32_t answers_of_opposite = (8u << 8) | (9u << 12) | (10u << 16) | (9u << 20) | (10u << 24) | (9u << 28);
+
+template <class T>
+DF_INLINE Vector<T> answers(Vector<T> x, Vector<T> tables) {
+    if constexpr (sizeof(T) == 4) {
+        const auto number = reinterpret_cast<__m512>(x);
+        return reinterpret_cast<Vector<T>>(_mm512_fixupimm_ps(number, number, reinterpret_cast<__m512i>(tables), 0));
+    } else {
+        const auto number = reinterpret_cast<__m512d>(x);
+        return reinterpret_cast<Vector<T>>(_mm512_fixupimm_pd(number, number, reinterpret_cast<__m512i>(tables), 0));
+    }
+}
+#endif
+
 // sum += sign(x) weight and opposite -= sign(x) weight, with sign(0) = 0. Products are the same either way; one in three
 // `fused` spreads the work over all units of a processor that multiplies and adds with different ones.
 template <class T, bool fused>
 DF_INLINE void add_signed(Vector<T>& sum, Vector<T>& opposite, Vector<T> x, Vector<T> weight) {
 #if defined(__AVX512F__)
-    // One instruction answers by class of number: zero (nibble 2) gives +0, one, infinity and positive (3, 5, 7) give
-    // +1, negative infinity and negative (4, 6) give -1.
-    constexpr uint32_t table = (8u << 8) | (10u << 12) | (9u << 16) | (10u << 20) | (9u << 24) | (10u << 28);
-    Vector<T> sign;
-    if constexpr (sizeof(T) == 4) {
-        const __m512i answers = _mm512_set1_epi32(static_cast<int>(table));
-        sign = reinterpret_cast<Vector<T>>(
-            _mm512_fixupimm_ps(reinterpret_cast<__m512>(x), reinterpret_cast<__m512>(x), answers, 0));
-    } else {
-        const __m512i answers = _mm512_set1_epi64(static_cast<long long>(table));
-        sign = reinterpret_cast<Vector<T>>(
-            _mm512_fixupimm_pd(reinterpret_cast<__m512d>(x), reinterpret_cast<__m512d>(x), answers, 0));
-    }
+    const Integers<T> tables = Integers<T>{} + static_cast<Lane<T>>(answers_of_sign);
+    const Vector<T> sign = answers<T>(x, reinterpret_cast<Vector<T>>(tables));
     if constexpr (fused) {
         sum += weight * sign;
         opposite -= weight * sign;

@@ -27,6 +27,8 @@ _ARGUMENTS = (
     native.DOUBLE,
     native.INT32,
     native.POINTER,
+    native.DOUBLE,
+    native.POINTER,
     native.POINTER,
     native.INT32,
 )
@@ -50,26 +52,28 @@ def pair_loss(
     geometry = Window.over(embeddings, window, rate)
     embeddings = embeddings.contiguous()
     inner = _native_pairs if embeddings.device.type == "cpu" and native.available() else _torch_pairs
-    total, count, slopes = inner(
-        geometry, embeddings, labels.contiguous(), alpha=alpha, beta=beta, distance=distance, squared=squared
-    )
-    total, count = 2 * total, 2 * count  # ordered pairs
-    edge_slopes = None
+    outside, edge_slopes, places = 0.0, None, 0.0
     if border != "valid":
         outside, edge_slopes = _outside_pairs(geometry, embeddings, labels, alpha, beta, distance, border, squared)
-        total = total + outside
-        places = geometry.outside(embeddings.device, torch.float64)
-        count = count + float(((labels != LEFT_OUT) * places).sum())
-        if border == "published":  # divides by all places: centres, which lose nothing, and what is left out
-            count = float(geometry.batch * window * window * geometry.height * geometry.width)
-    weight = 1.0 / max(count, 1.0) if mean else 1.0
-    loss = torch.as_tensor(total * weight, dtype=embeddings.dtype, device=embeddings.device)
-    if not with_gradient:
+        places = float(((labels != LEFT_OUT) * geometry.outside(embeddings.device, torch.float64)).sum())
+    weight = None if mean else 1.0
+    if mean and border == "published":  # divides by all places: centres, which lose nothing, and what is left out
+        weight = 1.0 / (geometry.batch * window * window * geometry.height * geometry.width)
+    total, weight, gradient = inner(
+        geometry,
+        embeddings,
+        labels.contiguous(),
+        alpha=alpha,
+        beta=beta,
+        distance=distance,
+        squared=squared,
+        weight=weight,
+        places=places,
+        with_gradient=with_gradient,
+    )
+    loss = torch.as_tensor((2 * total + outside) * weight, dtype=embeddings.dtype, device=embeddings.device)
+    if gradient is None:
         return loss, embeddings.new_empty(0)
-    if isinstance(slopes, _NativePlanes):
-        gradient, _ = kernels.pair_gradient(geometry, embeddings, slopes.planes, 2 * weight, distance, False)
-    else:
-        gradient = shifts.pair_gradient(geometry, embeddings, slopes, 2 * weight, distance)
     if edge_slopes is not None:
         direction = embeddings.sign() if distance == "l1" else embeddings
         gradient.addcmul_(direction, edge_slopes[:, None], value=weight)
@@ -94,11 +98,8 @@ def _(
     return embeddings.new_empty(()), gradient if with_gradient else embeddings.new_empty(0)
 
 
-class _NativePlanes:
-    """Slopes as native kernels lay them out."""
-
-    def __init__(self, planes: Tensor) -> None:
-        self.planes = planes
+# Both give the loss of unordered pairs, the weight of an ordered pair (that given, or by default one over the number of
+# pairs counted and of places outside), and the gradient of the ordered pairs' weighted loss if wanted.
 
 
 def _native_pairs(
@@ -110,20 +111,25 @@ def _native_pairs(
     beta: float,
     distance: str,
     squared: bool,
-) -> tuple[float, float, _NativePlanes | Tensor]:
-    planes = embeddings.new_empty(window.elements(window.pairs))
-    total, count = ctypes.c_double(0.0), ctypes.c_int64(0)
+    weight: float | None,
+    places: float,
+    with_gradient: bool,
+) -> tuple[float, float, Tensor | None]:
+    gradient = torch.empty_like(embeddings) if with_gradient else None
+    total, count, used = ctypes.c_double(0.0), ctypes.c_int64(0), ctypes.c_double(weight or 0.0)
     try:
         native.kernel(f"df_pair_loss_{native.suffix(embeddings.dtype)}", _ARGUMENTS)(
             native.pointer(embeddings),
             native.pointer(labels),
-            native.pointer(planes),
+            kernels.pointer(gradient),
             native.int64_array(window.shape()),
             embeddings.shape[1],
             DISTANCES.index(distance),
             alpha,
             beta,
             int(squared),
+            ctypes.byref(used),
+            places,
             ctypes.byref(total),
             ctypes.byref(count),
             torch.get_num_threads(),
@@ -131,7 +137,7 @@ def _native_pairs(
     except ValueError:  # the kernel saw NaN or Inf on its way
         check_finite("embeddings", embeddings)
         raise
-    return total.value, float(count.value), _NativePlanes(planes)
+    return total.value, used.value, gradient
 
 
 def _torch_pairs(
@@ -143,7 +149,10 @@ def _torch_pairs(
     beta: float,
     distance: str,
     squared: bool,
-) -> tuple[float, float, _NativePlanes | Tensor]:
+    weight: float | None,
+    places: float,
+    with_gradient: bool,
+) -> tuple[float, float, Tensor | None]:
     check_finite("embeddings", embeddings)
     distances = shifts.pair_distances(window, embeddings, distance)
     slopes = torch.zeros_like(distances)
@@ -155,7 +164,10 @@ def _torch_pairs(
         slopes[:, k][p] = slope
         total += value.sum(dtype=torch.float64)
         count += counted.sum()
-    return float(total), float(count), slopes
+    if weight is None:
+        weight = 1.0 / max(2 * int(count) + places, 1.0)
+    gradient = shifts.pair_gradient(window, embeddings, slopes, 2 * weight, distance) if with_gradient else None
+    return float(total), weight, gradient
 
 
 def _outside_pairs(
