@@ -1,5 +1,5 @@
-// Sums over the whole window around each pixel, one block of rows and one vector of columns at a time: what filtering
-// and the gradient of embeddings are made of. Values of pairs, stored once, are first laid out by offset.
+// Sums over the whole window around each pixel, one block of rows and one vector of columns at a time: what filtering is
+// made of. Values of pairs, stored once, are first laid out by offset.
 #pragma once
 
 #include "pairs.h"
