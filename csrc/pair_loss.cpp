@@ -41,8 +41,10 @@ template <class T>
 struct LossEpilogue {
     const Hinge<T>& hinge;
     const Lane<T>*const labels, *const outside;
-    double* const loss;
+    double* const loss;  // of the chunk: written once, for those of other chunks lie beside them
     int64_t* const count;
+    double all_losses = 0;
+    int64_t all_pairs = 0;
     Vector<T> sum = {};
     Integers<T> pairs = {}, own = {};
     const Lane<T>* own_row = nullptr;
@@ -73,9 +75,11 @@ struct LossEpilogue {
     DF_INLINE void end_row() {
         Lane<T> lane[lanes<T>];
         std::memcpy(lane, &pairs, sizeof(pairs));
-        for (int i = 0; i < lanes<T>; ++i) *count += lane[i];
-        *loss += static_cast<double>(total<T>(sum));
+        for (int i = 0; i < lanes<T>; ++i) all_pairs += lane[i];
+        all_losses += static_cast<double>(total<T>(sum));
     }
+
+    ~LossEpilogue() { *loss = all_losses, *count = all_pairs; }
 };
 
 template <class T>
