@@ -203,7 +203,8 @@ struct Tile {
         const int64_t x1 = at_most(x0 + columns, round_up(w.width, lanes<T>));
         const int64_t from = at_least(0, x0 - w.reach), to = at_most(w.width, x1 + w.reach);
         const int64_t before = from - (x0 - w.reach), count = to - from, end = x1 - x0 + 2 * w.reach;
-        Vector<T> zero = {};  // stays zero as long as 0 x = 0
+        constexpr int64_t ahead = 2;  // channels: rows this short end before the processor has seen a pattern
+        Vector<T> zero = {};          // stays zero as long as 0 x = 0
         for (int64_t c = 0; c < channels; ++c)
             for (int64_t row = 0; row < rows; ++row) {
                 // Zeros may run into the next line, which is written later.
@@ -214,9 +215,10 @@ struct Tile {
                     continue;
                 }
                 for (int64_t x = 0; x < before; x += lanes<T>) store(line + x, Vector<T>{});
-                const T* const source = image + (c * w.height + band.first_y + r * w.step) * w.width + from;
-                prefetch_lines(source + 4 * w.step * w.width, lanes<T>, count / lanes<T> + 1);
-                copy_row(line + before, source, count, zero);
+                const T* const first = image + (c * w.height + band.first_y + r * w.step) * w.width + from;
+                if (c + ahead < channels)
+                    prefetch_lines(first + ahead * w.height * w.width, line_of<T>, (count + line_of<T> - 1) / line_of<T>);
+                copy_row(line + before, first, count, zero);
                 for (int64_t x = before + count; x < end; x += lanes<T>) store(line + x, Vector<T>{});
             }
         if (!(total<T>(zero) == T(0))) throw BadArgument();
@@ -253,7 +255,13 @@ void each_distance(const Window& w, const T* embeddings, int64_t channels, Store
         const auto work = [&](auto apart, int64_t x0) {
             for (int64_t row = 0; row < rows; row += block_rows)
                 for (int64_t x = 0; x < tile.columns && x0 + x < w.width; x += lanes<T>) {
+                    const int64_t left = at_most(block_rows, band.rows - row), parts = (channels - 1) / channel_block + 1;
+                    const auto result = [&](int64_t a) {
+                        return w.plane_row(planes, band.b, band.first_y + (band.row + row + a) * w.step) + x0 + x;
+                    };
                     for (int64_t c = 0; c < channels; c += channel_block) {
+                        for (int64_t a = c / channel_block; kept && a < left; a += parts)
+                            prefetch_to_write(result(a), w.stride, w.planes);
                         const auto p_rows = tile_rows(w, tile, apart, c, row, x);
                         sum_all_pairs<T, Op>(
                             w, p_rows,
@@ -263,9 +271,9 @@ void each_distance(const Window& w, const T* embeddings, int64_t channels, Store
                             at_most(channel_block, channels - c), tile.rows * static_cast<int64_t>(apart),
                             sums.data(), c > 0);
                     }
-                    for (int64_t a = 0; a < at_most(block_rows, band.rows - row); ++a) {
+                    for (int64_t a = 0; a < left; ++a) {
                         const int64_t y = band.first_y + (band.row + row + a) * w.step;
-                        Stored* const to = kept ? w.plane_row(planes, band.b, y) + x0 + x : nullptr;
+                        Stored* const to = kept ? result(a) : nullptr;
                         epilogue.row(w, band.b, y, x0 + x);
                         for (int64_t dx = -w.half_x; dx <= w.half_x; ++dx)
                             for (int64_t dy = w.first_dy(dx); dy <= w.half_y; ++dy) {

@@ -58,6 +58,14 @@ DF_INLINE void prefetch_lines(const T* first, int64_t apart, int64_t count) {
 }
 
 template <class T>
+DF_INLINE void prefetch_to_write(T* first, int64_t apart, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) __builtin_prefetch(first + i * apart, 1, 2);
+}
+
+template <class T>
+constexpr int64_t line_of = 64 / static_cast<int64_t>(sizeof(T));  // elements in a cache line
+
+template <class T>
 DF_INLINE Vector<T> broadcast(T value) {
     return Vector<T>{} + value;
 }
