@@ -24,8 +24,6 @@ public:
 
     // around[(around(dy, dx) * block_rows + a) * lanes] = value of the pair (row a, row a + dy at dx), 0 in the centre.
     DF_INLINE void lay_around(const Window& w, int64_t x, T* around) const {
-        for (int64_t a = 0; a < block_rows; ++a)  // the next columns of rows not seen before
-            prefetch_lines(rows[w.half_y + a] + x + lanes<T>, w.stride, w.planes);
         for (int64_t dx = -w.half_x; dx <= w.half_x; ++dx) {
             // Pairs stored at the other pixel, then those stored here.
             const int64_t here = w.first_dy(dx);
@@ -48,9 +46,35 @@ public:
         }
     }
 
+    const T* own(const Window& w, int64_t a) const { return rows[w.half_y + a]; }
+
 private:
     Buffer<const T*> rows;
     Buffer<T> zeros;
+};
+
+// Rows of which the next columns have not been seen by any block. They are asked for a few at a time, between sums.
+template <class T>
+class Ahead {
+public:
+    Ahead(int64_t most, int64_t turns) : rows(most + turns), turns(turns) {}
+
+    void clear() { count = a_turn = 0; }
+    void add(const T* first, int64_t apart, int64_t number) {
+        for (int64_t i = 0; i < number; ++i) rows[count++] = first + i * apart;
+    }
+    void close() {
+        a_turn = (count + turns - 1) / turns;
+        while (count < a_turn * turns) rows[count++] = rows[0];
+    }
+    DF_INLINE void ask(int64_t turn, int64_t x) const {
+        for (int64_t i = turn * a_turn; i < (turn + 1) * a_turn; ++i) __builtin_prefetch(rows[i] + x, 0, 2);
+    }
+
+private:
+    Buffer<const T*> rows;
+    const int64_t turns;
+    int64_t count = 0, a_turn = 0;
 };
 
 // sums[a][c] += sum over dy of value(a, dy) * q(row a + dy, channel c), for `count` offsets dy from one on.
@@ -81,13 +105,15 @@ DF_INLINE void in_runs(int64_t half_y, const Body& body) {
 
 template <class T, int channels>
 DF_INLINE void filter_block(const Window& w, const T* const* rows, int64_t first_channel, int64_t x, const T* around,
-                            Vector<T> (&sum)[block_rows][channels]) {
-    for (int64_t dx = -w.half_x; dx <= w.half_x; ++dx)
+                            const Ahead<T>& ahead, int64_t turn, Vector<T> (&sum)[block_rows][channels]) {
+    for (int64_t dx = -w.half_x; dx <= w.half_x; ++dx) {
+        ahead.ask(turn++, x + lanes<T>);
         in_runs(w.half_y, [&](auto count, int64_t dy) {
             const Listed<T> q_rows{rows + dy + w.half_y, first_channel * w.stride + x + dx * w.rate};
             filter_offsets<T, channels, decltype(count)::value>(
                 q_rows, w.stride, around + w.around(dy, dx) * block_rows * lanes<T>, sum);
         });
+    }
 }
 
 }  // namespace

@@ -94,6 +94,8 @@ void pack_of(const Window& w, const T* values, const T* factor, const T* partner
 // One block of rows (from `row` of the band's class), one vector of columns.
 template <class T>
 class FilterBlock {
+    static constexpr int64_t most = block_rows == 4 ? 6 : 4;  // channels in registers
+
 public:
     FilterBlock(const Window& w, const FilterCall<T>& call, const Band& band, const T* zeros)
         : w(w),
@@ -102,7 +104,10 @@ public:
           zeros(zeros),
           rows(block_rows + 2 * w.half_y),
           mask_rows(w),
-          around(w.offsets() * block_rows * lanes<T>) {}
+          around(w.offsets() * block_rows * lanes<T>),
+          groups((call.channels + most - 1) / most),
+          turns(2 * w.half_x + 1),
+          ahead(block_rows * (w.planes + 3 * call.channels), groups * turns) {}
 
     void at_rows(int64_t first) {
         row = first;
@@ -112,12 +117,25 @@ public:
             const int64_t r = row - w.half_y + i;
             rows[i] = band.inside(r) ? w.map_row(call.map, call.channels, band.b, image_row(r)) : zeros;
         }
+        ahead.clear();
+        for (int64_t a = 0; a < block_rows; ++a) {
+            ahead.add(mask_rows.own(w, a), w.stride, w.planes);
+            ahead.add(rows[2 * w.half_y + a] + w.reach, w.stride, call.channels);
+        }
+        const T* const maps[] = {call.output_map, call.partner};
+        for (int64_t a = 0; a < count; ++a)
+            for (const T* const map : maps)
+                if (map != nullptr)
+                    ahead.add(w.map_row(map, call.channels, band.b, image_row(row + a)), w.stride, call.channels);
+        if (call.output != nullptr)  // its rows are not aligned: the line where a vector ends is new
+            for (int64_t a = 0; a < count; ++a)
+                ahead.add(call.output + (band.b * call.channels * w.height + image_row(row + a)) * w.width + lanes<T> - 1,
+                          w.height * w.width, call.channels);
+        ahead.close();
     }
 
     void at_columns(int64_t x) {
         mask_rows.lay_around(w, x, around.data());
-        for (int64_t a = 0; a < block_rows; ++a)
-            prefetch_lines(rows[2 * w.half_y + a] + x + lanes<T> + w.reach, w.stride, call.channels);
         const int64_t left = w.width - x;
         for (int64_t a = 0; a < block_rows; ++a) {
             factor[a] = broadcast(T(1));
@@ -135,17 +153,15 @@ public:
                 factor[a] = load_up_to(call.factor + pixel, left);
             }
         }
-        constexpr int64_t most = block_rows == 4 ? 6 : 4;
-        const int64_t groups = (call.channels + most - 1) / most;
         for (int64_t g = 0, c = 0; g < groups; ++g) {
             const int64_t next = (g + 1) * call.channels / groups;
             switch (next - c) {
-                case 1: channels<1>(c, x, left); break;
-                case 2: channels<2>(c, x, left); break;
-                case 3: channels<3>(c, x, left); break;
-                case 4: channels<4>(c, x, left); break;
-                case 5: channels<5>(c, x, left); break;
-                default: channels<6>(c, x, left); break;
+                case 1: channels<1>(g, c, x, left); break;
+                case 2: channels<2>(g, c, x, left); break;
+                case 3: channels<3>(g, c, x, left); break;
+                case 4: channels<4>(g, c, x, left); break;
+                case 5: channels<5>(g, c, x, left); break;
+                default: channels<6>(g, c, x, left); break;
             }
             c = next;
         }
@@ -160,11 +176,11 @@ private:
     int64_t image_row(int64_t r) const { return band.first_y + r * w.step; }
 
     template <int n>
-    void channels(int64_t c, int64_t x, int64_t left) {
+    void channels(int64_t group, int64_t c, int64_t x, int64_t left) {
         Vector<T> sum[block_rows][n];
         DF_UNROLL for (int a = 0; a < block_rows; ++a)
             DF_UNROLL for (int i = 0; i < n; ++i) sum[a][i] = Vector<T>{};
-        filter_block<T, n>(w, rows.data(), c, x, around.data(), sum);
+        filter_block<T, n>(w, rows.data(), c, x, around.data(), ahead, group * turns, sum);
         for (int64_t a = 0; a < count; ++a) {
             const int64_t y = image_row(row + a);
             const T* const own = rows[w.half_y + a] + x;
@@ -193,6 +209,8 @@ private:
     Buffer<const T*> rows;
     PlaneRows<T> mask_rows;
     Buffer<T> around;
+    const int64_t groups, turns;
+    Ahead<T> ahead;
     int64_t row = 0, count = 0;
     Vector<T> centre[block_rows], factor[block_rows], dot[block_rows];
 };
