@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "guard.h"
 #include "memory.h"
@@ -80,6 +81,15 @@ struct Band {
         return w.batch * w.step * ((w.rows_in_class() + height - 1) / height);
     }
     bool inside(int64_t r) const { return r >= 0 && r < rows_of_class; }
+};
+
+template <class T>
+struct Zeros {  // a row of a map, or less, of zeros
+    Buffer<T> data;
+    explicit Zeros(const Window& w, int64_t channels) : data(channels * w.stride + 2 * w.lead) {
+        std::memset(data.data(), 0, sizeof(T) * static_cast<size_t>(channels * w.stride + 2 * w.lead));
+    }
+    const T* row(const Window& w) const { return data.data() + w.lead; }
 };
 
 }  // namespace
