@@ -5,6 +5,7 @@ import torch
 
 from densefield.ops.mean_field.filters import FILLED_STRETCH
 from densefield.ops.permutohedral import Lattice, build_lattice, lattice_filter, shifted_lattices
+from densefield.ops.permutohedral.lattice import outgrows
 from densefield.ops.permutohedral.reference import dense_filter
 from densefield.ops.permutohedral.torch_path import build_by_sorting
 
@@ -58,3 +59,15 @@ def test_filled_and_stretched_it_is_nearer_to_the_dense_sum():
     stretched = features * FILLED_STRETCH
     assert error(shifted_lattices(stretched, 1, MANY)) < 0.75 * plain
     assert error(shifted_lattices(stretched, 3, MANY)) < 0.6 * plain
+
+
+@pytest.mark.parametrize("size", [1.0, 3.0, 9.0])
+def test_a_lattice_is_said_to_outgrow_its_bound_only_where_it_does(size):
+    features = cloud(1, 3, 70_000, size).float()
+    filled, plain = build_lattice(1.1 * features, MANY).rows, build_lattice(1.1 * features).rows
+    assert not outgrows(features, 1.1, filled)
+    said = [limit for limit in range(1, filled, filled // 7) if outgrows(features, 1.1, limit)]
+    assert 1 in said  # fewer than the pixels alone touch
+    assert all(build_lattice(1.1 * features, limit).rows == plain for limit in said)
+    assert not outgrows(torch.full_like(features, torch.nan), 1.0, 1)
+    assert not outgrows(features[..., :5], 1.0, 1)

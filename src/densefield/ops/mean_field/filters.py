@@ -11,6 +11,7 @@ from torch import Tensor
 from densefield.ops.gaussian import gaussian_filter
 from densefield.ops.mean_field.terms import GridTerm, LatticeTerm
 from densefield.ops.permutohedral import Lattice, lattice_filter, shifted_lattices
+from densefield.ops.permutohedral.lattice import outgrows
 
 Filter = Callable[[Tensor], Tensor]  # (B, C, N) -> (B, C, N)
 
@@ -29,7 +30,7 @@ def lattices_of(term: LatticeTerm) -> tuple[Lattice, ...]:
     if term.lattice is not None:
         return tuple(term.lattice)
     scaled = (term.features / term.widths[:, None]).detach()
-    if term.fill_rows:
+    if term.fill_rows and not outgrows(scaled, FILLED_STRETCH, term.fill_rows):
         lattices = shifted_lattices(scaled * FILLED_STRETCH, term.shifts, term.fill_rows)
         if all(is_filled(lattice) for lattice in lattices):
             return lattices

@@ -106,32 +106,9 @@ def _(features: Tensor, fill_rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor,
         f"features: {batch} x {points} pixels of {d} dimensions need {entries} lattice corners, wanted fewer than 2^31",
     )
     check_memory(entries * (8 + 2 * precise.element_size()), f"a lattice over {batch} x {points} pixels")
-    precise = precise.contiguous()
-    vertices = torch.empty((batch, points, d + 1), dtype=torch.int32)
-    weights = torch.empty((batch, points, d + 1), dtype=precise.dtype)
-    rows, handle = ctypes.c_int64(), ctypes.c_void_p()
+    vertices, weights, rows, handle = _points(precise)
     try:
-        native.kernel(f"df_lattice_build_{native.suffix(precise.dtype)}", _BUILD)(
-            native.pointer(precise),
-            batch,
-            d,
-            points,
-            native.pointer(vertices),
-            native.pointer(weights),
-            ctypes.addressof(rows),
-            ctypes.addressof(handle),
-            torch.get_num_threads(),
-        )
-    except ValueError:
-        raise InputError(
-            f"features: span up to {float(features.abs().max()):.3g} kernel widths in {d} dimensions, more than "
-            "lattice coordinates can hold; use larger kernel widths"
-        ) from None
-    try:
-        if fill_rows > rows.value:
-            native.kernel("df_lattice_fill", _FILL)(
-                handle, fill_rows, native.pointer(vertices), ctypes.addressof(rows), torch.get_num_threads()
-            )
+        _fill(handle, vertices, rows, fill_rows)
         count = rows.value
         check_memory((d + 1) * count * 8 + 4 * entries, f"the {count} lattice points of {batch} x {points} pixels")
         neighbours = torch.empty((d + 1, count, 2), dtype=torch.int32)
@@ -148,6 +125,71 @@ def _(features: Tensor, fill_rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor,
     finally:
         native.kernel("df_lattice_free", (native.POINTER,))(handle)
     return vertices, weights.to(features.dtype), neighbours, starts, places
+
+
+def outgrows(
+    features: Tensor,  # (B, d, N), divided by the kernel's widths
+    stretch: float,
+    fill_rows: int,
+) -> bool:
+    """Tell quickly, from a few pixels, whether the filled lattice of stretched features exceeds `fill_rows` for sure.
+
+    What some pixels touch, and what fills it up, is part of what all do: more than `fill_rows` of it are enough.
+    """
+    few = features.detach()[..., ::_EACH].float() * stretch
+    if few.shape[2] < _FEW or features.device.type != "cpu" or not native.available():
+        return False
+    try:
+        vertices, _, rows, handle = _points(few)
+    except InputError:
+        return False  # said where the lattice itself is built
+    try:
+        touched = rows.value
+        if touched < fill_rows // 8:  # 4 to 7 times as many when filled
+            return False
+        _fill(handle, vertices, rows, fill_rows)
+        return rows.value == touched
+    finally:
+        native.kernel("df_lattice_free", (native.POINTER,))(handle)
+
+
+_EACH, _FEW = 32, 2048  # every so many pixels; fewer are built as quickly as they are asked
+
+
+def _points(
+    features: Tensor,  # (B, d, N)
+) -> tuple[Tensor, Tensor, ctypes.c_int64, ctypes.c_void_p]:
+    """Give the corners of each pixel's simplex, their weights, the number of lattice points and a handle to them."""
+    features = features.contiguous()
+    batch, d, points = features.shape
+    vertices = torch.empty((batch, points, d + 1), dtype=torch.int32)
+    weights = torch.empty((batch, points, d + 1), dtype=features.dtype)
+    rows, handle = ctypes.c_int64(), ctypes.c_void_p()
+    try:
+        native.kernel(f"df_lattice_build_{native.suffix(features.dtype)}", _BUILD)(
+            native.pointer(features),
+            batch,
+            d,
+            points,
+            native.pointer(vertices),
+            native.pointer(weights),
+            ctypes.addressof(rows),
+            ctypes.addressof(handle),
+            torch.get_num_threads(),
+        )
+    except ValueError:
+        raise InputError(
+            f"features: span up to {float(features.abs().max()):.3g} kernel widths in {d} dimensions, more than "
+            "lattice coordinates can hold; use larger kernel widths"
+        ) from None
+    return vertices, weights, rows, handle
+
+
+def _fill(handle: ctypes.c_void_p, vertices: Tensor, rows: ctypes.c_int64, fill_rows: int) -> None:
+    if fill_rows > rows.value:
+        native.kernel("df_lattice_fill", _FILL)(
+            handle, fill_rows, native.pointer(vertices), ctypes.addressof(rows), torch.get_num_threads()
+        )
 
 
 _BUILD = (
