@@ -55,6 +55,7 @@ public:
 
     void run() {
         pass<Step::first>();
+        if (f.doubtful != nullptr && *f.doubtful != 0) return;
         for (int32_t t = 0; t < f.iterations; ++t) {
             for (int32_t l = 0; l < f.n_lattices; ++l) blur_table(l);
             for (int32_t n = 0; n < f.n_grids; ++n) grids_[n].turn();
@@ -171,9 +172,10 @@ private:
             }
             return;
         }
-        pack_flat<W>(f.unary + start, f.labels, f.points, count, -1.0f, -1e30f, acc);
+        pack_flat<W>(f.unary + start, f.labels, f.points, count, f.scores ? 1.0f : -1.0f, -1e30f, acc);
         if (step == Step::last) return;
         float* const to = unary_ + start * W;
+        if (f.doubtful != nullptr && any_below_flat<W>(acc, f.labels, count, -1e30f)) __atomic_store_n(f.doubtful, 1, __ATOMIC_RELAXED);
         int64_t i = 0;
         for (; i + flat_width <= count * W; i += flat_width) {
             Flat row;

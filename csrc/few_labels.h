@@ -66,6 +66,28 @@ DF_INLINE Vector<float> sum_of_labels(Vector<float> x) {
     return x;
 }
 
+// Whether some pixel's labels span more than -least, or are not finite.
+template <int W>
+bool any_below_flat(const float* logits, int64_t labels, int64_t count, float least) {
+    float padding[lanes<float>], rest[lanes<float>];
+    for (int i = 0; i < lanes<float>; ++i) padding[i] = i % W < labels ? 0.0f : 2e30f;
+    Vector<float> low = {}, wrong = {};
+    const Vector<float> none = load(padding);
+    const auto add = [&](const Vector<float>& x) __attribute__((always_inline)) {
+        const Vector<float> below = x - greatest_label<W>(x) + none;
+        low = below < low ? below : low;
+        wrong += x * 0.0f;
+    };
+    int64_t i = 0;
+    for (; i + lanes<float> <= count * W; i += lanes<float>) add(load(logits + i));
+    std::memset(rest, 0, sizeof(rest));
+    std::memcpy(rest, logits + i, static_cast<size_t>(count * W - i) * sizeof(float));
+    if (i < count * W) add(load(rest));
+    bool found = false;
+    for (int lane = 0; lane < lanes<float>; ++lane) found |= !(wrong[lane] == 0.0f) | (low[lane] < least);
+    return found;
+}
+
 // log x for 1 <= x <= 4, to 1e-7.
 DF_INLINE Vector<float> logarithm(Vector<float> x) {
     Vector<float> whole = {};

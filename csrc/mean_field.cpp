@@ -1,6 +1,6 @@
-// Q lives in rows of labels, a pixel a row. An iteration is: splat Q to each lattice and blur it there; filter Q along the
-// lines of the grid; then, tile by tile, filter along the grid's columns, slice, apply compatibility and softmax, and
-// write the new Q. The backward pass runs the same loop on dL/dlogits with the transposed filters.
+// Q lives in rows of labels, a pixel a row. An iteration is one walk over the image, tile by tile: filter along the grid's
+// columns, slice, apply compatibility and softmax, write the new Q and filter it along the lines of the grid; then splat to
+// each lattice and blur there. The backward pass takes the same walks with dL/dlogits and the transposed filters.
 #include "mean_field.h"
 
 #include <cmath>
@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "dispatch.h"
-#include "field_filters.h"
+#include "field_walk.h"
 #include "guard.h"
 #include "memory.h"
 #include "packing.h"
@@ -25,175 +25,103 @@ DF_DECLARE(void mean_field(const df_field& field, bool backward); int64_t half_b
 namespace DF_TARGET {
 namespace {
 
-// Divides rows of exponentials by their sums: each goes to write(x, g, row), each sum to note(x, sum).
-template <int W, bool One, class Write, class Note>
-DF_INLINE void over_sums(const float* rows, int64_t groups, int64_t count, const Write& write, const Note& note) {
-    const int64_t step = (One ? 1 : groups) * W;
-    for (int64_t x = 0; x < count; ++x) {
-        Row<float, W> row;
-        row.load(rows + x * step);
-        float sum = total(row);
-        if constexpr (!One)
-            for (int64_t g = 1; g < groups; ++g) {
-                row.load(rows + x * step + g * W);
-                sum += total(row);
-            }
-        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
-            row.load(rows + x * step + g * W);
-            row.scale(1.0f / sum);
-            write(x, g, row);
-        }
-        note(x, sum);
-    }
-}
-
-// Softmax of a line of `count` rows of `groups` times W numbers, in three walks that a CPU can overlap: less the greatest,
-// exp, over the sum. Each row goes to write(x, g, row); `logs`, where given, takes the logarithms of the divisors.
-template <int W, bool One, class Write>
-void softmax(float* rows, int64_t groups, int64_t count, float* logs, const Write& write) {
-    const int64_t step = (One ? 1 : groups) * W;
-    for (int64_t x = 0; x < count; ++x) {
-        Row<float, W> row;
-        row.load(rows + x * step);
-        float top = highest(row);
-        if constexpr (!One)
-            for (int64_t g = 1; g < groups; ++g) {
-                row.load(rows + x * step + g * W);
-                const float here = highest(row);
-                top = here > top ? here : top;
-            }
-        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
-            row.load(rows + x * step + g * W);
-            shift(row, -top);
-            row.store(rows + x * step + g * W);
-        }
-        if (logs != nullptr) logs[x] = top;
-    }
-    exponentiate(rows, count * step);
-    over_sums<W, One>(rows, groups, count, write, [logs](int64_t x, float sum) {
-        if (logs != nullptr) logs[x] += std::log(sum);
-    });
-}
-
-// The same without subtracting the greatest first, which serves while sums stay within the range of a float: false where
-// one did not. The rows are spent then.
-template <int W, bool One, class Write>
-bool quick_softmax(float* rows, int64_t groups, int64_t count, const Write& write) {
-    const int64_t step = (One ? 1 : groups) * W;
-    exponentiate(rows, count * step);
-    float least = 1.0f, most = 1.0f;
-    over_sums<W, One>(rows, groups, count, write, [&least, &most](int64_t, float sum) {
-        least = sum < least ? sum : least;
-        most = sum > most ? sum : most;
-    });
-    return least > 1e-25f && most < 1e25f;
-}
-
 template <int W, class S, class Q, bool One>
-class Loop : Filters<W, S, One> {
-    using Base = Filters<W, S, One>;
-    using Tile = typename Base::Tile;
-    using Base::f, Base::groups, Base::plane;
+class Loop : Walk<W, S, One> {
+    using Base = Walk<W, S, One>;
+    using typename Base::Tile;
+    using Base::f, Base::groups, Base::plane, Base::tile_columns, Base::wide_columns;
 
 public:
-    Loop(const df_field& field, bool backward)
-        : Base(field, backward), rows_(kept(backward) ? 0 : groups * plane) {
+    Loop(const df_field& field, bool backward) : Base(field, backward), rows_(kept(field, backward) != nullptr ? 0 : groups * plane) {
         // The output is written by the last update only, which reads `unary` itself.
         const bool room = !backward && groups * W * static_cast<int64_t>(sizeof(S)) <= f.labels * static_cast<int64_t>(sizeof(float));
         if (!room) own_unary_.take(groups * plane);
         unary_ = room ? reinterpret_cast<S*>(f.output) : own_unary_.data();
+        padding_.take(this->stride());
+        for (int64_t c = 0; c < this->stride(); ++c) padding_[c] = c < f.labels ? 0.0f : 2e30f;
     }
 
     void forward() {
-        first(state(0));
-        this->watch.lap(phase_begin);
-        this->filter_all_lines(state(0));
-        for (int t = 0; t < f.iterations; ++t) {
-            S* const next = t + 1 < f.iterations ? state(t + 1) : nullptr;
-            this->filter(state(t));
-            this->over_tiles(next, [&](const Tile& tile) { next == nullptr ? finish(tile) : update(tile, next); });
-        }
+        this->walk(false, state(0), wide_columns, [&](const Tile& tile) { first(tile, state(0)); });
+        if (f.doubtful != nullptr && *f.doubtful != 0) return;
+        for (int t = 0; t + 1 < f.iterations; ++t)
+            this->walk(true, state(t + 1), tile_columns, [&](const Tile& tile) { update(tile, state(t + 1)); });
+        this->walk(true, nullptr, wide_columns, [&](const Tile& tile) { finish(tile); });
     }
 
     void backward() {
-        const int64_t count = this->tile_bands() * this->gradient_count();
+        const int64_t count = this->bands() * this->terms.gradient_count();
         Buffer<double> sums(count);
-        last_errors(state(f.iterations - 1));
-        this->filter_all_lines(state(f.iterations - 1));
+        S* const last = state(f.iterations - 1);
+        this->walk(false, last, wide_columns, [&](const Tile& tile) { last_errors(tile, last); });
         for (int t = f.iterations - 1; t >= 0; --t) {
-            this->filter(state(t));
             std::memset(sums.data(), 0, static_cast<size_t>(count) * sizeof(double));
             S* const to = t > 0 ? state(t - 1) : nullptr;
-            this->over_tiles(to, [&](const Tile& tile) { errors(tile, t, to, sums.data()); });
-            this->add_gradients(sums.data());
+            this->walk(true, to, tile_columns, [&](const Tile& tile) { errors(tile, t, to, sums.data()); });
+            this->terms.add_gradients(sums.data(), this->bands());
         }
     }
 
 private:
-    static constexpr int64_t few = 256;  // points packed at once
-
-    bool kept(bool backward) const { return backward ? f.errors != nullptr : f.saved != nullptr; }
+    static S* kept(const df_field& field, bool backward) {
+        return backward ? reinterpret_cast<S*>(field.errors) : static_cast<S*>(field.saved);
+    }
 
     // Q before iteration t; in the backward pass the errors of its logits.
     S* state(int64_t t) {
-        if (!kept(this->back)) return rows_.data();
-        return (this->back ? reinterpret_cast<S*>(f.errors) : static_cast<S*>(f.saved)) + t * groups * plane;
+        S* const all = kept(f, this->back);
+        return all == nullptr ? rows_.data() : all + t * groups * plane;
     }
 
-    template <class To>  // a line of rows to where its points stand
-    void spread(const float* rows, int64_t start, int64_t count, To* to) const {
+    void spread(const float* line, int64_t start, int64_t count, S* to) const {
         for (int64_t g = 0; g < groups; ++g)
             for (int64_t x = 0; x < count; ++x) {
                 Row<float, W> row;
-                row.load(rows + (x * groups + g) * W);
+                row.load(line + (x * groups + g) * W);
                 row.store(to + g * plane + (start + x) * W);
             }
     }
 
     template <class From>
-    void collect(const From* from, int64_t start, int64_t count, float* rows) const {
+    void collect(const From* from, int64_t start, int64_t count, float* line) const {
         for (int64_t g = 0; g < groups; ++g)
             for (int64_t x = 0; x < count; ++x) {
                 Row<float, W> row;
                 row.load(from + g * plane + (start + x) * W);
-                row.store(rows + (x * groups + g) * W);
+                row.store(line + (x * groups + g) * W);
             }
     }
 
-    template <class Body>  // void body(int64_t start, int64_t count, float* line, float* other)
-    void over_lines(const Body& body) {
-        const int64_t line = few * this->stride() + 16;
-        this->over_range(f.points, few * 32, [&](int64_t begin, int64_t end) {
-            Buffer<float> scratch(2 * line);
-            for (int64_t start = begin; start < end; start += few)
-                body(start, end - start < few ? end - start : few, scratch.data(), scratch.data() + line);
-        });
+    // A line of the image as rows.
+    void pack_line(const float* from, int64_t start, int64_t count, float factor, float filler, float* line) const {
+        pack(from + start, this->stride(), f.labels, f.points, count, factor, filler, line);
     }
 
-    void first(S* q) {
-        over_lines([&](int64_t start, int64_t count, float* line, float*) {
-            pack(f.unary + start, this->stride(), f.labels, f.points, count, -1.0f, -1e30f, line);
-            less_highest(line, count);  // near 0, where half precision tells small differences
-            spread(line, start, count, unary_);
-            if (f.initial != nullptr)
-                pack(f.initial + start, this->stride(), f.labels, f.points, count, 1.0f, -1e30f, line);
-            softmax_to(line, start, count, q);
-        });
+    void unpack_line(const float* line, int64_t start, int64_t count, float factor, float* to) const {
+        unpack(line, this->stride(), f.labels, f.points, count, factor, to + start);
     }
 
-    void softmax_to(float* line, int64_t start, int64_t count, S* q) const {
-        softmax<W, One>(line, groups, count, nullptr, [&](int64_t x, int64_t g, const Row<float, W>& row) {
+    // Softmax of logits that sums of exponentials allow.
+    bool write_softmax(float* line, int64_t start, int64_t count, S* q) const {
+        return quick_softmax<W, One, sizeof(S) == 2>(line, groups, count, [&](int64_t x, int64_t g, const Row<float, W>& row) {
             row.store(q + g * plane + (start + x) * W);
         });
     }
 
-    void less_highest(float* line, int64_t count) const {
-        for (int64_t x = 0; x < count; ++x) {
-            float* const row = line + x * this->stride();
-            float top = row[0];
-            for (int64_t c = 1; c < f.labels; ++c) top = row[c] > top ? row[c] : top;
-            for (int64_t c = 0; c < f.labels; ++c) row[c] -= top;
-        }
+    void first(const Tile& tile, S* q) {
+        this->each_line(tile, [&](int64_t, int64_t start, int64_t count) {
+            pack_line(f.unary, start, count, sign_, -1e30f, tile.acc);
+            less_highest<W, One>(tile.acc, groups, count);  // near 0, where half precision tells small differences
+            if (f.doubtful != nullptr && any_below<W, One>(tile.acc, groups, count, padding_.data(), f.half ? -6e4f : -1e30f))
+                __atomic_store_n(f.doubtful, 1, __ATOMIC_RELAXED);
+            spread(tile.acc, start, count, unary_);
+            if (f.initial != nullptr) {
+                pack_line(f.initial, start, count, 1.0f, -1e30f, tile.acc);
+                less_highest<W, One>(tile.acc, groups, count);
+            }
+            write_softmax(tile.acc, start, count, q);
+            this->watch.lap(phase_begin);
+        });
     }
 
     void update_logits(const Tile& tile, int64_t y, int64_t start, int64_t count) const {
@@ -204,47 +132,42 @@ private:
 
     void update(const Tile& tile, S* q) {
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
-            const auto write = [&](int64_t x, int64_t g, const Row<float, W>& row) {
-                row.store(q + g * plane + (start + x) * W);
-            };
             update_logits(tile, y, start, count);
-            const bool done = quick_softmax<W, One>(tile.acc, groups, count, write);
+            if (!write_softmax(tile.acc, start, count, q)) {
+                update_logits(tile, y, start, count);
+                less_highest<W, One>(tile.acc, groups, count);
+                write_softmax(tile.acc, start, count, q);
+            }
             this->watch.lap(phase_softmax);
-            if (done) return;
-            update_logits(tile, y, start, count);
-            softmax_to(tile.acc, start, count, q);
         });
     }
 
     void finish(const Tile& tile) {
-        const int64_t stride = this->stride();
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
-            pack(f.unary + start, stride, f.labels, f.points, count, -1.0f, -1e30f, tile.acc);
+            pack_line(f.unary, start, count, sign_, -1e30f, tile.acc);
             this->watch.lap(phase_end);
             this->messages(tile, y, start, count, [](int32_t, const float*) {});
-            std::memcpy(tile.spare, tile.acc, static_cast<size_t>(count * stride) * sizeof(float));
-            float logs[Base::tile_columns];
-            softmax<W, One>(tile.spare, groups, count, logs, [](int64_t, int64_t, const Row<float, W>&) {});
-            for (int64_t x = 0; x < count; ++x)
-                for (int64_t c = 0; c < stride; ++c) tile.acc[x * stride + c] -= logs[x];
-            unpack(tile.acc, stride, f.labels, f.points, count, 1.0f, f.output + start);
+            float sums[wide_columns + lanes<float>];
+            log_softmax<W, One>(tile.acc, groups, count, tile.spare, sums);
+            unpack_line(tile.acc, start, count, 1.0f, f.output);
             this->watch.lap(phase_end);
         });
     }
 
     // By log Q of the end: e = g - Q sum(g). `unary_` gathers the errors of all iterations.
-    void last_errors(S* errors) {
+    void last_errors(const Tile& tile, S* to) {
         const int64_t stride = this->stride();
-        over_lines([&](int64_t start, int64_t count, float* line, float* logs) {
-            pack(f.grad_output + start, stride, f.labels, f.points, count, 1.0f, 0.0f, line);
-            pack(f.output + start, stride, f.labels, f.points, count, 1.0f, -1e30f, logs);
+        this->each_line(tile, [&](int64_t, int64_t start, int64_t count) {
+            float *const line = tile.acc, *const logs = tile.spare;
+            pack_line(f.grad_output, start, count, 1.0f, 0.0f, line);
+            pack_line(f.output, start, count, 1.0f, -1e30f, logs);
             exponentiate(logs, count * stride);
             for (int64_t x = 0; x < count; ++x) {
                 float sum = 0.0f;
                 for (int64_t c = 0; c < f.labels; ++c) sum += line[x * stride + c];
                 for (int64_t c = 0; c < stride; ++c) line[x * stride + c] -= sum * logs[x * stride + c];
             }
-            spread(line, start, count, errors);
+            spread(line, start, count, to);
             spread(line, start, count, unary_);
         });
     }
@@ -258,7 +181,7 @@ private:
             collect(q, start, count, tile.spare);
             std::memset(tile.acc, 0, static_cast<size_t>(count * stride) * sizeof(float));
             this->messages(tile, y, start, count, [&](int32_t m, const float* message) {
-                this->gather(m, message, tile.spare, count, sums + tile.index * this->gradient_count());
+                this->terms.gather(m, message, tile.spare, count, sums + tile.band * this->terms.gradient_count());
             });
             for (int64_t x = 0; x < count; ++x) {
                 float* const gradient = tile.acc + x * stride;
@@ -274,22 +197,25 @@ private:
                 for (int64_t c = 0; c < stride; ++c) gradient[c] = (gradient[c] - inner) * now[c];
             }
             if (final_step && from_initial) {
-                if (f.grad_initial != nullptr)
-                    unpack(tile.acc, stride, f.labels, f.points, count, 1.0f, f.grad_initial + start);
+                if (f.grad_initial != nullptr) unpack_line(tile.acc, start, count, 1.0f, f.grad_initial);
                 collect(unary_, start, count, tile.acc);
-                return unpack(tile.acc, stride, f.labels, f.points, count, -1.0f, f.grad_unary + start);
+                return unpack_line(tile.acc, start, count, sign_, f.grad_unary);
             }
-            if (!final_step) spread(tile.acc, start, count, to);
+            if (!final_step) {
+                spread(tile.acc, start, count, to);
+                }
             collect(unary_, start, count, tile.spare);
             for (int64_t i = 0; i < count * stride; ++i) tile.acc[i] += tile.spare[i];
             if (!final_step) return spread(tile.acc, start, count, unary_);
-            unpack(tile.acc, stride, f.labels, f.points, count, -1.0f, f.grad_unary + start);
+            unpack_line(tile.acc, start, count, sign_, f.grad_unary);
         });
     }
 
     Owned<S> own_unary_;
     S* unary_;  // negative and less each point's greatest; going backward, the sum of all errors
     Buffer<S> rows_;
+    Owned<float> padding_;  // of a row of labels
+    const float sign_ = f.scores ? 1.0f : -1.0f;  // from `unary` to logits
 };
 
 template <int W, bool One>

@@ -6,7 +6,7 @@
  *
  * Inside the loop labels are the fastest axis, in `groups` of `width` (df_mean_field_layout): Q is
  * (groups, points, width), in half precision where `half` is set and the CPU converts fast; so is `unary`, less each
- * point's least, until the last iteration. Its span must be under 65504 then.
+ * point's least, until the last iteration. A span of 6e4 is too wide for that, one of 1e30 without `half`.
  */
 #ifndef DENSEFIELD_MEAN_FIELD_H
 #define DENSEFIELD_MEAN_FIELD_H
@@ -41,12 +41,14 @@ typedef struct {
 typedef struct {
     int64_t labels, points, height, width; /* height * width == points where there is a grid */
     int32_t iterations, half, n_threads, n_lattices, n_grids, n_terms;
+    int32_t scores, unused; /* `unary` holds scores, the negatives of energies */
     const df_field_lattice* lattices;
     const df_field_grid* grids;
     const df_field_term* terms;
     const float* unary;
     const float* initial; /* log Q to begin with; null: -unary normalised */
     float* output;        /* log Q */
+    int32_t* doubtful;    /* set to 1, and nothing computed, where `unary` holds NaN, Inf or a wide span; null: not asked */
     double* seconds;      /* (8,) by phase (watch.h), added to by the forward call with one thread; null: not wanted */
     void* saved;          /* Q before each iteration, (iterations, groups, points, width); null: not wanted */
 

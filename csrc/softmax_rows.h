@@ -58,8 +58,22 @@ DF_INLINE Lanes<float, W> exponential(Lanes<float, W> x) {
     return p * scale;
 }
 
+// exp of 16 numbers or a vector to 6e-6 of itself, for what half precision will hold; infinite far above.
 template <int W>
-using Rest = typename Row<float, W>::Rest;
+DF_INLINE Lanes<float, W> rough_exponential(Lanes<float, W> x) {
+#if defined(__AVX512F__)
+    if constexpr (W == 16) {
+        const Lanes<float, W> least = Lanes<float, W>{} - 104.0f, magic = Lanes<float, W>{} + 12582912.0f;
+        x = x > least ? x : least;
+        const Lanes<float, W> n = (x * 1.44269504f + magic) - magic, r = x - n * 0.693147181f;
+        Lanes<float, W> p = (r * 0.04127773f + 0.16753518f) * r + 0.50005116f;
+        p = p * r * r + r + 1.0f;
+        const __m512 scaled = _mm512_maskz_scalef_ps(0xffff, reinterpret_cast<__m512>(p), reinterpret_cast<__m512>(n));
+        return reinterpret_cast<Lanes<float, W>>(scaled);
+    }
+#endif
+    return exponential<W>(x);  // whose range ends before its scale does
+}
 
 template <int W>
 using Rest = typename Row<float, W>::Rest;
@@ -111,6 +125,128 @@ DF_INLINE void shift(Row<float, W>& row, float offset) {
 inline void exponentiate(float* numbers, int64_t count) {
     for (int64_t i = 0; i < count; i += lanes<float>)
         store(numbers + i, exponential<lanes<float>>(load(numbers + i)));
+}
+
+// The least of each place of the rows so far.
+template <int W>
+DF_INLINE void keep_least(Row<float, W>& least, const Row<float, W>& row) {
+    least.head = row.head < least.head ? row.head : least.head;
+    if constexpr (W > Row<float, W>::width) keep_least(static_cast<Rest<W>&>(least), static_cast<const Rest<W>&>(row));
+}
+
+// Whether rows that are less their greatest number hold one below `least`, or one that is not finite. `padding` is added to
+// each: large where a row holds no label.
+template <int W, bool One>
+bool any_below(const float* rows, int64_t groups, int64_t count, const float* padding, float least) {
+    bool found = false;
+    for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
+        Row<float, W> none, low, wrong;
+        none.load(padding + g * W);
+        low.zero();
+        wrong.zero();
+        for (int64_t x = 0; x < count; ++x) {
+            Row<float, W> row;
+            row.load(rows + (x * (One ? 1 : groups) + g) * W);
+            wrong.add(row, 0.0f);
+            row.add(none);
+            keep_least(low, row);
+        }
+        low.scale(-1.0f);
+        found = found || highest(low) > -least || !(total(wrong) == 0.0f);
+    }
+    return found;
+}
+
+// log x for normal x >= 1, to 1e-7.
+DF_INLINE Vector<float> logarithm_of(Vector<float> x) {
+    typedef typename Simd<float>::Lanes Whole;
+    Whole bits;
+    std::memcpy(&bits, &x, sizeof(bits));
+    const Whole power = (bits - 0x3f3504f3) >> 23;  // of 2, so that what remains lies between sqrt(1/2) and sqrt(2)
+    bits -= power << 23;
+    std::memcpy(&x, &bits, sizeof(x));
+    const Vector<float> t = (x - 1.0f) / (x + 1.0f), square = t * t;
+    Vector<float> p = square * (1.0f / 9) + (1.0f / 7);
+    p = p * square + (1.0f / 5);
+    p = p * square + (1.0f / 3);
+    return __builtin_convertvector(power, Vector<float>) * 0.693147181f + 2.0f * (t + t * square * p);
+}
+
+// Takes its greatest number from each row of `groups` times W.
+template <int W, bool One>
+void less_highest(float* rows, int64_t groups, int64_t count) {
+    const int64_t step = (One ? 1 : groups) * W;
+    for (int64_t x = 0; x < count; ++x) {
+        Row<float, W> row;
+        row.load(rows + x * step);
+        float top = highest(row);
+        if constexpr (!One)
+            for (int64_t g = 1; g < groups; ++g) {
+                row.load(rows + x * step + g * W);
+                const float here = highest(row);
+                top = here > top ? here : top;
+            }
+        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
+            row.load(rows + x * step + g * W);
+            shift(row, -top);
+            row.store(rows + x * step + g * W);
+        }
+    }
+}
+
+template <int W, bool One>
+DF_INLINE float sum_of(const float* rows, int64_t groups) {
+    Row<float, W> row;
+    row.load(rows);
+    float sum = total(row);
+    if constexpr (!One)
+        for (int64_t g = 1; g < groups; ++g) {
+            row.load(rows + g * W);
+            sum += total(row);
+        }
+    return sum;
+}
+
+// Softmax of a line of `count` rows, whose sums of exponentials must stay within the range of a float: false where one did
+// not. Two walks that a CPU can overlap. Each row goes to write(x, g, row); the line is spent.
+template <int W, bool One, bool Rough, class Write>
+bool quick_softmax(float* rows, int64_t groups, int64_t count, const Write& write) {
+    const int64_t step = (One ? 1 : groups) * W;
+    if constexpr (Rough)
+        for (int64_t i = 0; i < count * step; i += lanes<float>)
+            store(rows + i, rough_exponential<lanes<float>>(load(rows + i)));
+    else
+        exponentiate(rows, count * step);
+    float least = 1.0f, most = 1.0f;
+    for (int64_t x = 0; x < count; ++x) {
+        const float sum = sum_of<W, One>(rows + x * step, groups);
+        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
+            Row<float, W> row;
+            row.load(rows + x * step + g * W);
+            row.scale(1.0f / sum);
+            write(x, g, row);
+        }
+        least = sum < least ? sum : least;
+        most = sum > most ? sum : most;
+    }
+    return least > 1e-25f && most < 1e25f;
+}
+
+// The logarithm of a line's softmax, in place. `spare` has room for a line, `sums` for a number a row and a vector.
+template <int W, bool One>
+void log_softmax(float* rows, int64_t groups, int64_t count, float* spare, float* sums) {
+    const int64_t step = (One ? 1 : groups) * W;
+    less_highest<W, One>(rows, groups, count);
+    for (int64_t i = 0; i < count * step; i += lanes<float>) store(spare + i, exponential<lanes<float>>(load(rows + i)));
+    for (int64_t x = 0; x < count; ++x) sums[x] = sum_of<W, One>(spare + x * step, groups);
+    for (int64_t x = 0; x < count; x += lanes<float>) store(sums + x, logarithm_of(load(sums + x)));
+    for (int64_t x = 0; x < count; ++x)
+        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
+            Row<float, W> row;
+            row.load(rows + x * step + g * W);
+            shift(row, -sums[x]);
+            row.store(rows + x * step + g * W);
+        }
 }
 
 }  // namespace

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from densefield.checks import check
+from densefield.ops.mean_field.op import check_finite_scores
 from densefield.refine import energy as energies
 from densefield.refine.compatibility import Compatibility, Potts, as_tensor
 from densefield.refine.kernels import BilateralKernel, Kernel, SpatialKernel
@@ -129,10 +130,10 @@ class DenseCRF(nn.Module):
         image: Tensor | None = None,  # (B, channels, *size), uint8 or in [0, 1]
         features: Tensor | Sequence[Tensor] = (),  # (B, d, *size) for each FeatureKernel
     ) -> Tensor:  # (B, K, *size), log-marginals
-        unary = self._unary(scores)
+        self._check(scores)
         warn_of_wrong_scores(scores)
         return mean_field(
-            unary,
+            scores,
             self.kernels,
             self.compatibility,
             self.iterations,
@@ -143,6 +144,7 @@ class DenseCRF(nn.Module):
             accurate=self.accurate,
             dense=self.dense,
             recompute=self.recompute,
+            scores=True,
         )
 
     def iterate(
@@ -182,7 +184,7 @@ class DenseCRF(nn.Module):
         unary = self._unary(scores)
         return energies.free_energy(beliefs, unary, self._terms(unary, image, features), self.normalization)
 
-    def _unary(self, scores: Tensor) -> Tensor:
+    def _check(self, scores: Tensor) -> None:
         right = isinstance(scores, Tensor) and scores.dim() >= 3 and scores.shape[1] == self.num_classes
         check(
             right,
@@ -190,12 +192,10 @@ class DenseCRF(nn.Module):
             f"{tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__}",
         )
         check(scores.is_floating_point(), f"scores: wanted a floating-point tensor, received {scores.dtype}")
-        # One pass: whatever is not finite makes the sum so; the reverse is asked only then.
-        if not bool(torch.isfinite(scores.detach().sum(dtype=torch.float64 if scores.is_cpu else None))):
-            check(
-                bool(torch.isfinite(scores).all()),
-                "scores: hold NaN or Inf; wanted finite numbers (clip probabilities before taking their logarithm)",
-            )
+
+    def _unary(self, scores: Tensor) -> Tensor:
+        self._check(scores)
+        check_finite_scores(scores)
         return -scores
 
     def _terms(self, unary: Tensor, image: Tensor | None, features: Tensor | Sequence[Tensor]) -> list[Term]:

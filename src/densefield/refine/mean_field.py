@@ -15,6 +15,7 @@ from densefield.checks import InputError, check, check_finite
 from densefield.ops.mean_field import GridTerm, LatticeTerm
 from densefield.ops.mean_field import mean_field as infer
 from densefield.ops.mean_field.filters import lattices_of
+from densefield.ops.mean_field.op import check_finite_scores
 from densefield.ops.mean_field.reference import dense_mean_field
 from densefield.ops.permutohedral.memory import check_memory
 from densefield.refine.compatibility import Compatibility, Potts, as_tensor
@@ -42,6 +43,7 @@ def mean_field(
     accurate: bool = False,
     dense: bool = False,
     recompute: bool = False,
+    scores: bool = False,
 ) -> Tensor:  # (B, K, *size), log-marginals
     """Mean-field inference of a fully connected CRF (Krähenbühl and Koltun 2011, algorithm 1).
 
@@ -50,15 +52,19 @@ def mean_field(
     all kernels or one each. Any number of axes: images, volumes, video, point sets. Differentiable by all tensors.
     `prune`: labels whose first marginal is below it everywhere send no messages. `accurate` averages shifted lattices,
     `dense` sums over all pairs of pixels, exact, O(N²), on the CPU. `recompute` keeps only every √iterations-th state
-    for the backward pass. Raises `InputError` for what does not fit.
+    for the backward pass. `scores`: `unary` holds scores, that is negative energies, which spares a copy. Raises
+    `InputError` for what does not fit.
     """
     _check_map("unary", unary)
     check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
+    if scores and (dense or recompute or unary.numel() == 0):
+        check_finite_scores(unary)
+        unary, scores = -unary, False
     if unary.numel() == 0:
         return torch.log_softmax(-unary, 1)
     terms = pairwise_terms(unary, kernels, compatibility, image=image, features=features, accurate=accurate)
     if not recompute or iterations < 2 or not torch.is_grad_enabled():
-        return run(unary, terms, iterations, normalization, initial, prune, half=not accurate, dense=dense)
+        return run(unary, terms, iterations, normalization, initial, prune, not accurate, dense, scores)
     terms = terms if dense else with_lattices(terms)
     stride = math.isqrt(iterations - 1) + 1
     log_q = torch.log_softmax(-unary if initial is None else initial, 1)
@@ -79,6 +85,7 @@ def run(
     prune: float = 0.0,
     half: bool = True,
     dense: bool = False,
+    scores: bool = False,
 ) -> Tensor:
     """The op on terms that are bound to an image already: for callers that change weights or go step by step."""
     if dense:
@@ -91,6 +98,7 @@ def run(
         initial=initial,
         prune=prune,
         half=half,
+        scores=scores,
     )
 
 

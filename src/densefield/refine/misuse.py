@@ -28,6 +28,8 @@ def looks_like_energies(values: Tensor) -> bool:  # (B, K, *size)
 
 def warn_of_wrong_scores(scores: Tensor, stacklevel: int = 3) -> None:
     """Warn where scores before softmax are wanted and something else seems to have been given."""
+    if _any_negative(scores):
+        return
     if looks_like_probabilities(scores):
         warnings.warn(
             "scores: look like probabilities (each pixel sums to 1); wanted scores before softmax, or log(p)",
@@ -38,6 +40,11 @@ def warn_of_wrong_scores(scores: Tensor, stacklevel: int = 3) -> None:
             "scores: look like energies -log(p); wanted scores before softmax, where larger is likelier: negate them",
             stacklevel=stacklevel,
         )
+
+
+def _any_negative(values: Tensor) -> bool:
+    """Whether the first label alone tells that these are neither."""
+    return values.dim() > 2 and values.numel() > 0 and bool((values.detach()[0, 0] < 0).any())
 
 
 def _sample(values: Tensor) -> Tensor | None:  # (some, K)

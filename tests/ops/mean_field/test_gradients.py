@@ -105,5 +105,7 @@ def test_opcheck():
         [1.0],
         False,
         True,
+        False,
+        True,
     )
     torch.library.opcheck(loop, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from densefield.ops.mean_field.normalizers import Normalizer
+from densefield.ops.mean_field.normalizers import GridNormalizer, Normalizer
 from densefield.ops.mean_field.pair_sums import lattice_moments, line_pairs
 from densefield.ops.permutohedral import Lattice, lattice_filter
 
@@ -60,7 +60,7 @@ def grid_gradients(
     energies: Tensor,  # (), (C,) or (C, C)
     widths: Tensor,  # (number of axes,)
     size: Sequence[int],
-    normalizer: Normalizer,
+    normalizer: GridNormalizer,
 ) -> Tensor:  # (number of axes,)
     """Give dL/dwidths of a grid kernel: along each axis, from how its lines match when filtered along the other."""
     height, width = size if len(size) == 2 else (1, *size)

@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from densefield.ops.mean_field.gradients import grid_gradients, lattice_gradients
-from densefield.ops.mean_field.normalizers import Normalizer, grid_normalizer, lattice_normalizer
+from densefield.ops.mean_field.normalizers import GridNormalizer, Normalizer, grid_normalizer, lattice_normalizer
 from densefield.ops.mean_field.structures import FieldGrid, FieldLattice, FieldTerm, Job, layout
 from densefield.ops.permutohedral import Lattice
 
 _PARTS = len(Lattice._fields)
+
+
+class DoubtfulUnary(ValueError):
+    """`unary` holds NaN, Inf, or numbers so far apart that the loop's half precision, or any, may not do."""
 
 
 @torch.library.custom_op("densefield::mean_field", mutates_args=(), device_types="cpu")
@@ -31,8 +35,13 @@ def loop(
     factors: Sequence[float],  # for each lattice term: what its sums are multiplied by
     half: bool,
     keep: bool,
+    scores: bool,
+    trusted: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Give log-marginals (C, N) and, where `keep`, the marginals before each iteration for the backward pass."""
+    """Give log-marginals (C, N) and, where `keep`, the marginals before each iteration for the backward pass.
+
+    `scores`: `unary` holds scores, the negatives of energies. Raises `DoubtfulUnary` where it is not `trusted`.
+    """
     labels, points = unary.shape
     job = Job(labels, points, size, iterations, half)
     groups, width, dtype = layout(labels, half)
@@ -43,7 +52,12 @@ def loop(
     job.field.initial = job.hold(None if initial is None else initial.contiguous())
     job.field.output = job.hold(output)
     job.field.saved = job.hold(saved) if keep else None
+    job.field.scores = int(scores)
+    doubtful = torch.zeros(1, dtype=torch.int32)
+    job.field.doubtful = None if trusted else job.hold(doubtful)
     job.run("df_mean_field_forward")
+    if int(doubtful):
+        raise DoubtfulUnary
     return output, saved
 
 
@@ -62,6 +76,8 @@ def _(
     factors: Sequence[float],
     half: bool,
     keep: bool,
+    scores: bool,
+    trusted: bool,
 ) -> tuple[Tensor, Tensor]:
     groups, width, dtype = layout(int(unary.shape[0]), half)
     shape = (iterations, groups, unary.shape[1], width) if keep else (0,)
@@ -78,8 +94,8 @@ def _set_kernels(
     normalization: str,
     factors: Sequence[float],
     gradients: Sequence[Tensor] | None,
-) -> tuple[list[Normalizer], list[list[Lattice]]]:
-    terms, grids, field_lattices, normalizers, built = [], [], [], [], []
+) -> tuple[list[GridNormalizer], list[Normalizer], list[list[Lattice]]]:
+    terms, grids, field_lattices, of_grids, of_lattices, built = [], [], [], [], [], []
     n_grids = len(widths) - len(shifts)
     for index, energy in enumerate(energies):
         gradient = None if gradients is None else job.hold(gradients[index])
@@ -87,16 +103,15 @@ def _set_kernels(
         terms.append(FieldTerm(energies=address, gradient=gradient, kind=energy.dim()))
     for index in range(n_grids):
         theta_y, theta_x = widths[index].tolist() if len(size) == 2 else (1.0, *widths[index].tolist())
-        normalizer = grid_normalizer(widths[index], size, normalization)
-        normalizers.append(normalizer)
-        sides = [job.hold(side) for side in normalizer.axes]
+        of_grids.append(grid_normalizer(widths[index], size, normalization))
+        sides = [job.hold(side) for side in of_grids[-1].axes]
         grids.append(FieldGrid(*sides, theta_y=theta_y, theta_x=theta_x, term=index))
     used = 0
     for index, count in enumerate(shifts):
         mine = [Lattice(*lattices[used + _PARTS * i : used + _PARTS * (i + 1)]) for i in range(count)]
         used += _PARTS * count
         normalizer = lattice_normalizer(mine, normalization, factors[index])
-        normalizers.append(normalizer)
+        of_lattices.append(normalizer)
         built.append(mine)
         corners = mine[0].vertices.shape[2]
         scale = factors[index] / count / (1 + 2.0 ** (1 - corners))  # the loop's own sums are bare
@@ -113,7 +128,7 @@ def _set_kernels(
                 )
             )
     job.set_kernels(field_lattices, grids, terms)
-    return normalizers, built
+    return of_grids, of_lattices, built
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -131,14 +146,14 @@ def _backward(ctx: Any, gradient: Tensor | None, _: Tensor | None) -> tuple[Any,
         lists.append(rest[:count])
         rest = rest[count:]
     energies, widths, features, lattices = lists
-    shifts, size, iterations, normalization, factors, half, _ = ctx.plain
+    shifts, size, iterations, normalization, factors, half, _, scores, _ = ctx.plain
     if gradient is None:
         gradient = torch.zeros_like(output)
     labels, points = unary.shape
     wants_widths, wants_features = ctx.needs_input_grad[3], ctx.needs_input_grad[4]
     job = Job(labels, points, size, iterations, half)
     sums = [torch.zeros(energy.shape, dtype=torch.float64) for energy in energies]
-    normalizers, built = _set_kernels(
+    of_grids, of_lattices, built = _set_kernels(
         job,
         energies,
         widths,
@@ -153,6 +168,7 @@ def _backward(ctx: Any, gradient: Tensor | None, _: Tensor | None) -> tuple[Any,
     by_initial = torch.empty_like(output) if initial is not None else None
     errors = torch.empty(saved.shape) if any(wants_widths) or any(wants_features) else None
     field = job.field
+    field.scores = int(scores)
     field.unary = job.hold(unary.contiguous())
     field.initial = job.hold(None if initial is None else initial.contiguous())
     field.output = job.hold(output)
@@ -171,14 +187,14 @@ def _backward(ctx: Any, gradient: Tensor | None, _: Tensor | None) -> tuple[Any,
         if errors is None or not any(wanted):
             continue
         if index < n_grids:
-            by_widths[index] = grid_gradients(saved, errors, energies[index], widths[index], size, normalizers[index])
+            by_widths[index] = grid_gradients(saved, errors, energies[index], widths[index], size, of_grids[index])
         else:
             at = index - n_grids
             by_widths[index], by_features[at] = lattice_gradients(
-                saved, errors, energies[index], widths[index], features[at], built[at], normalizers[index], wanted[1]
+                saved, errors, energies[index], widths[index], features[at], built[at], of_lattices[at], wanted[1]
             )
     by_energies = [total.to(energy) for total, energy in zip(sums, energies, strict=True)]
-    return by_unary, by_initial, by_energies, by_widths, by_features, [None] * len(lattices), *([None] * 7)
+    return by_unary, by_initial, by_energies, by_widths, by_features, [None] * len(lattices), *([None] * 9)
 
 
 loop.register_autograd(_backward, setup_context=_setup_context)

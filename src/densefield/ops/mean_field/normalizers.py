@@ -21,7 +21,14 @@ class Normalizer:
     mass: Tensor  # (N,) K 1
     powers: tuple[float, float]  # those of `before` and `after`
     factor: float = 1.0
-    axes: tuple[Tensor, ...] = ()  # of a grid: before and after along y, then along x
+
+
+@dataclass(frozen=True)
+class GridNormalizer:
+    """The same of a grid, whose mass is the product of one factor an axis."""
+
+    axes: tuple[Tensor, ...]  # before and after along y, then along x
+    powers: tuple[float, float]
 
 
 def powers_of(normalization: str) -> tuple[float, float]:
@@ -29,8 +36,8 @@ def powers_of(normalization: str) -> tuple[float, float]:
     return {"symmetric": (-0.5, -0.5), "before": (-1.0, 0.0), "after": (0.0, -1.0), "none": (0.0, 0.0)}[normalization]
 
 
-def grid_normalizer(widths: Tensor, size: Sequence[int], normalization: str) -> Normalizer:
-    """Normalise a grid kernel; its mass is the product of one factor an axis."""
+def grid_normalizer(widths: Tensor, size: Sequence[int], normalization: str) -> GridNormalizer:
+    """Normalise a grid kernel."""
     sizes = list(size) if len(size) == 2 else [1, *size]
     thetas = widths.detach().tolist() if len(size) == 2 else [1.0, *widths.detach().tolist()]
     powers = powers_of(normalization)
@@ -38,9 +45,7 @@ def grid_normalizer(widths: Tensor, size: Sequence[int], normalization: str) -> 
         gaussian_filter(torch.ones(1, 1, length), theta).reshape(-1)
         for length, theta in zip(sizes, thetas, strict=True)
     ]
-    axes = tuple(total**power for total in sums for power in powers)
-    before, after, mass = (torch.outer(y, x).reshape(-1) for y, x in ((axes[0], axes[2]), (axes[1], axes[3]), sums))
-    return Normalizer(before, after, mass, powers, axes=axes)
+    return GridNormalizer(tuple(total**power for total in sums for power in powers), powers)
 
 
 def lattice_normalizer(lattices: Sequence[Lattice], normalization: str, factor: float) -> Normalizer:

@@ -11,7 +11,7 @@ from torch import Tensor
 from densefield.checks import check
 from densefield.ops import native
 from densefield.ops.mean_field.filters import lattices_of, true_mass_factor
-from densefield.ops.mean_field.loop import loop
+from densefield.ops.mean_field.loop import DoubtfulUnary, loop
 from densefield.ops.mean_field.pruning import pruned
 from densefield.ops.mean_field.terms import NORMALIZATIONS, GridTerm, LatticeTerm, check_terms
 from densefield.ops.mean_field.torch_path import mean_field_by_ops
@@ -28,6 +28,7 @@ def mean_field(
     initial: Tensor | None = None,  # (B, C, *size)
     prune: float = 0.0,
     half: bool = True,
+    scores: bool = False,
 ) -> Tensor:  # (B, C, *size)
     """Give log-marginals after some updates Q <- softmax(-unary - sum_m mu_m K_m Q) (Krähenbühl and Koltun 2011).
 
@@ -35,14 +36,14 @@ def mean_field(
     normalised D^-½KD^-½ ("symmetric"), KD^-1 ("before"), D^-1K ("after") or scaled to the exact kernel's sums ("none").
     Begins with softmax(-unary), or with log-marginals `initial`. Differentiable by all tensors. `prune` leaves labels
     whose first marginal is below it everywhere out of the messages. Float32 on the CPU runs as one fused loop, which
-    stores marginals in half precision where `half`; all else runs op by op. Raises `InputError` for what does not fit.
+    stores marginals in half precision where `half`; all else runs op by op. `scores`: `unary` holds scores, that is
+    negative energies, which spares a copy. Raises `InputError` for what does not fit.
     """
     check(
         unary.dim() >= 3 and unary.numel() > 0,
         f"unary: wanted shape (B, C, *size), nothing empty, received {tuple(unary.shape)}",
     )
     check(unary.is_floating_point(), f"unary: wanted a floating-point tensor, received {unary.dtype}")
-    check_all_finite("unary", unary)
     if initial is not None:
         check(
             initial.shape == unary.shape,
@@ -53,6 +54,7 @@ def mean_field(
     check(0 <= prune < 1, f"prune: wanted a marginal from 0 to below 1, received {prune}")
     check_terms(terms, unary)
     if prune > 0:
+        unary = _energies(unary, scores)
         return pruned(mean_field, unary, terms, iterations, normalization, initial, prune, half)
     kind = unary.dtype
     dtype = torch.float64 if kind == torch.float64 else torch.float32
@@ -60,8 +62,10 @@ def mean_field(
     initial = None if initial is None else initial.to(dtype)
     terms = [_cast(term, unary) for term in terms]
     if iterations == 0:
+        unary = _energies(unary, scores)
         return torch.log_softmax(-unary if initial is None else initial, 1).to(kind)
     if not _fused(unary, terms):
+        unary = _energies(unary, scores)
         result = mean_field_by_ops(unary, terms, iterations=iterations, normalization=normalization, initial=initial)
         return result.to(kind)
     items = [
@@ -72,11 +76,32 @@ def mean_field(
             normalization,
             None if initial is None else initial[b],
             half,
+            scores,
         )
         for b in range(unary.shape[0])
     ]
     result = items[0][None] if len(items) == 1 else torch.stack(items)
     return result.to(kind)
+
+
+def _energies(unary: Tensor, scores: bool) -> Tensor:
+    _check_finite(unary, scores)
+    return -unary if scores else unary
+
+
+def _check_finite(unary: Tensor, scores: bool) -> None:
+    if scores:
+        check_finite_scores(unary)
+    else:
+        check_all_finite("unary", unary)
+
+
+def check_finite_scores(scores: Tensor) -> None:
+    """Raise where scores hold NaN or Inf."""
+    check(
+        bool(torch.isfinite(scores.detach()).all()),
+        "scores: hold NaN or Inf; wanted finite numbers (clip probabilities before taking their logarithm)",
+    )
 
 
 def _cast(term: GridTerm | LatticeTerm, like: Tensor) -> GridTerm | LatticeTerm:
@@ -121,6 +146,7 @@ def _one(
     normalization: str,
     initial: Tensor | None,
     half: bool,
+    scores: bool,
 ) -> Tensor:  # (C, *size)
     grids = [term for term in terms if isinstance(term, GridTerm)]
     others = [term for term in terms if isinstance(term, LatticeTerm)]
@@ -135,11 +161,8 @@ def _one(
             factors[index] = true_mass_factor(term, mass)
     tensors = [unary, initial, *(t for term in terms for t in (term.compatibility, term.widths))]
     tensors += [term.features for term in others]
-    if half:
-        least, most = unary.detach().aminmax()
-        half = float(most - least) < 6e4  # what half precision can hold
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    log_q, _ = loop(
+    arguments = (
         unary.flatten(1),
         None if initial is None else initial.flatten(1),
         [term.compatibility for term in ordered],
@@ -151,8 +174,11 @@ def _one(
         iterations,
         normalization,
         factors,
-        half,
-        keep,
     )
+    try:
+        log_q, _ = loop(*arguments, half, keep, scores, False)
+    except DoubtfulUnary:
+        _check_finite(unary, scores)
+        log_q, _ = loop(*arguments, False, keep, scores, True)
     result: Tensor = log_q.reshape(unary.shape)
     return result

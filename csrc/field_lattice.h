@@ -1,0 +1,138 @@
+// A lattice kernel of a mean field over rows of labels: every lattice point gathers its pixels, every pixel its corners.
+#pragma once
+
+#include <cstring>
+
+#include "lattice_rows.h"
+#include "mean_field.h"
+#include "owned.h"
+#include "parallel.h"
+#include "watch.h"
+
+namespace densefield::DF_TARGET {
+namespace {
+
+template <int W, class S>
+class FieldLattice {
+public:
+    // `back`: the transpose.
+    void prepare(const df_field_lattice& of, int64_t points, int64_t groups, bool back, int n_threads) {
+        of_ = &of;
+        points_ = points;
+        groups_ = groups;
+        back_ = back;
+        threads_ = n_threads;
+        const int64_t entries = points * (of.d + 1);
+        const auto corners = static_cast<uint64_t>(of.d + 1);
+        while ((corners >> (shift_ - 32)) != 0) ++shift_;
+        inverse_ = ((uint64_t{1} << shift_) + corners - 1) / corners;
+        weights_.take(entries);
+        table_.take(groups * (of.rows + 1) * W);
+        other_.take(groups * (of.rows + 1) * W);
+        const float* const before = back ? of.after : of.before;
+        constexpr int64_t chunk = 1 << 16;
+        const auto sort = [&](int64_t part, int) {
+            const int64_t end = (part + 1) * chunk < entries ? (part + 1) * chunk : entries;
+            for (int64_t i = part * chunk; i < end; ++i) {
+                if (i + 32 < end) __builtin_prefetch(of.weights + of.entries[i + 32]);
+                weights_[i] = of.weights[of.entries[i]] * before[point_of(i)];
+            }
+        };
+        parallel_for((entries + chunk - 1) / chunk, n_threads, sort);
+        for (int64_t g = 0; g < groups; ++g) {  // the row that stands for no neighbour
+            const int64_t end = (g * (of.rows + 1) + of.rows) * W;
+            std::memset(table_.data() + end, 0, W * sizeof(S));
+            std::memset(other_.data() + end, 0, W * sizeof(S));
+        }
+    }
+
+    // Splats rows, (groups, points, W), and blurs.
+    void filter(const S* rows, Watch& watch) {
+        for (int64_t g = 0; g < groups_; ++g) {
+            S* const table = table_.data() + g * (of_->rows + 1) * W;
+            S* const other = other_.data() + g * (of_->rows + 1) * W;
+            splat(rows + g * points_ * W, table);
+            watch.lap(phase_splat);
+            const S* const result = blur<float, W>(table, other, of_->neighbours, of_->d + 1, of_->rows, back_, threads_);
+            watch.lap(phase_blur);
+            blurred_ = result == table ? table_.data() : other_.data();
+        }
+    }
+
+    // acc += factor after K rows, along a line of points
+    void slice(int64_t start, int64_t count, float factor, float* acc) const {
+        for (int64_t g = 0; g < groups_; ++g) switch (of_->d) {
+                case 2: slice_group<3>(g, start, count, factor, acc); break;
+                case 5: slice_group<6>(g, start, count, factor, acc); break;
+                case 6: slice_group<7>(g, start, count, factor, acc); break;
+                default: slice_group<0>(g, start, count, factor, acc);
+            }
+    }
+
+private:
+    static constexpr int64_t ahead = 16, near = 4;  // how many entries, points ahead of its use a row is asked for
+
+    // The point of entry i: entries[i] / (d + 1), exact for 31 bits.
+    DF_INLINE int64_t point_of(int64_t i) const {
+        return static_cast<int64_t>(static_cast<uint64_t>(of_->entries[i]) * inverse_ >> shift_);
+    }
+
+    void splat(const S* rows, S* table) {
+        const int32_t* const starts = of_->starts;
+        const int32_t last = starts[of_->rows] - 1;
+        const auto body = [&](int64_t chunk, int) {
+            const int64_t end = (chunk + 1) * chunk_rows < of_->rows ? (chunk + 1) * chunk_rows : of_->rows;
+            for (int64_t row = chunk * chunk_rows; row < end; ++row) {
+                Row<float, W> even, odd;  // two sums side by side wait less
+                even.zero();
+                odd.zero();
+                int32_t i = starts[row];
+                for (; i + 1 < starts[row + 1]; i += 2) {
+                    if (i + ahead < last) {
+                        __builtin_prefetch(rows + point_of(i + ahead) * W);
+                        __builtin_prefetch(rows + point_of(i + ahead + 1) * W);
+                    }
+                    even.add_from(rows + point_of(i) * W, weights_[i]);
+                    odd.add_from(rows + point_of(i + 1) * W, weights_[i + 1]);
+                }
+                if (i < starts[row + 1]) even.add_from(rows + point_of(i) * W, weights_[i]);
+                even.add(odd);
+                even.store(table + row * W);
+            }
+        };
+        parallel_for((of_->rows + chunk_rows - 1) / chunk_rows, threads_, body);
+    }
+
+    template <int Corners>
+    void slice_group(int64_t g, int64_t start, int64_t count, float factor, float* acc) const {
+        const int corners = Corners > 0 ? Corners : of_->d + 1;
+        const S* const table = blurred_ + g * (of_->rows + 1) * W;
+        const int32_t* vertices = of_->vertices + start * corners;
+        const float* weights = of_->weights + start * corners;
+        const float* const after = (back_ ? of_->before : of_->after) + start;
+        acc += g * W;
+        for (int64_t x = 0; x < count; ++x, vertices += corners, weights += corners, acc += groups_ * W) {
+            if (start + x + near < points_)
+                for (int r = 0; r < corners; ++r)
+                    __builtin_prefetch(table + static_cast<int64_t>(vertices[near * corners + r]) * W);
+            const Row<float, W> row = weighted_rows<float, W>(table, vertices, weights, corners);
+            Row<float, W> sum;
+            sum.load(acc);
+            sum.add(row, factor * after[x]);
+            sum.store(acc);
+        }
+    }
+
+    const df_field_lattice* of_ = nullptr;
+    int64_t groups_ = 1, points_ = 0;
+    int threads_ = 1;
+    bool back_ = false;
+    uint64_t inverse_ = 0;    // of d + 1, times 2 to the power of shift_
+    int shift_ = 33;
+    Owned<float> weights_;    // normalised, in the order of the entries
+    Owned<S> table_, other_;  // (groups, rows + 1, W)
+    const S* blurred_ = nullptr;
+};
+
+}  // namespace
+}  // namespace densefield::DF_TARGET

@@ -1,0 +1,66 @@
+"""Scores in place of energies, and what the loop finds wrong with either while it reads them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from densefield.checks import InputError
+from densefield.ops.mean_field import GridTerm, LatticeTerm, mean_field
+
+LABELS = (1, 2, 3, 5, 21, 24, 40)  # alone, in twos and fours, in a padded row, in a whole one, in two groups
+
+
+def terms(points: int) -> list[GridTerm | LatticeTerm]:
+    features = 5 * torch.rand(1, 3, points, generator=torch.Generator().manual_seed(1))
+    return [
+        GridTerm(torch.tensor([1.5, 2.0]), torch.tensor(-1.0)),
+        LatticeTerm(features, torch.tensor([1.0, 2.0, 3.0]), torch.tensor(-2.0)),
+    ]
+
+
+def scores_of(labels: int) -> torch.Tensor:
+    return 3 * torch.randn(1, labels, 7, 11, generator=torch.Generator().manual_seed(labels))
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("settings", [{}, {"prune": 1e-3}, {"iterations": 0}, {"half": False}])
+def test_scores_are_negative_energies(labels, settings):
+    given = scores_of(labels).requires_grad_()
+    found = mean_field(given, terms(77), scores=True, **{"iterations": 3, **settings})
+    wanted = mean_field(-given, terms(77), **{"iterations": 3, **settings})
+    assert torch.equal(found, wanted)
+    seed = torch.randn(found.shape, generator=torch.Generator().manual_seed(2))
+    by_scores, by_energies = (torch.autograd.grad((out * seed).sum(), given)[0] for out in (found, wanted))
+    assert torch.equal(by_scores, by_energies)
+    wide = given.detach().double()  # op by op
+    by_ops = mean_field(wide, terms(77), scores=True, **{"iterations": 3, **settings})
+    torch.testing.assert_close(found.double(), by_ops, rtol=0, atol=3e-2)
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", [0, 40, 76])
+def test_one_wrong_number_is_found_wherever_it_is(labels, wrong, place):
+    given = scores_of(labels)
+    given.flatten(2)[0, labels // 2, place] = wrong
+    with pytest.raises(InputError, match="unary: holds NaN or Inf"):
+        mean_field(given, terms(77), iterations=2)
+    with pytest.raises(InputError, match="scores: hold NaN or Inf"):
+        mean_field(given, terms(77), iterations=2, scores=True)
+
+
+@pytest.mark.parametrize("labels", LABELS[1:])
+@pytest.mark.parametrize("span", [1e3, 7e4, 1e32])
+def test_finite_numbers_far_apart_are_no_error(labels, span):
+    given = scores_of(labels)
+    given.flatten(2)[0, 1, 5] = -span
+    given.requires_grad_()
+    found = mean_field(given, terms(77), iterations=2, scores=True)
+    by_ops = mean_field(given.detach().double(), terms(77), iterations=2, scores=True)
+    torch.testing.assert_close(found.detach().double().exp(), by_ops.exp(), rtol=0, atol=3e-3)
+    torch.testing.assert_close(found.detach().double()[0, 1, 0, 5] / span, by_ops[0, 1, 0, 5] / span, rtol=1e-5, atol=0)
+    (gradient,) = torch.autograd.grad(found.exp().square().sum(), given)
+    assert torch.isfinite(gradient).all()
