@@ -23,3 +23,11 @@ def test_a_lattice_too_large_to_fill_is_stretched_less() -> None:
     torch.testing.assert_close(unfilled.weights, less.weights, rtol=0, atol=0)
     (plain,) = lattices_of(LatticeTerm(features, widths, torch.tensor(-1.0)))
     torch.testing.assert_close(plain.weights, build_lattice(scaled).weights, rtol=0, atol=0)
+
+
+def test_one_that_outgrows_its_bound_by_far_is_stretched_less_too() -> None:
+    features = 9 * torch.rand(1, 3, 70_000, generator=torch.Generator().manual_seed(0))
+    (unfilled,) = lattices_of(LatticeTerm(features, torch.ones(3), torch.tensor(-1.0), fill_rows=500))
+    assert not is_filled(unfilled)
+    wanted = build_lattice(features * UNFILLED_STRETCH).weights
+    torch.testing.assert_close(unfilled.weights, wanted, rtol=0, atol=0)

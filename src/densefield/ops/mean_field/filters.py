@@ -30,10 +30,11 @@ def lattices_of(term: LatticeTerm) -> tuple[Lattice, ...]:
     if term.lattice is not None:
         return tuple(term.lattice)
     scaled = (term.features / term.widths[:, None]).detach()
-    if term.fill_rows and not outgrows(scaled, FILLED_STRETCH, term.fill_rows):
-        lattices = shifted_lattices(scaled * FILLED_STRETCH, term.shifts, term.fill_rows)
-        if all(is_filled(lattice) for lattice in lattices):
-            return lattices
+    if term.fill_rows:
+        if not outgrows(scaled, FILLED_STRETCH, term.fill_rows):
+            lattices = shifted_lattices(scaled * FILLED_STRETCH, term.shifts, term.fill_rows)
+            if all(is_filled(lattice) for lattice in lattices):
+                return lattices
         scaled = scaled * UNFILLED_STRETCH
     return shifted_lattices(scaled, term.shifts)
 
