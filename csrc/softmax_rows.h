@@ -239,6 +239,7 @@ void log_softmax(float* rows, int64_t groups, int64_t count, float* spare, float
     less_highest<W, One>(rows, groups, count);
     for (int64_t i = 0; i < count * step; i += lanes<float>) store(spare + i, exponential<lanes<float>>(load(rows + i)));
     for (int64_t x = 0; x < count; ++x) sums[x] = sum_of<W, One>(spare + x * step, groups);
+    for (int64_t x = count; x % lanes<float> != 0; ++x) sums[x] = 1.0f;  // the rest of the last vector
     for (int64_t x = 0; x < count; x += lanes<float>) store(sums + x, logarithm_of(load(sums + x)));
     for (int64_t x = 0; x < count; ++x)
         for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
