@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from densefield.checks import check
-from densefield.ops.local_filter import LEFT_OUT, Border, Distance, check_embeddings, check_window, pair_loss
+from densefield.ops.local_filter import Border, Distance, check_embeddings, check_window, pair_loss
 
 Reduction = Literal["mean", "sum"]
 
@@ -58,7 +58,8 @@ def embedding_loss(
     wide = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
     loss: Tensor = pair_loss(
         wide,
-        torch.where(target == ignore_index, LEFT_OUT, target).to(torch.int32),
+        target,
+        ignore_index,
         window,
         rate,
         float(alpha),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from densefield.ops.local_filter import kernels, shifts
 from densefield.ops.local_filter.edges import distances_from_zero
 from densefield.ops.local_filter.window import DISTANCES, Window
 
-LEFT_OUT = -(2**31)  # the label of pixels whose pairs are not counted
+_LEFT_OUT = -(2**31)  # the label, inside, of pixels whose pairs are not counted
 
 _ARGUMENTS = (
     native.POINTER,
@@ -37,7 +38,8 @@ _ARGUMENTS = (
 @torch.library.custom_op("densefield::pair_loss", mutates_args=())
 def pair_loss(
     embeddings: Tensor,  # (B, D, H, W) float32 or float64
-    labels: Tensor,  # (B, H, W) int32, LEFT_OUT where ignored
+    target: Tensor,  # (B, H, W) integers
+    ignore_index: int,
     window: int,
     rate: int,
     alpha: float,
@@ -49,20 +51,21 @@ def pair_loss(
     with_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
     """Give the loss over ordered pairs and, in the same call, its gradient by the embeddings (empty if not wanted)."""
+    labels = _labels(target, ignore_index)
     geometry = Window.over(embeddings, window, rate)
     embeddings = embeddings.contiguous()
     inner = _native_pairs if embeddings.device.type == "cpu" and native.available() else _torch_pairs
     outside, edge_slopes, places = 0.0, None, 0.0
     if border != "valid":
         outside, edge_slopes = _outside_pairs(geometry, embeddings, labels, alpha, beta, distance, border, squared)
-        places = float(((labels != LEFT_OUT) * geometry.outside(embeddings.device, torch.float64)).sum())
+        places = float(((labels != _LEFT_OUT) * geometry.outside(embeddings.device, torch.float64)).sum())
     weight = None if mean else 1.0
     if mean and border == "published":  # divides by all places: centres, which lose nothing, and what is left out
         weight = 1.0 / (geometry.batch * window * window * geometry.height * geometry.width)
     total, weight, gradient = inner(
         geometry,
         embeddings,
-        labels.contiguous(),
+        labels,
         alpha=alpha,
         beta=beta,
         distance=distance,
@@ -83,7 +86,8 @@ def pair_loss(
 @pair_loss.register_fake
 def _(
     embeddings: Tensor,
-    labels: Tensor,
+    target: Tensor,
+    ignore_index: int,
     window: int,
     rate: int,
     alpha: float,
@@ -96,6 +100,16 @@ def _(
 ) -> tuple[Tensor, Tensor]:
     gradient = torch.empty_like(embeddings, memory_format=torch.contiguous_format)
     return embeddings.new_empty(()), gradient if with_gradient else embeddings.new_empty(0)
+
+
+def _labels(target: Tensor, ignore_index: int) -> Tensor:  # (B, H, W) int32, _LEFT_OUT where ignored
+    if target.device.type != "cpu":
+        return torch.where(target == ignore_index, _LEFT_OUT, target).to(torch.int32).contiguous()
+    # Not by torch: its threads would go on spinning beside the kernel's.
+    given = target.numpy()
+    labels = given.astype(np.int32, order="C")
+    labels[given == ignore_index] = _LEFT_OUT
+    return torch.from_numpy(labels)
 
 
 # Both give the loss of unordered pairs, the weight of an ordered pair (that given, or by default one over the number of
@@ -159,7 +173,7 @@ def _torch_pairs(
     total = torch.zeros((), dtype=torch.float64, device=embeddings.device)
     count = torch.zeros((), dtype=torch.int64, device=embeddings.device)
     for k, (p, q) in enumerate(window.slices()):
-        counted = (labels[p] != LEFT_OUT) & (labels[q] != LEFT_OUT)
+        counted = (labels[p] != _LEFT_OUT) & (labels[q] != _LEFT_OUT)
         value, slope = _hinge(distances[:, k][p], labels[p] == labels[q], counted, alpha, beta, squared)
         slopes[:, k][p] = slope
         total += value.sum(dtype=torch.float64)
@@ -183,7 +197,7 @@ def _outside_pairs(
     """Give the loss of pairs with places outside, label 0, and its slopes (B, H, W) by the distances from 0."""
     varies = border == "zero" and distance != "dot"
     distances = distances_from_zero(embeddings, distance) if varies else torch.zeros_like(embeddings[:, 0])
-    value, slope = _hinge(distances, labels == 0, labels != LEFT_OUT, alpha, beta, squared)
+    value, slope = _hinge(distances, labels == 0, labels != _LEFT_OUT, alpha, beta, squared)
     places = window.outside(embeddings.device, embeddings.dtype)
     return float((value * places).sum(dtype=torch.float64)), slope * places if varies else None
 
@@ -207,10 +221,10 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 def _backward(ctx: Any, by_loss: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
     (gradient,) = ctx.saved_tensors
     if by_loss is None:
-        return (None,) * 11
+        return (None,) * 12
     if type(by_loss) is Tensor and by_loss.device.type == "cpu" and by_loss.item() == 1:
-        return (gradient, *(None,) * 10)  # as after loss.backward(): saves a pass over the embeddings
-    return (gradient * by_loss, *(None,) * 10)
+        return (gradient, *(None,) * 11)  # as after loss.backward(): saves a pass over the embeddings
+    return (gradient * by_loss, *(None,) * 11)
 
 
 pair_loss.register_autograd(_backward, setup_context=_setup_context)
