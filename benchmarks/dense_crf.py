@@ -19,52 +19,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import torch
-from PIL import Image
+from crf_phases import print_phases
+from crf_scene import WIDTHS, network_like_scores, photograph, terms_of
 from torch import Tensor
 
-from densefield.ops.mean_field import GridTerm, LatticeTerm, mean_field
-from densefield.ops.mean_field.structures import Job, layout
+from densefield.ops.mean_field import LatticeTerm, mean_field
 from densefield.ops.permutohedral import build_lattice
 from densefield.refine import BilateralKernel, DenseCRF, SpatialKernel
-
-WIDTHS = {"80x13": (80.0, 13.0), "49x5": (49.0, 5.0), "67x3": (67.0, 3.0), "1080p": (80.0, 13.0)}
-
-
-def photograph(case: str) -> np.ndarray:  # (H, W, 3) uint8
-    """Give a photograph that ships with scikit-image, in the case's size."""
-    data = importlib.import_module("skimage.data")
-    size = (1920, 1080) if case == "1080p" else (500, 375)
-    return np.array(
-        Image.fromarray(data.stereo_motorcycle()[0]).crop((0, 0, 667, 500)).resize(size, Image.Resampling.BICUBIC)
-    )
-
-
-def network_like_scores(labels: int, height: int, width: int) -> Tensor:  # (1, labels, H, W)
-    """Give scores as a network of output stride 32 does: a few labels strong, smooth, a little noise."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = 4 * torch.randn(1, labels, height // 32 + 2, width // 32 + 2, generator=generator)
-    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)
-    return smooth + 0.5 * torch.randn(1, labels, height, width, generator=generator)
-
-
-def terms_of(image: np.ndarray, alpha: float, beta: float) -> list[GridTerm | LatticeTerm]:
-    """Give the default kernels: spatial weight 3, width 3; bilateral weight 10."""
-    height, width, _ = image.shape
-    features = torch.empty(5, height, width)
-    features[0] = torch.arange(width)
-    features[1] = torch.arange(height)[:, None]
-    features[2:] = torch.from_numpy(image).permute(2, 0, 1)
-    widths = torch.tensor([alpha, alpha, beta, beta, beta])
-    return [
-        GridTerm(torch.tensor([3.0, 3.0]), torch.tensor(-3.0)),
-        LatticeTerm(features.reshape(1, 5, -1), widths, torch.tensor(-10.0)),
-    ]
 
 
 def textbook() -> Callable[[Tensor, np.ndarray, float, float, int], np.ndarray]:
@@ -150,92 +116,6 @@ def backward(case: str, with_widths: bool) -> float:
     start = clock()
     torch.nn.functional.nll_loss(mean_field(unary, terms, iterations=5), target).backward()
     return clock() - start
-
-
-def copy_gigabytes(threads: int) -> float:
-    """Give the bytes a second that a memory copy reads and writes."""
-    torch.set_num_threads(threads)
-    source = torch.ones(32 << 20)
-    target = torch.empty_like(source)
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        target.copy_(source)
-        times.append(time.perf_counter() - start)
-    return 2 * source.nbytes / min(times) / 1e9
-
-
-PHASES = ("begin", "splat", "blur", "slice", "grid lines", "grid columns", "softmax", "end")
-
-
-def megabytes(case: str, labels: int, rows: int) -> dict[str, float]:
-    """Give what each phase of one iteration has to read and write, in MB; `begin` and `end` once.
-
-    A row that is read several times by neighbouring pixels or lattice points counts once: caches hold it.
-    """
-    height, width = photograph(case).shape[:2]
-    points, corners = height * width, 6
-    _, stride, kind = layout(labels, True)
-    indices = points * corners * (4 + 4)  # of rows or pixels, and weights
-    few = labels <= 4
-    stride = 2 if labels <= 2 else stride
-    line = points * stride * kind.itemsize  # Q, or energies
-    table = rows * stride * (4 if few else kind.itemsize)
-    links = rows * corners * 8
-    return {
-        # Few labels: each pixel adds to 8 tables, else each lattice point gathers; the caches hold indices read twice.
-        "splat": (8 * 3 * table + table if few else indices + line + table) / 1e6,
-        "blur": (links + corners * 2 * table) / 1e6,
-        "slice": (indices + table) / 1e6,
-        "grid lines": line / 2 / 1e6,
-        "grid columns": line / 2 / 1e6,
-        "softmax": (line if few else 2 * line) / 1e6,
-        "begin": (points * labels * 4 + (2 if few else 3) * line + (0 if few else 4 * indices)) / 1e6,
-        "end": 2 * points * labels * 4 / 1e6,
-    }
-
-
-def print_phases(case: str, iterations: int = 10) -> None:
-    """Time the phases of the fused loop and of what comes before it, one thread."""
-    copy = copy_gigabytes(1)
-    image = photograph(case)
-    labels = 2 if case == "1080p" else 21
-    unary = -torch.log_softmax(network_like_scores(labels, *image.shape[:2]), 1)
-    grid, term = terms_of(image, *WIDTHS[case])
-    assert isinstance(term, LatticeTerm)
-    features = term.features / term.widths[:, None]
-    build, whole, lattice = 1e9, 1e9, build_lattice(features)
-    best = torch.full((len(PHASES),), 1e9, dtype=torch.float64)
-    run = Job.run
-    for _ in range(5):
-        seconds = torch.zeros(len(PHASES), dtype=torch.float64)
-
-        def timed(job: Job, name: str, sums: Tensor = seconds) -> None:
-            job.field.seconds = job.hold(sums)
-            run(job, name)
-
-        start = time.perf_counter()
-        lattice = build_lattice(features)
-        build = min(build, time.perf_counter() - start)
-        setattr(Job, "run", timed)  # noqa: B010 - the loop, asked for its phases
-        start = time.perf_counter()
-        mean_field(unary, [grid, replace(term, lattice=lattice)], iterations=iterations)
-        whole = min(whole, time.perf_counter() - start)
-        setattr(Job, "run", run)  # noqa: B010
-        best = torch.minimum(best, seconds)
-    moved = megabytes(case, labels, lattice.rows)
-    print(f"  where it goes, one thread ({copy:.1f} GB/s copied): build {1e3 * build:.1f} ms")
-    total = 0.0
-    for name, found in zip(PHASES, best.tolist(), strict=True):
-        once = name in ("begin", "end")
-        spent = found if once else found / iterations
-        total += 0.0 if once else spent
-        ratio = spent / (moved[name] / 1e3 / copy)
-        note = "  (once)" if once else ""
-        print(f"    {name:12} {1e3 * spent:6.2f} ms  {moved[name]:6.1f} MB  {ratio:4.1f} x a copy{note}")
-    every = sum(moved[name] for name in PHASES if name not in ("begin", "end"))
-    print(f"    an iteration {1e3 * total:6.2f} ms  {every:6.1f} MB  {total / (every / 1e3 / copy):4.1f} x a copy")
-    print(f"    normaliser, checks, memory {1e3 * (whole - float(best.sum())):.1f} ms (once)")
 
 
 def status(name: str) -> float:

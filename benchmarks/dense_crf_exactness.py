@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dense_crf import WIDTHS, network_like_scores, photograph
+from crf_scene import WIDTHS, network_like_scores, photograph
 from exact_mean_field import exact_marginals
 from skimage import data
 from torch import Tensor
