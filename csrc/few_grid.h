@@ -5,8 +5,7 @@
 #include <cstring>
 
 #include "few_labels.h"
-#include "halving.h"
-#include "mean_field.h"
+#include "grid_taps.h"
 #include "owned.h"
 
 namespace densefield::DF_TARGET {
@@ -15,28 +14,21 @@ namespace {
 template <int W>
 class FewGrid {
 public:
-    int64_t places = 0, row = 0;  // of a filtered line, and the numbers stored of it
-    int64_t side = 0;             // pixels beside a line that filtering reads as zero
-    bool halved = false;          // filtered at every other pixel of a line
+    GridTaps taps;
+    int64_t row = 0;   // numbers stored of a filtered line
+    int64_t side = 0;  // pixels beside a line that filtering reads as zero
 
     void prepare(const df_field_grid& of, int64_t height, int64_t width, bool half) {
         grid_ = &of;
         height_ = height;
         width_ = width;
-        const double least = half ? 5e-4 : 1e-7;
-        taps_y_.set(of.theta_y, height, least);
-        halved = half && Halving::serves(of.theta_x, width);
-        if (halved)
-            halving_.set(of.theta_x);
-        else
-            taps_x_.set(of.theta_x, width, least);
-        const Taps& taps = halved ? halving_.first : taps_x_;
-        radius_ = taps.radius;
-        places = halved ? (width + 1) / 2 + 2 * Halving::margin : width;
-        side = halved ? Halving::margin + radius_ / 2 + 2 : radius_ + 1;
+        taps.set(of, height, width, half);
+        const Taps& along = taps.along_lines();
+        radius_ = along.radius;
+        side = taps.halved ? Halving::margin + radius_ / 2 + 2 : radius_ + 1;
         along_.take(2 * radius_ + 1);
-        for (int64_t t = -radius_; t <= radius_; ++t) along_[t + radius_] = taps[t];
-        row = (places * W + flat_width - 1) / flat_width * flat_width;
+        for (int64_t t = -radius_; t <= radius_; ++t) along_[t + radius_] = along[t];
+        row = (taps.places * W + flat_width - 1) / flat_width * flat_width;
         before_.take(width * W + flat_width);
         after_.take(width * W + flat_width);
         for (int64_t i = 0; i < width * W + flat_width; ++i) {
@@ -46,7 +38,7 @@ public:
         for (Owned<float>& lines : lines_) lines.take(height * row);
     }
 
-    int64_t padded() const { return ((halved ? (width_ + 1) / 2 : width_) + 2 * side) * W; }  // numbers of a line with its sides
+    int64_t padded() const { return ((taps.halved ? (width_ + 1) / 2 : width_) + 2 * side) * W; }  // numbers of a line with its sides
 
     // Filters line y of Q for the iteration to come; turn() then puts it in use. `even` and `odd` are padded and zero at the
     // sides, `scaled` and `sums` have room for a line.
@@ -61,7 +53,7 @@ public:
         }
         even += side * W;
         odd += side * W;
-        if (halved) {
+        if (taps.halved) {
             const int64_t pairs = width_ / 2;
             for (int64_t j = 0; j < pairs; ++j) {
                 std::memcpy(even + j * W, scaled + 2 * j * W, W * sizeof(float));
@@ -73,13 +65,13 @@ public:
             }
             // Tap t = 2 s of even pixels reaches s pixels of theirs, t = 2 s + 1 of odd ones too.
             const int64_t r = radius_, low = -(r / 2), first = -((r + 1) / 2);
-            flat_sums<W>(even + (low - Halving::margin) * W, along_.data() + 2 * low + r, 2, r / 2 - low + 1, sums, places * W,
+            flat_sums<W>(even + (low - Halving::margin) * W, along_.data() + 2 * low + r, 2, r / 2 - low + 1, sums, taps.places * W,
                          false);
             flat_sums<W>(odd + (first - Halving::margin) * W, along_.data() + 2 * first + 1 + r, 2, (r - 1) / 2 - first + 1, sums,
-                         places * W, true);
+                         taps.places * W, true);
         } else {
             std::memcpy(even, scaled, static_cast<size_t>(width_ * W) * sizeof(float));
-            flat_sums<W>(even - radius_ * W, along_.data(), 1, 2 * radius_ + 1, sums, places * W, false);
+            flat_sums<W>(even - radius_ * W, along_.data(), 1, 2 * radius_ + 1, sums, taps.places * W, false);
         }
         float* const to = lines_[1 - turn_].data() + y * row;
         for (int64_t i = 0; i < row; i += flat_width) {
@@ -94,13 +86,13 @@ public:
     // The sums along columns of grid_block lines from y0 on, `line` numbers apart.
     void filter_columns(int64_t y0, float* sums, int64_t line) const {
         grid_columns<flat_width>(lines_[turn_].data(), sums, height_, row / flat_width, y0, 0, row / flat_width, line / flat_width,
-                                 flat_width, taps_y_, grid_->after_y);
+                                 flat_width, taps.y, grid_->after_y);
     }
 
     // A line's message from its sums.
     void finish(const float* sums, float* halves, float* message) const {
-        if (halved) {
-            const float* const w = halving_.weights;
+        if (taps.halved) {
+            const float* const w = taps.halving.weights;
             const float even[7] = {w[6], w[4], w[2], w[0], w[2], w[4], w[6]}, odd[6] = {w[5], w[3], w[1], w[1], w[3], w[5]};
             const int64_t half = (width_ + 1) / 2;
             flat_sums<W>(sums + (Halving::margin - 3) * W, even, 1, 7, halves, half * W, false);
@@ -122,8 +114,6 @@ public:
 private:
     const df_field_grid* grid_ = nullptr;
     int64_t height_ = 0, width_ = 0, radius_ = 0;
-    Halving halving_;
-    Taps taps_y_, taps_x_;
     Owned<float> before_, after_, along_;  // a number for each label of each pixel of a line; taps along x
     Owned<float> lines_[2];                    // filtered along x, (height, row)
     int turn_ = 0;

@@ -1,8 +1,7 @@
 // A grid kernel of a mean field over rows of labels: lines first, once an iteration, then columns, tile by tile.
 #pragma once
 
-#include "halving.h"
-#include "mean_field.h"
+#include "grid_taps.h"
 #include "owned.h"
 
 namespace densefield::DF_TARGET {
@@ -11,7 +10,7 @@ namespace {
 template <int W, class S>
 class FieldGrid {
 public:
-    bool halved = false;  // filtered at every other pixel of a line
+    GridTaps taps;
 
     // `back`: the transpose.
     void prepare(const df_field_grid& of, int64_t height, int64_t width, int64_t groups, bool half, bool back) {
@@ -22,19 +21,11 @@ public:
         after_x_ = back ? of.before_x : of.after_x;
         before_y_ = back ? of.after_y : of.before_y;
         after_y_ = back ? of.before_y : of.after_y;
-        // What is cut weighs 1e-4 of the whole, less than half precision tells.
-        const double least = half ? 5e-4 : 1e-7;
-        taps_y_.set(of.theta_y, height, least);
-        halved = half && Halving::serves(of.theta_x, width);
-        if (halved)
-            halving_.set(of.theta_x);
-        else
-            taps_x_.set(of.theta_x, width, least);
-        places_ = halved ? (width + 1) / 2 + 2 * Halving::margin : width;
-        for (Owned<S>& lines : lines_) lines.take(groups * height * places_ * W);
-        const int64_t first = halved ? -Halving::margin : 0;
-        even_.take((places_ + grid_block - 1) / grid_block);
-        find_even(before_x_, width, first, first + places_, halved ? 2 : 1, halved ? halving_.first : taps_x_, even_.data());
+        taps.set(of, height, width, half);
+        for (Owned<S>& lines : lines_) lines.take(groups * height * taps.places * W);
+        const int64_t first = taps.halved ? -Halving::margin : 0;
+        even_.take((taps.places + grid_block - 1) / grid_block);
+        find_even(before_x_, width, first, first + taps.places, taps.halved ? 2 : 1, taps.along_lines(), even_.data());
     }
 
     // Filters the lines y0 .. y1 for the walk to come; turn() then puts them in use. The rows of line y0 begin at `rows`, those
@@ -43,12 +34,12 @@ public:
         for (int64_t g = 0; g < groups_; ++g)
             for (int64_t y = y0; y < y1; ++y) {
                 const S* const from = rows + g * plane + (y - y0) * width_ * W;
-                S* const to = lines_[1 - turn_].data() + (g * height_ + y) * places_ * W;
-                if (halved)
-                    grid_line<W, 2>(from, to, width_, -Halving::margin, places_ - Halving::margin, halving_.first, before_x_,
+                S* const to = lines_[1 - turn_].data() + (g * height_ + y) * taps.places * W;
+                if (taps.halved)
+                    grid_line<W, 2>(from, to, width_, -Halving::margin, taps.places - Halving::margin, taps.halving.first, before_x_,
                                     even_.data(), nullptr, before_y_[y]);
                 else
-                    grid_line<W, 1>(from, to, width_, 0, width_, taps_x_, before_x_, even_.data(), after_x_, before_y_[y]);
+                    grid_line<W, 1>(from, to, width_, 0, width_, taps.x, before_x_, even_.data(), after_x_, before_y_[y]);
             }
     }
 
@@ -56,11 +47,11 @@ public:
 
     // Rows y0 .. y0 + 7 of the columns that x0 .. x1 need, into lines of `line` pixels.
     void filter_columns(int64_t y0, int64_t x0, int64_t x1, int64_t line, float* to) const {
-        const int64_t left = halved ? x0 / 2 + Halving::margin - 3 : x0;
-        const int64_t right = halved ? left + (x1 - x0 + 1) / 2 + Halving::reach : x1;
+        const int64_t left = taps.halved ? x0 / 2 + Halving::margin - 3 : x0;
+        const int64_t right = taps.halved ? left + (x1 - x0 + 1) / 2 + Halving::reach : x1;
         for (int64_t g = 0; g < groups_; ++g)
-            grid_columns<W>(lines_[turn_].data() + g * height_ * places_ * W, to + g * W, height_, places_, y0, left, right, line,
-                            groups_ * W, taps_y_, after_y_);
+            grid_columns<W>(lines_[turn_].data() + g * height_ * taps.places * W, to + g * W, height_, taps.places, y0, left, right, line,
+                            groups_ * W, taps.y, after_y_);
     }
 
     // A line's message from x0 on, from its sums at every other pixel, times `factor`; added where `add`.
@@ -68,7 +59,7 @@ public:
         const float* const after = after_x_ + x0;
         const int64_t step = groups_ * W;
         for (int64_t g = 0; g < groups_; ++g)
-            widen<W>(sums + g * W, step, count, halving_.weights,
+            widen<W>(sums + g * W, step, count, taps.halving.weights,
                      [&](int64_t x, Row<float, W>& row) __attribute__((always_inline)) {
                          Row<float, W> sum;
                          sum.zero();
@@ -81,9 +72,6 @@ public:
 private:
     int64_t height_ = 0, width_ = 0, groups_ = 1;
     const float *before_y_ = nullptr, *after_y_ = nullptr, *before_x_ = nullptr, *after_x_ = nullptr;
-    Halving halving_;
-    Taps taps_y_, taps_x_;
-    int64_t places_ = 0;  // of a filtered line
     Owned<float> even_;
     Owned<S> lines_[2];  // (groups, height, places, W)
     int turn_ = 0;

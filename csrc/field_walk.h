@@ -97,12 +97,12 @@ protected:
         for (int32_t n = 0; n < f.n_grids; ++n) {
             const int32_t m = f.grids[n].term;
             const float* const sums = tile.grids + n * block_ + (y - tile.y0) * tile_places * stride();
-            if (grids_[n].halved && terms.plain(m)) {
+            if (grids_[n].taps.halved && terms.plain(m)) {
                 grids_[n].widen_to(sums, tile.x0, count, terms.factor(m), true, tile.acc);
                 continue;
             }
-            if (grids_[n].halved) grids_[n].widen_to(sums, tile.x0, count, 1.0f, false, tile.message);
-            const float* const message = grids_[n].halved ? tile.message : sums;
+            if (grids_[n].taps.halved) grids_[n].widen_to(sums, tile.x0, count, 1.0f, false, tile.message);
+            const float* const message = grids_[n].taps.halved ? tile.message : sums;
             if (terms.wants_gradient(m)) take(m, message);
             terms.apply(m, message, count, tile.acc);
         }

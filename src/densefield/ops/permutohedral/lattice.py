@@ -127,6 +127,9 @@ def _(features: Tensor, fill_rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor,
     return vertices, weights.to(features.dtype), neighbours, starts, places
 
 
+_EACH, _FEW = 32, 2048  # every so many pixels; fewer are built as quickly as they are asked
+
+
 def outgrows(
     features: Tensor,  # (B, d, N), divided by the kernel's widths
     stretch: float,
@@ -151,9 +154,6 @@ def outgrows(
         return rows.value == touched
     finally:
         native.kernel("df_lattice_free", (native.POINTER,))(handle)
-
-
-_EACH, _FEW = 32, 2048  # every so many pixels; fewer are built as quickly as they are asked
 
 
 def _points(
