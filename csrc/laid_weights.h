@@ -44,11 +44,12 @@ public:
             prefetch_lines(from + 64 / sizeof(Stored), w.stride, w.planes);
             T* run = laid.data();
             each_run(w, [&](int64_t dy, int64_t count, int64_t dx) {
-                const int64_t before = dy + count - 1, plane = w.plane(dy, dx);
+                const int64_t before = dy + count - 1;
                 T* const to = run + (row + before) * count * lanes<T>;
                 if (row + before >= 0)
                     for (int64_t d = 0; d < count; ++d)
-                        store(to + d * lanes<T>, Op::template laid<T>(load_as<T>(from + (plane + d) * w.stride)));
+                        store(to + d * lanes<T>,
+                              Op::template laid<T>(load_as<T>(from + w.plane(dy + d, dx) * w.stride)));
                 run += (band.rows + before) * count * lanes<T>;
             });
         }

@@ -1,5 +1,5 @@
-// Rows are worked on in blocks of a few, one vector of columns at a time; every number is written by one chunk of work,
-// always in the same order, so that results do not depend on the number of threads. Here: masks, packing, the C face.
+// Every number is written by one chunk of work, always in the same order, so that results do not depend on the number of
+// threads. Here: masks, packing, the C face.
 #include "local_filter.h"
 
 #include "dispatch.h"
@@ -11,14 +11,20 @@
 
 namespace densefield {
 
+template <class T>
+struct PackCall {
+    const T *values, *factor, *partner;
+    T *map, *dot;
+    int64_t channels;
+    bool finite;
+};
+
 #define DF_DECLARE_FOR(T)                                                                                             \
     DF_DECLARE(void pair_masks(const Window& w, const T* embeddings, T* masks, int64_t channels, int distance,        \
                                T scale, int n_threads);                                                               \
-               void pack(const Window& w, const T* values, const T* factor, const T* partner, T* map, T* dot,         \
-                         int64_t channels, bool finite, int n_threads);                                                            \
+               void pack(const Window& w, const PackCall<T>& call, int n_threads);                                    \
                void filter(const Window& w, const FilterCall<T>& call, int n_threads);                                \
-               void products(const Window& w, const T* h, const T* s, const T* masks, const T* dot, T* sums,          \
-                             int64_t channels, bool add, int n_threads);                                              \
+               void products(const Window& w, const ProductsCall<T>& call, int n_threads);                            \
                void gradient(const Window& w, const T* embeddings, const T* weights, T* result, int64_t channels,     \
                              int distance, T scale, double* scale_gradient, int n_threads);)
 DF_DECLARE_FOR(float)
@@ -47,29 +53,33 @@ void pair_masks_of(const Window& w, const T* embeddings, T* masks, int64_t chann
 }
 
 template <class T>
-void pack_of(const Window& w, const T* values, const T* factor, const T* partner, T* map, T* dot, int64_t channels,
-             bool finite, int n_threads) {
-    clear_ends(w, map, channels);
-    if (partner != nullptr) clear_ends(w, dot, 1);
+void pack_map(const Window& w, const PackCall<T>& call, int n_threads) {
+    const int64_t size = round_up(call.channels, Window::octet), plane = w.height * w.width;
+    clear_beside(w, call.map, call.channels);
+    if (call.dot != nullptr) clear_ends(w, call.dot, 1);
     const auto body = [&](int64_t chunk, int) {
-        const int64_t b = chunk / w.height, y = chunk % w.height, plane = w.height * w.width;
-        T* const to = w.map_row(map, channels, b, y);
-        T* const sums = partner != nullptr ? w.map_row(dot, 1, b, y) : nullptr;
-        const T* const factors = factor != nullptr ? factor + b * plane + y * w.width : nullptr;
-        if (sums != nullptr)
-            for (int64_t x = 0; x < w.stride; ++x) sums[x] = 0;
-        Vector<T> zero = {};
-        for (int64_t c = 0; c < channels; ++c) {
-            const int64_t from = (b * channels + c) * plane + y * w.width;
-            T* const line = to + c * w.stride;
-            copy_row(line, values + from, w.width, zero);
-            if (factors != nullptr)
-                for (int64_t x = 0; x < w.width; ++x) line[x] *= factors[x];
-            for (int64_t x = w.width; x < w.stride; ++x) line[x] = 0;
-            if (sums != nullptr)
-                for (int64_t x = 0; x < w.width; ++x) sums[x] += line[x] * partner[from + x];
+        const int64_t b = chunk / w.height, y = chunk % w.height, pixel = b * plane + y * w.width;
+        const T* const values = call.values + (b * call.channels * w.height + y) * w.width;
+        T* const to = w.map_row(call.map, call.channels, b, y);
+        pack(values, size, call.channels, plane, w.width, T(1), T(0), to);
+        if (call.finite) {
+            Octet<T> zero = {};
+            for (int64_t i = 0; i < w.width * size; i += Window::octet) zero += load_octet(to + i) * T(0);
+            for (int64_t i = 0; i < Window::octet; ++i)
+                if (!(zero[i] == T(0))) throw BadArgument();
         }
-        if (finite && !(total<T>(zero) == T(0))) throw BadArgument();
+        if (call.factor != nullptr)
+            for (int64_t x = 0; x < w.width; ++x)
+                for (int64_t i = x * size; i < (x + 1) * size; i += Window::octet)
+                    store_octet(to + i, load_octet(to + i) * octet_of(call.factor[pixel + x]));
+        if (call.dot == nullptr) return;
+        T* const dots = w.line(call.dot, b, y);
+        std::memset(dots, 0, sizeof(T) * static_cast<size_t>(w.stride));
+        const T* const partner = call.partner + (b * call.channels * w.height + y) * w.width;
+        for (int64_t c = 0; c < call.channels; ++c)
+            for (int64_t x = 0; x < w.width; ++x) dots[x] += values[c * plane + x] * partner[c * plane + x];
+        if (call.factor != nullptr)
+            for (int64_t x = 0; x < w.width; ++x) dots[x] *= call.factor[pixel + x];
     };
     parallel_for(w.batch * w.height, n_threads, body);
 }
@@ -81,15 +91,9 @@ void pack_of(const Window& w, const T* values, const T* factor, const T* partner
                     int n_threads) {                                                                                  \
         pair_masks_of(w, embeddings, masks, channels, distance, scale, n_threads);                                    \
     }                                                                                                                 \
-    void pack(const Window& w, const T* values, const T* factor, const T* partner, T* map, T* dot, int64_t channels,  \
-              bool finite, int n_threads) {                                                                           \
-        pack_of(w, values, factor, partner, map, dot, channels, finite, n_threads);                                   \
-    }                                                                                                                 \
+    void pack(const Window& w, const PackCall<T>& call, int n_threads) { pack_map(w, call, n_threads); }              \
     void filter(const Window& w, const FilterCall<T>& call, int n_threads) { filter_of(w, call, n_threads); }         \
-    void products(const Window& w, const T* h, const T* s, const T* masks, const T* dot, T* sums, int64_t channels,   \
-                  bool add, int n_threads) {                                                                          \
-        products_of(w, h, s, masks, dot, sums, channels, add, n_threads);                                             \
-    }                                                                                                                 \
+    void products(const Window& w, const ProductsCall<T>& call, int n_threads) { products_of(w, call, n_threads); }   \
     void gradient(const Window& w, const T* embeddings, const T* weights, T* result, int64_t channels, int distance,  \
                   T scale, double* scale_gradient, int n_threads) {                                                   \
         with_distance(distance, [&](auto op) {                                                                        \
@@ -126,7 +130,8 @@ Window window_of(const int64_t* shape) { return Window(shape[0], shape[1], shape
         using namespace densefield;                                                                                   \
         return guarded([&] {                                                                                          \
             const Window w = window_of(shape);                                                                        \
-            DF_DISPATCH(pack(w, values, factor, partner, map, dot, channels, finite != 0, n_threads));                             \
+            const PackCall<T> call{values, factor, partner, map, dot, channels, finite != 0};                         \
+            DF_DISPATCH(pack(w, call, n_threads));                                                                    \
         });                                                                                                           \
     }                                                                                                                 \
     extern "C" int df_window_filter_##S(const T* masks, const T* map, const T* centre, double centre_value,           \
@@ -147,7 +152,8 @@ Window window_of(const int64_t* shape) { return Window(shape[0], shape[1], shape
         using namespace densefield;                                                                                   \
         return guarded([&] {                                                                                          \
             const Window w = window_of(shape);                                                                        \
-            DF_DISPATCH(products(w, h, s, masks, dot, sums, channels, add != 0, n_threads));                          \
+            const ProductsCall<T> call{h, s, masks, dot, sums, channels, add != 0};                                   \
+            DF_DISPATCH(products(w, call, n_threads));                                                                \
         });                                                                                                           \
     }                                                                                                                 \
     extern "C" int df_pair_gradient_##S(const T* embeddings, const T* weights, T* gradient_out, const int64_t* shape, \

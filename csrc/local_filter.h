@@ -1,7 +1,7 @@
 /* The affinity filter: scores averaged over a window with masks m = exp(-scale distance(e_i, e_j)) from embeddings.
  *
  * `shape` holds batch, height, width, window, rate. Planes (masks, weights: one value for each pair of the half window)
- * and maps (C channels, padded) lie as csrc/window.h says; everything else is contiguous (batch, channels, height,
+ * and maps (C channels) lie as csrc/window.h says, `dot` like a single plane; everything else is contiguous (batch, channels, height,
  * width) or (batch, height, width). Distances: 0 L1, 1 half the squared L2, 2 minus the dot product. NULL stands for an
  * array that is not wanted. ops/local_filter/native.py calls these in turn; formulas are in ops/local_filter/op.py.
  */
@@ -19,8 +19,8 @@ extern "C" {
     DF_API int df_pair_masks_##S(const T* embeddings, T* masks, const int64_t* shape, int64_t channels,               \
                                  int32_t distance, double scale, int32_t n_threads);                                  \
     /* map <- values, times `factor` (batch, height, width) where given; then, where `partner` is given, dot <-       \
-       sum over channels of map * partner. `dot` is a map of one channel. With `finite`, NaN or Inf is a bad argument,   \
-       as it is in embeddings everywhere. */                                                                          \
+       sum over channels of map * partner (like values). With `finite`, NaN or Inf is a bad argument, as it is in     \
+       embeddings everywhere. */                                                                                      \
     DF_API int df_window_pack_##S(const T* values, const T* factor, const T* partner, T* map, T* dot,                 \
                                   const int64_t* shape, int64_t channels, int32_t finite, int32_t n_threads);         \
     /* output_map or output <- factor * (centre * map + sum over the window of masks * map); with `normalize`,        \

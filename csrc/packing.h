@@ -1,4 +1,5 @@
-// Rows of labels, a pixel a row, from and to labels that lie apart: squares of numbers change places in registers.
+// Rows of labels (or channels), a pixel a row, from and to labels that lie apart: squares of numbers change places in
+// registers.
 #pragma once
 
 #include "simd.h"
@@ -7,22 +8,22 @@ namespace densefield::DF_TARGET {
 namespace {
 
 // to[i * stride + c] = factor * from[c * apart + i], `filler` where c >= labels, for i < count, c < stride.
-inline void pack(const float* from, int64_t stride, int64_t labels, int64_t apart, int64_t count, float factor,
-                 float filler, float* to) {
-    constexpr int n = lanes<float>;
+template <class T>
+void pack(const T* from, int64_t stride, int64_t labels, int64_t apart, int64_t count, T factor, T filler, T* to) {
+    constexpr int n = lanes<T>;
     for (int64_t c = 0; c < stride; c += n) {
         const int64_t wide = stride - c < n ? stride - c : n, there = labels - c < n ? labels - c : n;
         int64_t i = 0;
         for (; i + n <= count; i += n) {
-            Vector<float> square[n];
+            Vector<T> square[n];
             for (int k = 0; k < n; ++k)
-                square[k] = k < there ? load(from + (c + k) * apart + i) * factor : Vector<float>{} + filler;
-            transpose<float>(square);
+                square[k] = k < there ? load(from + (c + k) * apart + i) * factor : Vector<T>{} + filler;
+            transpose<T>(square);
             for (int k = 0; k < n; ++k)
                 if (wide == n)
                     store(to + (i + k) * stride + c, square[k]);
                 else
-                    std::memcpy(to + (i + k) * stride + c, &square[k], static_cast<size_t>(wide) * sizeof(float));
+                    std::memcpy(to + (i + k) * stride + c, &square[k], static_cast<size_t>(wide) * sizeof(T));
         }
         for (; i < count; ++i)
             for (int64_t k = 0; k < wide; ++k)
@@ -31,16 +32,16 @@ inline void pack(const float* from, int64_t stride, int64_t labels, int64_t apar
 }
 
 // to[c * apart + i] = factor * from[i * stride + c] for i < count, c < labels. There is room for a vector after `from`.
-inline void unpack(const float* from, int64_t stride, int64_t labels, int64_t apart, int64_t count, float factor,
-                   float* to) {
-    constexpr int n = lanes<float>;
+template <class T>
+void unpack(const T* from, int64_t stride, int64_t labels, int64_t apart, int64_t count, T factor, T* to) {
+    constexpr int n = lanes<T>;
     for (int64_t c = 0; c < labels; c += n) {
         const int64_t there = labels - c < n ? labels - c : n;
         int64_t i = 0;
         for (; i + n <= count; i += n) {
-            Vector<float> square[n];
+            Vector<T> square[n];
             for (int k = 0; k < n; ++k) square[k] = load(from + (i + k) * stride + c) * factor;
-            transpose<float>(square);
+            transpose<T>(square);
             for (int k = 0; k < there; ++k) store(to + (c + k) * apart + i, square[k]);
         }
         for (; i < count; ++i)

@@ -1,86 +1,231 @@
 // Products of two maps at the two pixels of each pair, summed over the channels: the gradient of masks.
 #pragma once
 
-#include "pairs.h"
+#include "octets.h"
 #include "parallel.h"
 
-namespace densefield::DF_TARGET {
+namespace densefield {
+
+template <class T>
+struct ProductsCall {
+    const T *h, *s, *masks, *dot;
+    T* sums;
+    int64_t channels;
+    bool add;
+};
+
+namespace DF_TARGET {
 namespace {
 
-// The sum of two products: at p and q stand a vector of h and one of s.
-struct Products {
-    template <class T>
-    struct Both {
-        Vector<T> h, s;
-    };
-    template <class T, class Rows>
-    static DF_INLINE Both<T> at(Rows rows, int64_t row, int64_t shift) {
-        return {held(load(rows.h[row] + shift)), held(load(rows.s[row] + shift))};
+constexpr int product_pixels = 4;  // whose sums are held in registers, of so many offsets:
+#if defined(__AVX512F__)
+constexpr int most_products = 5;
+#else
+constexpr int most_products = 2;
+#endif
+
+// What one pixel gives to a sum, and what it takes from the other one.
+template <class T>
+struct TwoMaps {
+    const T *h, *s;
+    DF_INLINE TwoMaps at(int64_t shift) const { return {h + shift, s + shift}; }
+};
+
+// Neighbouring offsets of one dy: their first plane, and where the first pixel of a row sees them.
+template <class T>
+struct ProductRun {
+    TwoMaps<T> q;
+    int64_t plane, offsets;
+};
+
+// sums[i][k] = h_p s_q + s_p h_q over the channels, of pixel p = k of the block and q = p + offset i. Offsets a pixel
+// apart (`sliding`) see the same pixels q.
+template <class T, int offsets, bool sliding, class Size>
+DF_INLINE void add_products(TwoMaps<T> p, TwoMaps<T> q, Size known, int64_t q_apart,
+                            Octet<T> (&sums)[offsets][product_pixels]) {
+    const int64_t size = static_cast<int64_t>(known);
+    p = {fresh(p.h), fresh(p.s)};
+    q = {fresh(q.h), fresh(q.s)};
+    DF_UNROLL for (int i = 0; i < offsets; ++i)
+        DF_UNROLL for (int k = 0; k < product_pixels; ++k) sums[i][k] = held_octet<T>(Octet<T>{});
+    _Pragma("GCC unroll 1") for (int64_t c = 0; c < size; c += Window::octet) {
+        Octet<T> p_h[product_pixels], p_s[product_pixels];
+        DF_UNROLL for (int k = 0; k < product_pixels; ++k) {
+            p_h[k] = held_octet<T>(load_octet(p.h + k * size + c));
+            p_s[k] = held_octet<T>(load_octet(p.s + k * size + c));
+        }
+        if constexpr (sliding) {
+            DF_UNROLL for (int place = 0; place < product_pixels + offsets - 1; ++place) {
+                const Octet<T> q_h = held_octet<T>(load_octet(q.h + place * size + c));
+                const Octet<T> q_s = held_octet<T>(load_octet(q.s + place * size + c));
+                DF_UNROLL for (int i = 0; i < offsets; ++i) {
+                    const int k = place - i;
+                    if (k >= 0 && k < product_pixels) sums[i][k] += p_h[k] * q_s;
+                }
+                DF_UNROLL for (int i = 0; i < offsets; ++i) {
+                    const int k = place - i;
+                    if (k >= 0 && k < product_pixels) sums[i][k] += p_s[k] * q_h;
+                }
+            }
+        } else {
+            DF_UNROLL for (int i = 0; i < offsets; ++i) {
+                DF_UNROLL for (int k = 0; k < product_pixels; ++k) {
+                    const int64_t place = i * q_apart + k * size + c;
+                    sums[i][k] += p_h[k] * load_octet(q.s + place);
+                    sums[i][k] += p_s[k] * load_octet(q.h + place);
+                }
+            }
+        }
     }
-    template <class T>
-    static DF_INLINE Vector<T> add(Vector<T> sum, const Both<T>& p, const Both<T>& q) {
-        return sum + p.h * q.s + p.s * q.h;
+}
+
+template <class T>
+class ProductRow {
+public:
+    ProductRow(const Window& w, const ProductsCall<T>& call)
+        : w(w),
+          call(call),
+          size(round_up(call.channels, Window::octet)),
+          runs((w.half_y + 1) * (2 * w.half_x + 1)),
+          block(w.planes * columns) {}
+
+    void at(int64_t b, int64_t y) {
+        own = {w.map_row(call.h, call.channels, b, y), w.map_row(call.s, call.channels, b, y)};
+        planes = w.plane_row(call.sums, b, y);
+        masks = call.masks == nullptr ? nullptr : w.plane_row(call.masks, b, y);
+        dot = call.dot == nullptr ? nullptr : w.line(call.dot, b, y);
+        below = w.rows_below(y);
+        more = y + w.step < w.height;
+        more_rows = y + (w.half_y + 1) * w.step < w.height;
+        count = 0;
+        list(0, 1, w.half_x);
+        for (int64_t dy = 1; dy <= below; ++dy) list(dy, -w.half_x, 2 * w.half_x + 1);
     }
+
+    void add_all() const {
+        switch (size / Window::octet) {
+            case 1: return add_all_of(std::integral_constant<int64_t, 1 * Window::octet>());
+            case 2: return add_all_of(std::integral_constant<int64_t, 2 * Window::octet>());
+            case 3: return add_all_of(std::integral_constant<int64_t, 3 * Window::octet>());
+            default: return add_all_of(size);
+        }
+    }
+
+private:
+    static constexpr int64_t columns = 16;  // whose sums are put together before they go to the planes
+
+    void list(int64_t dy, int64_t dx, int64_t offsets) {
+        while (offsets > 0) {
+            const int64_t run = at_most(offsets, most_products);
+            runs[count++] = {own.at((dy * w.pixels + dx) * w.rate * size), w.plane(dy, dx), run};
+            dx += run, offsets -= run;
+        }
+    }
+
+    template <class Size>
+    void add_all_of(Size known) const {
+        for (int64_t x = 0; x < w.stride; x += columns) {
+            if (more) prefetch_share(planes + w.step * w.planes * w.stride, w.planes * w.stride, x, columns, w.stride);
+            if (more_rows) {
+                const int64_t next = (w.half_y + 1) * w.step * w.pixels * size;
+                prefetch_share(own.h + next, w.pixels * size, x, columns, w.stride);
+                prefetch_share(own.s + next, w.pixels * size, x, columns, w.stride);
+            }
+            for (int64_t k = 0; k < columns; k += product_pixels) add_columns(x, k, known);
+            keep(x);
+        }
+    }
+
+    template <class Size>
+    DF_INLINE void add_columns(int64_t x, int64_t k, Size known) const {
+        for (const ProductRun<T>* run = runs.data(); run < runs.data() + count; ++run) {
+            if (x + k >= w.width) {
+                clear(*run, k);
+                continue;
+            }
+            switch (run->offsets) {
+                case 1: add_run<1>(*run, x, k, known); break;
+                case 2: add_run<2>(*run, x, k, known); break;
+#if defined(__AVX512F__)
+                case 3: add_run<3>(*run, x, k, known); break;
+                case 4: add_run<4>(*run, x, k, known); break;
+                default: add_run<5>(*run, x, k, known); break;
+#endif
+            }
+        }
+    }
+
+    void clear(const ProductRun<T>& run, int64_t k) const {
+        for (int64_t i = 0; i < run.offsets; ++i)
+            store_quad(block.data() + (run.plane + i) * columns + k, Quad<T>{});
+    }
+
+    template <int offsets, class Size>
+    DF_INLINE void add_run(const ProductRun<T>& run, int64_t x, int64_t k, Size known) const {
+        const int64_t shift = (x + k) * static_cast<int64_t>(known);
+        Octet<T> sums[offsets][product_pixels];
+        if (w.rate == 1)
+            add_products<T, offsets, true>(own.at(shift), run.q.at(shift), known, 0, sums);
+        else
+            add_products<T, offsets, false>(own.at(shift), run.q.at(shift), known, w.rate * size, sums);
+        T* const to = block.data() + run.plane * columns + k;
+        DF_UNROLL for (int i = 0; i < offsets; i += 2) {
+            Octet<T> both[8] = {};
+            DF_UNROLL for (int pixel = 0; pixel < product_pixels; ++pixel) {
+                both[pixel] = sums[i][pixel];
+                if (i + 1 < offsets) both[product_pixels + pixel] = sums[i + 1][pixel];
+            }
+            Quad<T> total[2];
+            const Octet<T> all = totals<T>(both);
+            std::memcpy(total, &all, sizeof(all));
+            store_quad(to + i * columns, total[0]);
+            if (i + 1 < offsets) store_quad(to + (i + 1) * columns, total[1]);
+        }
+    }
+
+    // Adds what stands in the block to the planes. Pairs that leave the image below are zero.
+    void keep(int64_t x) const {
+        for (int64_t dy = 0; dy <= w.half_y; ++dy)
+            for (int64_t dx = dy == 0 ? 1 : -w.half_x; dx <= w.half_x; ++dx) {
+                const int64_t plane = w.plane(dy, dx), place = plane * w.stride + x;
+                const T* const dots = dot == nullptr || dy > below ? nullptr : dot + (dy * w.stride + dx) * w.rate + x;
+                for (int64_t k = 0; k < columns; k += lanes<T>) {
+                    Vector<T> sum = dy > below ? Vector<T>{} : load(block.data() + plane * columns + k);
+                    if (call.add) sum += load(planes + place + k);
+                    if (dots != nullptr) sum -= load(dot + x + k) + load(dots + k);
+                    if (masks != nullptr) sum *= -load(masks + place + k);
+                    store(planes + place + k, sum);
+                }
+            }
+    }
+
+    const Window& w;
+    const ProductsCall<T>& call;
+    const int64_t size;
+    Buffer<ProductRun<T>> runs;
+    Buffer<T> block;
+    TwoMaps<T> own{};
+    T* planes = nullptr;
+    const T *masks = nullptr, *dot = nullptr;
+    int64_t below = 0, count = 0;
+    bool more = false, more_rows = false;
 };
 
 template <class T>
-struct ListedTwice {
-    Listed<T> h, s;
-};
-
-template <class T>
-void products_of(const Window& w, const T* h, const T* s, const T* masks, const T* dot, T* sums, int64_t channels,
-                 bool add, int n_threads) {
-    constexpr int64_t band_rows = 2 * block_rows;
-    const int64_t parts = (channels + 11) / 12, around_rows = block_rows + w.half_y;
-    if (!add) clear_ends(w, sums, w.planes);
-    const Zeros<T> zeros(w, channels);
+void products_of(const Window& w, const ProductsCall<T>& call, int n_threads) {
+    constexpr int64_t band_rows = 8;
+    if (!call.add) clear_ends(w, call.sums, w.planes);
     const auto body = [&](int64_t chunk, int) {
         const Band band(w, chunk, band_rows);
-        Buffer<const T*> h_rows(around_rows), s_rows(around_rows), dot_rows(around_rows);
-        Buffer<T> block(w.planes * block_rows * lanes<T>);
-        for (int64_t row = band.row; row < band.row + band.rows; row += block_rows) {
-            for (int64_t i = 0; i < around_rows; ++i) {
-                const int64_t r = row + i, y = band.first_y + r * w.step;
-                const bool inside = band.inside(r);
-                h_rows[i] = inside ? w.map_row(h, channels, band.b, y) : zeros.row(w);
-                s_rows[i] = inside ? w.map_row(s, channels, band.b, y) : zeros.row(w);
-                dot_rows[i] = inside && dot != nullptr ? w.map_row(dot, 1, band.b, y) : zeros.row(w);
-            }
-            for (int64_t x = 0; x < w.stride; x += lanes<T>) {
-                for (int64_t a = 0; a < block_rows; ++a) {
-                    prefetch_lines(h_rows[w.half_y + a] + x + lanes<T> + w.reach, w.stride, channels);
-                    prefetch_lines(s_rows[w.half_y + a] + x + lanes<T> + w.reach, w.stride, channels);
-                }
-                for (int64_t part = 0; part < parts; ++part) {
-                    const int64_t c = part * channels / parts, next = (part + 1) * channels / parts;
-                    const auto rows_at = [&](int64_t dy, int64_t dx) {
-                        const int64_t shift = c * w.stride + x + dx * w.rate;
-                        return ListedTwice<T>{{h_rows.data() + dy, shift}, {s_rows.data() + dy, shift}};
-                    };
-                    sum_all_pairs<T, Products>(w, rows_at(0, 0), rows_at, next - c, w.stride, block.data(), part > 0);
-                }
-                for (int64_t a = 0; a < at_most(block_rows, band.row + band.rows - row); ++a) {
-                    const int64_t start =
-                        w.plane_row(sums, band.b, band.first_y + (row + a) * w.step) - sums + x;
-                    if (add) prefetch_lines(sums + start + lanes<T>, w.stride, w.planes);
-                    if (masks != nullptr) prefetch_lines(masks + start + lanes<T>, w.stride, w.planes);
-                    for (int64_t dx = -w.half_x; dx <= w.half_x; ++dx)
-                        for (int64_t dy = w.first_dy(dx); dy <= w.half_y; ++dy) {
-                            const int64_t plane = w.plane(dy, dx), place = start + plane * w.stride;
-                            Vector<T> sum = load(block.data() + (plane * block_rows + a) * lanes<T>);
-                            if (add) sum += load(sums + place);
-                            if (masks != nullptr)
-                                sum = load(masks + place) *
-                                      (load(dot_rows[a] + x) + load(dot_rows[a + dy] + x + dx * w.rate) - sum);
-                            store(sums + place, sum);
-                        }
-                }
-            }
+        ProductRow<T> products(w, call);
+        for (int64_t row = band.row; row < band.row + band.rows; ++row) {
+            products.at(band.b, band.first_y + row * w.step);
+            products.add_all();
         }
     };
     parallel_for(Band::count(w, band_rows), n_threads, body);
 }
 
 }  // namespace
-}  // namespace densefield::DF_TARGET
+}  // namespace DF_TARGET
+}  // namespace densefield

@@ -1,5 +1,5 @@
 // Sums over channels for the pixel pairs of a window, `block_rows` rows and one vector of columns at a time, held in
-// registers: what distances (of embeddings) and gradients of masks (of score maps) are made of.
+// registers: what distances are made of.
 #pragma once
 
 #include <utility>
@@ -18,21 +18,15 @@ constexpr int block_rows = 4;  // 20 sums + 4 rows of p in 32 registers
 constexpr int block_rows = 2;  // 10 sums + 2 rows of p in 16 registers
 #endif
 constexpr int most_dy = 5;  // offsets dy that one pass over the channels serves
-#define DF_UNROLL _Pragma("GCC unroll 16")
 
-// What of a pixel enters a sum: one vector, or two (h and s) in Products.
-struct OneVector {
-    template <class T, class Rows>
-    static DF_INLINE Vector<T> at(Rows rows, int64_t row, int64_t shift) {
-        return held(load(rows[row] + shift));
-    }
+struct Distance {
     template <class T>  // weights of slopes as these like to read them
     static DF_INLINE Vector<T> laid(Vector<T> weight) {
         return weight;
     }
 };
 
-struct L1 : OneVector {
+struct L1 : Distance {
     template <class T>
     static DF_INLINE Vector<T> add(Vector<T> sum, Vector<T> p, Vector<T> q) {
         return sum + absolute<T>(p - q) * opaque_one<T>();  // a fused multiply-add runs beside the subtraction
@@ -49,7 +43,7 @@ struct L1 : OneVector {
     static constexpr int degree = 1;
 };
 
-struct HalfSquaredL2 : OneVector {
+struct HalfSquaredL2 : Distance {
     template <class T>
     static DF_INLINE Vector<T> add(Vector<T> sum, Vector<T> p, Vector<T> q) {
         const Vector<T> difference = p - q;
@@ -69,7 +63,7 @@ struct HalfSquaredL2 : OneVector {
     static constexpr int degree = 2;
 };
 
-struct MinusDot : OneVector {
+struct MinusDot : Distance {
     template <class T>
     static DF_INLINE Vector<T> add(Vector<T> sum, Vector<T> p, Vector<T> q) {
         return sum + p * q;
@@ -106,14 +100,6 @@ struct Even {
     DF_INLINE const T* operator[](int64_t row) const { return first + row * static_cast<int64_t>(apart); }
 };
 
-// Rows anywhere.
-template <class T>
-struct Listed {
-    const T* const* rows;
-    int64_t shift;
-    DF_INLINE const T* operator[](int64_t row) const { return rows[row] + shift; }
-};
-
 // sums[(d * block_rows + a) * lanes] (+)= sum over channels of Op(p, q), p of row a and q of row a + d.
 template <class T, class Op, int count, class Rows>
 DF_INLINE void sum_pairs(Rows p_rows, Rows q_rows, int64_t channels, int64_t apart, T* sums, bool add) {
@@ -121,10 +107,10 @@ DF_INLINE void sum_pairs(Rows p_rows, Rows q_rows, int64_t channels, int64_t apa
     DF_UNROLL for (int a = 0; a < block_rows; ++a)
         DF_UNROLL for (int d = 0; d < count; ++d) sum[a][d] = Vector<T>{};
     for (int64_t c = 0; c < channels; ++c) {
-        decltype(Op::template at<T>(p_rows, 0, 0)) p[block_rows];
-        DF_UNROLL for (int a = 0; a < block_rows; ++a) p[a] = Op::template at<T>(p_rows, a, c * apart);
+        Vector<T> p[block_rows];
+        DF_UNROLL for (int a = 0; a < block_rows; ++a) p[a] = held(load(p_rows[a] + c * apart));
         DF_UNROLL for (int row = 0; row < block_rows + count - 1; ++row) {
-            const auto q = Op::template at<T>(q_rows, row, c * apart);
+            const Vector<T> q = held(load(q_rows[row] + c * apart));
             DF_UNROLL for (int d = 0; d < count; ++d) {
                 const int a = row - d;
                 if (a >= 0 && a < block_rows) sum[a][d] = Op::template add<T>(sum[a][d], p[a], q);
@@ -138,13 +124,18 @@ DF_INLINE void sum_pairs(Rows p_rows, Rows q_rows, int64_t channels, int64_t apa
         }
 }
 
+// The place of offset (dy, dx) among the sums of a block: those of one dx and rising dy lie together.
+DF_INLINE int64_t place_in_block(const Window& w, int64_t dy, int64_t dx) {
+    return dx <= 0 ? (dx + w.half_x) * w.half_y + dy - 1 : (w.half_x + 1) * w.half_y + (dx - 1) * (w.half_y + 1) + dy;
+}
+
 // All half offsets of a block; q_rows_at(dy, dx) gives the rows that start at offset (dy, dx) of the block.
 template <class T, class Op, class Rows, class RowsAt>
 DF_INLINE void sum_all_pairs(const Window& w, Rows p_rows, const RowsAt& q_rows_at, int64_t channels, int64_t apart,
                              T* sums, bool add) {
     for (int64_t dx = -w.half_x; dx <= w.half_x; ++dx) {
         for (int64_t dy = w.first_dy(dx); dy <= w.half_y; dy += most_dy) {
-            T* const to = sums + w.plane(dy, dx) * block_rows * lanes<T>;
+            T* const to = sums + place_in_block(w, dy, dx) * block_rows * lanes<T>;
             const Rows q_rows = q_rows_at(dy, dx);
             switch (at_most(w.half_y - dy + 1, most_dy)) {
                 case 1: sum_pairs<T, Op, 1>(p_rows, q_rows, channels, apart, to, add); break;
@@ -172,10 +163,10 @@ void clear_outside(const Window& w, T* row, int64_t y) {
     }
 }
 
-// Zeros before and after planes or maps, which the caller leaves uninitialised.
+// Zeros before and after planes, which the caller leaves uninitialised.
 template <class T>
-void clear_ends(const Window& w, T* data, int64_t rows) {
-    for (int64_t x = 0; x < w.lead; ++x) data[x] = data[w.lead + w.batch * w.height * rows * w.stride + x] = 0;
+void clear_ends(const Window& w, T* planes, int64_t count) {
+    for (int64_t x = 0; x < w.lead; ++x) planes[x] = planes[w.lead + w.batch * w.height * count * w.stride + x] = 0;
 }
 
 // The part of an image (channels, height, width) that a band sees between columns x0 and x1, copied together: tile
@@ -277,10 +268,10 @@ void each_distance(const Window& w, const T* embeddings, int64_t channels, Store
                         epilogue.row(w, band.b, y, x0 + x);
                         for (int64_t dx = -w.half_x; dx <= w.half_x; ++dx)
                             for (int64_t dy = w.first_dy(dx); dy <= w.half_y; ++dy) {
-                                const int64_t plane = w.plane(dy, dx);
-                                const Vector<T> sum = load(sums.data() + (plane * block_rows + a) * lanes<T>);
+                                const int64_t place = place_in_block(w, dy, dx) * block_rows + a;
+                                const Vector<T> sum = load(sums.data() + place * lanes<T>);
                                 const Vector<T> value = epilogue(Op::template finish<T>(sum), dy, dx);
-                                if (kept) store_as<T>(to + plane * w.stride, value);
+                                if (kept) store_as<T>(to + w.plane(dy, dx) * w.stride, value);
                             }
                         epilogue.end_row();
                     }

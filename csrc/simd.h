@@ -13,6 +13,7 @@
 #endif
 
 #define DF_INLINE inline __attribute__((always_inline))
+#define DF_UNROLL _Pragma("GCC unroll 16")
 
 namespace densefield::DF_TARGET {
 

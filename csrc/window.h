@@ -1,10 +1,11 @@
 // A k x k window with dilation over images, and how values of its pixel pairs lie in memory.
 //
 // A pair (p, p + offset) is stored once, at p, for the half of the offsets with dy > 0 or dy = 0, dx > 0. `Planes` are
-// laid out (batch, height, half offsets, stride): all offsets of a row together. `Maps` of C channels are laid out
-// (batch, height, C, stride). stride exceeds the width by at least the reach, and what lies there is zero, so that
-// reading beside a row reads zeros; `lead` zeros stand before and after the whole. Both hold zero where a pair leaves
-// the image. ops/local_filter/layout.py computes the same sizes.
+// laid out (batch, height, half offsets, stride): all offsets of a row together, zero where a pair leaves the image.
+// stride exceeds the width by at least the reach, and what lies there is zero, so that reading beside a row reads zeros;
+// `lead` zeros stand before and after the whole. `Maps` of C channels are laid out (batch, height, pixels, C rounded up to
+// `octet`), with zeros beside the rows and `map_lead` pixels of zeros before and after, for the same reason.
+// ops/local_filter/window.py computes the same sizes.
 //
 // Rows that see each other are `step` apart: they form `step` classes that are worked on one after the other, with rows
 // numbered within the class.
@@ -30,7 +31,8 @@ DF_INLINE int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) 
 struct Window {
     int64_t batch, height, width, rate;
     int64_t half_y, half_x;  // cut to offsets that stay inside the image somewhere
-    int64_t step, reach, stride, lead, planes;
+    int64_t step, reach, stride, lead, planes, pixels, map_lead;
+    static constexpr int64_t octet = 8;
 
     DF_INLINE Window(int64_t batch, int64_t height, int64_t width, int64_t window, int64_t rate)
         : batch(batch), height(height), width(width), rate(rate) {
@@ -42,24 +44,32 @@ struct Window {
         stride = round_up(width + reach, 16);
         lead = round_up(reach, 16) + 16;
         planes = half_x + half_y * (2 * half_x + 1);
+        pixels = round_up(width + reach, octet);
+        map_lead = round_up(reach, octet) + octet;
     }
 
-    // The plane of offset (dy, dx), dy > 0 or dy = 0 < dx; planes of one dx and rising dy lie together.
+    // The plane of offset (dy, dx), dy > 0 or dy = 0 < dx; planes of one dy and rising dx lie together.
     DF_INLINE int64_t plane(int64_t dy, int64_t dx) const {
-        return dx <= 0 ? (dx + half_x) * half_y + dy - 1 : (half_x + 1) * half_y + (dx - 1) * (half_y + 1) + dy;
+        return dy == 0 ? dx - 1 : half_x + (dy - 1) * (2 * half_x + 1) + dx + half_x;
     }
     DF_INLINE int64_t first_dy(int64_t dx) const { return dx <= 0 ? 1 : 0; }
+    // Steps of `rate` that lie inside the image above and below row y, up to those of the window.
+    DF_INLINE int64_t rows_above(int64_t y) const { return at_most(half_y, y / rate); }
+    DF_INLINE int64_t rows_below(int64_t y) const { return at_most(half_y, (height - 1 - y) / rate); }
     DF_INLINE int64_t rows_in_class() const { return (height + step - 1) / step; }  // at most
-    DF_INLINE int64_t offsets() const { return (2 * half_y + 1) * (2 * half_x + 1); }
-    DF_INLINE int64_t around(int64_t dy, int64_t dx) const { return (dx + half_x) * (2 * half_y + 1) + dy + half_y; }
 
     template <class T>
     DF_INLINE T* plane_row(T* planes_data, int64_t b, int64_t y) const {
         return planes_data + lead + (b * height + y) * planes * stride;
     }
+    // A row of one number a pixel, laid out like a single plane.
+    template <class T>
+    DF_INLINE T* line(T* lines, int64_t b, int64_t y) const {
+        return lines + lead + (b * height + y) * stride;
+    }
     template <class T>
     DF_INLINE T* map_row(T* map, int64_t channels, int64_t b, int64_t y) const {
-        return map + lead + (b * height + y) * channels * stride;
+        return map + (map_lead + (b * height + y) * pixels) * round_up(channels, octet);
     }
 };
 
@@ -83,14 +93,6 @@ struct Band {
     bool inside(int64_t r) const { return r >= 0 && r < rows_of_class; }
 };
 
-template <class T>
-struct Zeros {  // a row of a map, or less, of zeros
-    Buffer<T> data;
-    explicit Zeros(const Window& w, int64_t channels) : data(channels * w.stride + 2 * w.lead) {
-        std::memset(data.data(), 0, sizeof(T) * static_cast<size_t>(channels * w.stride + 2 * w.lead));
-    }
-    const T* row(const Window& w) const { return data.data() + w.lead; }
-};
 
 }  // namespace
 }  // namespace densefield

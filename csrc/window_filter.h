@@ -1,10 +1,13 @@
-// Applies masks to a map: the sum over the window around each pixel, and what it is divided by.
+// Applies masks to a map: the sum over the window around each pixel, and what it is divided by. A mask is spread over the
+// channels of its neighbour, a few neighbouring pixels at a time.
 #pragma once
 
 #include <cfloat>
+#include <type_traits>
 
-#include "around.h"
 #include "memory.h"
+#include "octets.h"
+#include "packing.h"
 #include "parallel.h"
 
 namespace densefield {
@@ -28,145 +31,180 @@ namespace {
 template <class T>
 constexpr T tiny = sizeof(T) == 4 ? T(FLT_MIN) : T(DBL_MIN);
 
-// One block of rows (from `row` of the band's class), one vector of columns.
+// Neighbouring offsets dx of one dy, as the first pixel of a row sees them: where its neighbour's channels lie, and its
+// mask. Those of the next pixel follow; the masks of the next offset lie `masks_apart` on, and its neighbour is the next.
 template <class T>
-class FilterBlock {
-    static constexpr int64_t most = block_rows == 4 ? 6 : 4;  // channels in registers
+struct Run {
+    const T *source, *masks;
+    int64_t masks_apart;
+};
 
+constexpr int long_run = 3;  // offsets, which share their neighbours; at other rates than 1 they share none
+
+template <class T, int octets>
+using BlockSums = Octet<T>[block_pixels][octets];
+
+// Adds `offsets` masks times neighbours, `size` apart, for the block that starts at column x.
+template <class T, int octets, int offsets, class Size>
+DF_INLINE void add_run(const Run<T>& run, int64_t x, int64_t c, Size size, BlockSums<T, octets>& sums) {
+    const T* const source = fresh(run.source + x * static_cast<int64_t>(size) + c);
+    const T* masks[offsets];
+    DF_UNROLL for (int i = 0; i < offsets; ++i) masks[i] = run.masks + x + i * run.masks_apart;
+    DF_UNROLL for (int place = 0; place < block_pixels + offsets - 1; ++place) {
+        Octet<T> value[octets];
+        DF_UNROLL for (int i = 0; i < octets; ++i)
+            value[i] = held_octet<T>(load_octet(source + place * static_cast<int64_t>(size) + i * Window::octet));
+        DF_UNROLL for (int i = 0; i < offsets; ++i) {
+            const int pixel = place - i;
+            if (pixel >= 0 && pixel < block_pixels) {
+                const Octet<T> mask = held_octet<T>(octet_of(masks[i][pixel]));
+                DF_UNROLL for (int o = 0; o < octets; ++o) sums[pixel][o] += mask * value[o];
+            }
+        }
+    }
+}
+
+template <class T>
+class FilterRow {
 public:
-    FilterBlock(const Window& w, const FilterCall<T>& call, const Band& band, const T* zeros)
+    FilterRow(const Window& w, const FilterCall<T>& call)
         : w(w),
           call(call),
-          band(band),
-          zeros(zeros),
-          rows(block_rows + 2 * w.half_y),
-          mask_rows(w),
-          around(w.offsets() * block_rows * lanes<T>),
-          groups((call.channels + most - 1) / most),
-          turns(2 * w.half_x + 1),
-          ahead(block_rows * (w.planes + 3 * call.channels), groups * turns) {}
+          size(round_up(call.channels, Window::octet)),
+          long_runs((2 * w.half_y + 2) * (w.half_x + 1)),
+          short_runs((2 * w.half_y + 2) * (2 * w.half_x + 1)) {}
 
-    void at_rows(int64_t first) {
-        row = first;
-        count = at_most(block_rows, band.row + band.rows - row);
-        mask_rows.at(w, band, call.masks, row);
-        for (int64_t i = 0; i < block_rows + 2 * w.half_y; ++i) {
-            const int64_t r = row - w.half_y + i;
-            rows[i] = band.inside(r) ? w.map_row(call.map, call.channels, band.b, image_row(r)) : zeros;
-        }
-        ahead.clear();
-        for (int64_t a = 0; a < block_rows; ++a) {
-            ahead.add(mask_rows.own(w, a), w.stride, w.planes);
-            ahead.add(rows[2 * w.half_y + a] + w.reach, w.stride, call.channels);
-        }
-        const T* const maps[] = {call.output_map, call.partner};
-        for (int64_t a = 0; a < count; ++a)
-            for (const T* const map : maps)
-                if (map != nullptr)
-                    ahead.add(w.map_row(map, call.channels, band.b, image_row(row + a)), w.stride, call.channels);
-        if (call.output != nullptr)  // its rows are not aligned: the line where a vector ends is new
-            for (int64_t a = 0; a < count; ++a)
-                ahead.add(call.output + (band.b * call.channels * w.height + image_row(row + a)) * w.width + lanes<T> - 1,
-                          w.height * w.width, call.channels);
-        ahead.close();
+    void at(int64_t image, int64_t row) {
+        b = image, y = row;
+        first_pixel = (b * w.height + y) * w.width;
+        own = w.map_row(call.map, call.channels, b, y);
+        longs = shorts = 0;
+        const int64_t above = w.rows_above(y), below = w.rows_below(y);
+        for (int64_t dy = -above; dy < 0; ++dy) list_before(dy, 2 * w.half_x + 1);
+        list_before(0, w.half_x);
+        list_after(0, 1, w.half_x);
+        for (int64_t dy = 1; dy <= below; ++dy) list_after(dy, -w.half_x, 2 * w.half_x + 1);
     }
 
-    void at_columns(int64_t x) {
-        mask_rows.lay_around(w, x, around.data());
-        const int64_t left = w.width - x;
-        for (int64_t a = 0; a < block_rows; ++a) {
-            factor[a] = broadcast(T(1));
-            dot[a] = Vector<T>{};
-            if (a >= count) continue;
-            const int64_t pixel = (band.b * w.height + image_row(row + a)) * w.width + x;
-            centre[a] = call.centre != nullptr ? load_up_to(call.centre + pixel, left) : broadcast(call.centre_value);
-            if (call.normalize) {
-                Vector<T> sum =
-                    centre[a] + (call.floor != nullptr ? load_up_to(call.floor + pixel, left) : broadcast(call.floor_value));
-                for (int64_t o = 0; o < w.offsets(); ++o) sum += load(around.data() + (o * block_rows + a) * lanes<T>);
-                factor[a] = sum >= broadcast(tiny<T>) ? T(1) / sum : Vector<T>{};
-                store_up_to(call.factor + pixel, factor[a], left);
-            } else if (call.factor != nullptr) {
-                factor[a] = load_up_to(call.factor + pixel, left);
-            }
+    // factor <- 1 / (sum of the masks + centre + floor).
+    void normalize() const {
+        for (int64_t x = 0; x < w.width; x += lanes<T>) {
+            const int64_t pixel = first_pixel + x, left = w.width - x;
+            Vector<T> sum =
+                (call.centre != nullptr ? load_up_to(call.centre + pixel, left) : broadcast(call.centre_value)) +
+                (call.floor != nullptr ? load_up_to(call.floor + pixel, left) : broadcast(call.floor_value));
+            for (int64_t run = 0; run < longs; ++run)
+                for (int64_t i = 0; i < long_run; ++i)
+                    sum += load(long_runs[run].masks + i * long_runs[run].masks_apart + x);
+            for (int64_t run = 0; run < shorts; ++run) sum += load(short_runs[run].masks + x);
+            store_up_to(call.factor + pixel, sum >= broadcast(tiny<T>) ? T(1) / sum : Vector<T>{}, left);
         }
-        for (int64_t g = 0, c = 0; g < groups; ++g) {
-            const int64_t next = (g + 1) * call.channels / groups;
-            switch (next - c) {
-                case 1: channels<1>(g, c, x, left); break;
-                case 2: channels<2>(g, c, x, left); break;
-                case 3: channels<3>(g, c, x, left); break;
-                case 4: channels<4>(g, c, x, left); break;
-                case 5: channels<5>(g, c, x, left); break;
-                default: channels<6>(g, c, x, left); break;
-            }
-            c = next;
+    }
+
+    // Results go to `target`, a row of a map.
+    void filter(T* target) const {
+        const int64_t octets = size / Window::octet;
+        if constexpr (most_octets<T> == 3) {
+            if (octets == 3) return filter_all<3>(target, std::integral_constant<int64_t, 3 * Window::octet>());
+            if (octets == 2) return filter_all<2>(target, std::integral_constant<int64_t, 2 * Window::octet>());
         }
-        if (call.partner != nullptr)
-            for (int64_t a = 0; a < count; ++a) {
-                T* const to = w.map_row(call.dot, 1, band.b, image_row(row + a)) + x;
-                store(to, load(to) + dot[a]);
-            }
+        if (octets == 1) return filter_all<1>(target, std::integral_constant<int64_t, Window::octet>());
+        filter_all<most_octets<T>>(target, size);
     }
 
 private:
-    int64_t image_row(int64_t r) const { return band.first_y + r * w.step; }
+    // Pairs stored at the other pixel, from dx = -half_x on, and those stored at this one.
+    void list_before(int64_t dy, int64_t count) {
+        const T* const row = w.plane_row(call.masks, b, y + dy * w.rate);
+        list(dy, -w.half_x, count, row + w.plane(-dy, w.half_x) * w.stride - w.reach, w.rate - w.stride);
+    }
+    void list_after(int64_t dy, int64_t dx, int64_t count) {
+        list(dy, dx, count, w.plane_row(call.masks, b, y) + w.plane(dy, dx) * w.stride, w.stride);
+    }
+    void list(int64_t dy, int64_t dx, int64_t count, const T* masks, int64_t masks_apart) {
+        const T* source = own + (dy * w.pixels + dx) * w.rate * size;
+        while (count > 0) {
+            const bool is_long = w.rate == 1 && count >= long_run;
+            (is_long ? long_runs[longs++] : short_runs[shorts++]) = {source, masks, masks_apart};
+            const int64_t offsets = is_long ? long_run : 1;
+            source += offsets * w.rate * size, masks += offsets * masks_apart, count -= offsets;
+        }
+    }
 
-    template <int n>
-    void channels(int64_t group, int64_t c, int64_t x, int64_t left) {
-        Vector<T> sum[block_rows][n];
-        DF_UNROLL for (int a = 0; a < block_rows; ++a)
-            DF_UNROLL for (int i = 0; i < n; ++i) sum[a][i] = Vector<T>{};
-        filter_block<T, n>(w, rows.data(), c, x, around.data(), ahead, group * turns, sum);
-        for (int64_t a = 0; a < count; ++a) {
-            const int64_t y = image_row(row + a);
-            const T* const own = rows[w.half_y + a] + x;
-            for (int64_t i = 0; i < n; ++i) {
-                const Vector<T> value = (sum[a][i] + centre[a] * load(own + (c + i) * w.stride)) * factor[a];
-                if (call.partner != nullptr) {
-                    const T* const partner = w.map_row(call.partner, call.channels, band.b, y);
-                    dot[a] += value * load(partner + (c + i) * w.stride + x);
-                }
-                if (call.output_map != nullptr) {
-                    T* const to = w.map_row(call.output_map, call.channels, band.b, y) + (c + i) * w.stride + x;
-                    if (left < lanes<T>) store(to, Vector<T>{});
-                    store_up_to(to, value, left);
-                } else {
-                    T* const to = call.output + ((band.b * call.channels + c + i) * w.height + y) * w.width + x;
-                    store_up_to(to, value, left);
-                }
+    template <int octets, class Size>
+    void filter_all(T* target, Size known) const {
+        const int64_t all = size / Window::octet, groups = (all + octets - 1) / octets;
+        const bool more_masks = y + w.step < w.height, more_rows = y + (w.half_y + 1) * w.step < w.height;
+        for (int64_t x = 0; x < w.width; x += block_pixels) {
+            if (more_masks)
+                prefetch_share(w.plane_row(call.masks, b, y + w.step), w.planes * w.stride, x, block_pixels, w.width);
+            if (more_rows)
+                prefetch_share(own + (w.half_y + 1) * w.step * w.pixels * size, w.pixels * size, x, block_pixels, w.width);
+            const int64_t left = at_most(block_pixels, w.width - x);
+            Octet<T> dots[Window::octet] = {};
+            for (int64_t group = 0; group < groups; ++group)  // the last overlaps the one before
+                filter_block<octets>(x, at_most(group * octets, all - octets) * Window::octet,
+                                     at_most(octets, all - group * octets), left, known, target, dots);
+            if (call.partner == nullptr) continue;
+            const Octet<T> change = totals<T>(dots);
+            T* const dot = w.line(call.dot, b, y) + x;
+            for (int64_t k = 0; k < left; ++k) dot[k] += change[k];
+        }
+    }
+
+    // Octets from channel c on, of which the last `fresh_octets` were not in another block.
+    template <int octets, class Size>
+    DF_INLINE void filter_block(int64_t x, int64_t c, int64_t fresh_octets, int64_t left, Size known, T* target,
+                                Octet<T> (&dots)[Window::octet]) const {
+        BlockSums<T, octets> sums;
+        DF_UNROLL for (int k = 0; k < block_pixels; ++k)
+            DF_UNROLL for (int i = 0; i < octets; ++i) sums[k][i] = held_octet<T>(Octet<T>{});
+        for (int64_t run = 0; run < longs; ++run) add_run<T, octets, long_run>(long_runs[run], x, c, known, sums);
+        for (int64_t run = 0; run < shorts; ++run) add_run<T, octets, 1>(short_runs[run], x, c, known, sums);
+        const T* const partner =
+            call.partner == nullptr ? nullptr : w.map_row(call.partner, call.channels, b, y);
+        for (int64_t k = 0; k < left; ++k) {
+            const int64_t pixel = first_pixel + x + k, place = (x + k) * size + c;
+            const Octet<T> centre = octet_of(call.centre != nullptr ? call.centre[pixel] : call.centre_value);
+            const Octet<T> factor = octet_of(call.factor != nullptr ? call.factor[pixel] : T(1));
+            DF_UNROLL for (int i = 0; i < octets; ++i) {
+                const int64_t at = place + i * Window::octet;
+                const Octet<T> value = (sums[k][i] + centre * load_octet(own + at)) * factor;
+                if (partner != nullptr && i >= octets - fresh_octets) dots[k] += value * load_octet(partner + at);
+                store_octet(target + at, value);
             }
         }
     }
 
     const Window& w;
     const FilterCall<T>& call;
-    const Band& band;
-    const T* const zeros;
-    Buffer<const T*> rows;
-    PlaneRows<T> mask_rows;
-    Buffer<T> around;
-    const int64_t groups, turns;
-    Ahead<T> ahead;
-    int64_t row = 0, count = 0;
-    Vector<T> centre[block_rows], factor[block_rows], dot[block_rows];
+    const int64_t size;
+    Buffer<Run<T>> long_runs, short_runs;
+    int64_t longs = 0, shorts = 0, b = 0, y = 0, first_pixel = 0;
+    const T* own = nullptr;
 };
+
+constexpr int64_t filter_rows = 8;  // of a chunk of work
 
 template <class T>
 void filter_of(const Window& w, const FilterCall<T>& call, int n_threads) {
-    constexpr int64_t band_rows = 2 * block_rows;
-    if (call.output_map != nullptr) clear_ends(w, call.output_map, call.channels);
-    const Zeros<T> zeros(w, call.channels);
+    if (call.output_map != nullptr) clear_beside(w, call.output_map, call.channels);
     const auto body = [&](int64_t chunk, int) {
-        const Band band(w, chunk, band_rows);
-        if (band.rows == 0) return;
-        FilterBlock<T> block(w, call, band, zeros.row(w));
-        for (int64_t row = band.row; row < band.row + band.rows; row += block_rows) {
-            block.at_rows(row);
-            for (int64_t x = 0; x < w.stride; x += lanes<T>) block.at_columns(x);
+        const Band band(w, chunk, filter_rows);
+        const int64_t size = round_up(call.channels, Window::octet);
+        Buffer<T> line((call.output == nullptr ? 0 : w.pixels * size) + lanes<T>);
+        FilterRow<T> filter_row(w, call);
+        for (int64_t row = band.row; row < band.row + band.rows; ++row) {
+            const int64_t y = band.first_y + row * w.step;
+            filter_row.at(band.b, y);
+            if (call.normalize) filter_row.normalize();
+            filter_row.filter(call.output == nullptr ? w.map_row(call.output_map, call.channels, band.b, y) : line.data());
+            if (call.output != nullptr)
+                unpack(line.data(), size, call.channels, w.height * w.width, w.width, T(1),
+                       call.output + (band.b * call.channels * w.height + y) * w.width);
         }
     };
-    parallel_for(Band::count(w, band_rows), n_threads, body);
+    parallel_for(Band::count(w, filter_rows), n_threads, body);
 }
 
 }  // namespace

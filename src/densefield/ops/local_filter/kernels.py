@@ -44,7 +44,10 @@ def filter_forward(
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     """Filter; give the result and, for the gradient where `keep`, masks, factors and the maps between iterations."""
-    masks = scores.new_empty(window.elements(window.pairs))
+    # One block where it can be, so that allocators keep it for the next call.
+    size = window.elements(window.pairs)
+    work = scores.new_empty(size if keep else size + window.map_elements(scores.shape[1]))
+    masks = work[:size]
     _kernel("pair_masks", scores)(
         native.pointer(embeddings),
         native.pointer(masks),
@@ -54,7 +57,10 @@ def filter_forward(
         scale,
         torch.get_num_threads(),
     )
-    result, factor, maps = apply(window, scores, masks, edges, iterations=iterations, normalize=normalize, keep=keep)
+    room = None if keep else work[size:]
+    result, factor, maps = apply(
+        window, scores, masks, edges, iterations=iterations, normalize=normalize, keep=keep, room=room
+    )
     return result, masks if keep else scores.new_empty(0), factor, maps
 
 
@@ -67,13 +73,14 @@ def apply(
     iterations: int,
     normalize: bool,
     keep: bool,
+    room: Tensor | None = None,  # a native map
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Apply masks; give the result and, where `keep`, factors and the maps between iterations."""
     shape, threads = native.int64_array(window.shape()), torch.get_num_threads()
     channels = scores.shape[1]
     factor = scores.new_empty((window.batch, window.height, window.width) if normalize else 0)
     maps: list[Tensor] = []  # one tensor each: allocators hand blocks of this size out again, without page faults
-    packed = scores.new_empty(window.elements(channels))
+    packed = scores.new_empty(window.map_elements(channels)) if room is None else room
     spare = None if keep or iterations == 1 else torch.empty_like(packed)
     _kernel("window_pack", scores)(
         native.pointer(scores), None, None, native.pointer(packed), None, shape, channels, 1, threads
@@ -117,7 +124,7 @@ def planes_of(
     planes = values.new_zeros(window.elements(window.pairs))
     view = window.view(planes, window.pairs)  # (B, H, pairs, W)
     for k, ((_, rows, columns), _) in enumerate(window.slices()):
-        view[:, rows, window.native_plane(k), columns] = values[:, k, rows, columns]
+        view[:, rows, k, columns] = values[:, k, rows, columns]
     return planes
 
 
@@ -146,7 +153,7 @@ def filter_backward(
     factors = pointer(factor if normalize else None)
     dots = scores.new_empty(window.elements(1)) if normalize and by_masks else None
     # One block, so that what follows finds room where it was: h, its successor, and the packed scores.
-    work = scores.new_empty((2 + (iterations > 1), window.elements(channels)))
+    work = scores.new_empty((2 + (iterations > 1), window.map_elements(channels)))
     h, spare = work[0], work[2] if iterations > 1 else None
     _kernel("window_pack", scores)(
         native.pointer(gradient),
@@ -184,7 +191,7 @@ def filter_backward(
                 threads,
             )
         if by_centre is not None and source is not None:
-            by_centre += (window.view(h, channels) * window.view(source, channels)).sum(2)
+            by_centre += (window.view_map(h, channels) * window.view_map(source, channels)).sum(3)
         if step == 0 and not by_scores:
             break
         if step == 0:

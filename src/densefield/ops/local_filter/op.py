@@ -167,7 +167,7 @@ def _(
     pixels = (scores.shape[0], *scores.shape[2:])
     factor = scores.new_empty(pixels if normalize else 0)
     if _is_native(scores):
-        maps = [scores.new_empty(geometry.elements(scores.shape[1])) for _ in range(iterations - 1)]
+        maps = [scores.new_empty(geometry.map_elements(scores.shape[1])) for _ in range(iterations - 1)]
         return result, scores.new_empty(geometry.elements(geometry.pairs)), factor, maps
     masks = scores.new_empty((pixels[0], geometry.pairs, *pixels[1:]))
     return result, masks, factor, [torch.empty_like(result) for _ in range(iterations - 1)]

@@ -19,7 +19,7 @@ BORDERS: tuple[Border, ...] = ("valid", "zero", "published")
 
 Index = tuple[EllipsisType, slice, slice]
 
-_ALIGNMENT = 16  # elements; csrc/window.h computes the same sizes
+_ALIGNMENT, _OCTET = 16, 8  # elements; csrc/window.h computes the same sizes
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,35 @@ class Window:
 
     @property
     def stride(self) -> int:
-        """Elements between the rows of native planes and maps."""
+        """Elements between the rows of native planes."""
         return _round_up(self.width + self.half_x * self.rate)
 
     @property
     def lead(self) -> int:
-        """Zeros before and after native planes and maps."""
+        """Zeros before and after native planes."""
         return _round_up(self.half_x * self.rate) + _ALIGNMENT
 
-    def elements(self, rows: int) -> int:
-        """Elements of native planes (`rows` = pairs) or of a map (`rows` = channels)."""
-        return 2 * self.lead + self.batch * self.height * rows * self.stride
+    def elements(self, planes: int) -> int:
+        """Elements of so many native planes."""
+        return 2 * self.lead + self.batch * self.height * planes * self.stride
 
-    def view(self, flat: Tensor, rows: int) -> Tensor:  # (B, H, rows, W)
-        """Look into native planes or a map."""
+    def view(self, flat: Tensor, planes: int) -> Tensor:  # (B, H, planes, W)
+        """Look into native planes."""
         inner = flat[self.lead : flat.numel() - self.lead]
-        return inner.view(self.batch, self.height, rows, self.stride)[..., : self.width]
+        return inner.view(self.batch, self.height, planes, self.stride)[..., : self.width]
+
+    def map_elements(self, channels: int) -> int:
+        """Elements of a native map."""
+        reach = self.half_x * self.rate
+        pixels = self.batch * self.height * _round_up(self.width + reach, _OCTET) + 2 * (_round_up(reach, _OCTET) + _OCTET)
+        return pixels * _round_up(channels, _OCTET)
+
+    def view_map(self, flat: Tensor, channels: int) -> Tensor:  # (B, H, W, C)
+        """Look into a native map."""
+        reach, size = self.half_x * self.rate, _round_up(channels, _OCTET)
+        lead = (_round_up(reach, _OCTET) + _OCTET) * size
+        inner = flat[lead : flat.numel() - lead].view(self.batch, self.height, -1, size)
+        return inner[:, :, : self.width, :channels]
 
     def shape(self) -> list[int]:
         """The sizes that native kernels take."""
@@ -82,12 +95,6 @@ class Window:
             return 0, k + 1
         dy, dx = divmod(k - self.half_x, 2 * self.half_x + 1)
         return dy + 1, dx - self.half_x
-
-    def native_plane(self, k: int) -> int:
-        """Give the native plane of the k-th half offset: native planes run along dy first, then along dx."""
-        dy, dx = self.half_offset(k)
-        before = (min(dx, 1) + self.half_x) * self.half_y + max(dx - 1, 0) * (self.half_y + 1)
-        return before + dy - (dx <= 0)
 
     def slices(self) -> Iterator[tuple[Index, Index]]:
         """Give, for each half offset, the index of all pixels with a neighbour there, and that of the neighbours."""
@@ -132,5 +139,5 @@ def check_embeddings(embeddings: Tensor) -> None:
     )
 
 
-def _round_up(count: int) -> int:
-    return -(-count // _ALIGNMENT) * _ALIGNMENT
+def _round_up(count: int, to: int = _ALIGNMENT) -> int:
+    return -(-count // to) * to
