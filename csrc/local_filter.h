@@ -23,18 +23,22 @@ extern "C" {
        embeddings everywhere. */                                                                                      \
     DF_API int df_window_pack_##S(const T* values, const T* factor, const T* partner, T* map, T* dot,                 \
                                   const int64_t* shape, int64_t channels, int32_t finite, int32_t n_threads);         \
-    /* output_map or output <- factor * (centre * map + sum over the window of masks * map); with `normalize`,        \
-       factor <- 1 / (sum of masks + centre + floor) first, 0 where that sum underflows. centre is centre_value       \
-       where `centre` is NULL, floor is floor_value where `floor` is NULL, and factor 1 where `factor` is NULL.       \
-       Where `partner`, a map, is given, dot += sum over channels of output * partner. */                             \
-    DF_API int df_window_filter_##S(const T* masks, const T* map, const T* centre, double centre_value,               \
-                                    const T* floor, double floor_value, int32_t normalize, T* factor, T* output_map,  \
-                                    T* output, const T* partner, T* dot, const int64_t* shape, int64_t channels,      \
-                                    int32_t n_threads);                                                               \
-    /* sums (+)= h_i s_j + h_j s_i over channels, planes; where `masks` is given, then sums <- masks (dot_i + dot_j - \
-       sums), without the dots where `dot` is NULL. */                                                                \
-    DF_API int df_pair_products_##S(const T* h, const T* s, const T* masks, const T* dot, T* sums,                    \
-                                    const int64_t* shape, int64_t channels, int32_t add, int32_t n_threads);          \
+    /* Iteration i takes maps[i] into maps[i + 1], the last into output: factor * (centre * map + sum over the window  \
+       of masks * map); with `normalize`, factor <- 1 / (sum of masks + centre + floor) first, 0 where that sum        \
+       underflows. centre is centre_value where `centre` is NULL, floor is floor_value where `floor` is NULL, and     \
+       factor 1 where `factor` is NULL. maps[i + 2] may be maps[i]. */                                                \
+    DF_API int df_window_filter_##S(const T* masks, T* const* maps, const T* centre, double centre_value,             \
+                                    const T* floor, double floor_value, int32_t normalize, T* factor, T* output,      \
+                                    const int64_t* shape, int64_t channels, int64_t iterations, int32_t n_threads);   \
+    /* The gradient of that, from h = factor * the gradient by output, a map, and `dot` of it and the output; `maps` as \
+       the iterations took them. output <- the gradient by maps[0]; h and `spare`, another map, are overwritten. sums \
+       <- minus masks times the gradient by them, planes; of_centre (batch, height, width) += the sum over channels   \
+       and iterations of h * map; dot += that of h * what the iteration made, minus the gradient by centre and floor  \
+       through the sum of masks. Each of output, sums and of_centre may be NULL: not wanted; dot where not normalized. */ \
+    DF_API int df_window_filter_gradient_##S(const T* masks, T* const* maps, const T* centre, double centre_value,    \
+                                             const T* factor, T* h, T* spare, T* dot, T* sums, T* of_centre,          \
+                                             T* output, const int64_t* shape, int64_t channels, int64_t iterations,   \
+                                             int32_t n_threads);                                                      \
     /* gradient <- scale * sum over the window of weights * d distance / d embeddings, and scale_gradient <- the sum  \
        of weights * distance over pairs (NULL: not wanted). */                                                        \
     DF_API int df_pair_gradient_##S(const T* embeddings, const T* weights, T* gradient, const int64_t* shape,         \

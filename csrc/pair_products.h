@@ -2,10 +2,11 @@
 #pragma once
 
 #include "octets.h"
-#include "parallel.h"
 
 namespace densefield {
 
+// sums (+)= h_i s_j + h_j s_i over channels, planes; where `masks` is given, then sums <- masks (dot_i + dot_j - sums),
+// without the dots where `dot` is null.
 template <class T>
 struct ProductsCall {
     const T *h, *s, *masks, *dot;
@@ -79,25 +80,27 @@ DF_INLINE void add_products(TwoMaps<T> p, TwoMaps<T> q, Size known, int64_t q_ap
     }
 }
 
+// Row y of image b. `runs` is room for `most_runs` of them, `block` for `block_size` numbers.
 template <class T>
 class ProductRow {
 public:
-    ProductRow(const Window& w, const ProductsCall<T>& call)
+    static int64_t most_runs(const Window& w) { return w.planes; }
+    static int64_t block_size(const Window& w) { return w.planes * columns; }
+
+    ProductRow(const Window& w, const ProductsCall<T>& call, int64_t b, int64_t y, ProductRun<T>* runs, T* block)
         : w(w),
           call(call),
           size(round_up(call.channels, Window::octet)),
-          runs((w.half_y + 1) * (2 * w.half_x + 1)),
-          block(w.planes * columns) {}
-
-    void at(int64_t b, int64_t y) {
-        own = {w.map_row(call.h, call.channels, b, y), w.map_row(call.s, call.channels, b, y)};
-        planes = w.plane_row(call.sums, b, y);
-        masks = call.masks == nullptr ? nullptr : w.plane_row(call.masks, b, y);
-        dot = call.dot == nullptr ? nullptr : w.line(call.dot, b, y);
-        below = w.rows_below(y);
-        more = y + w.step < w.height;
-        more_rows = y + (w.half_y + 1) * w.step < w.height;
-        count = 0;
+          below(w.rows_below(y)),
+          more_planes(y + w.step < w.height),
+          more_rows(y + (w.half_y + 1) * w.step < w.height),
+          own{w.map_row(call.h, call.channels, b, y), w.map_row(call.s, call.channels, b, y)},
+          planes(w.plane_row(call.sums, b, y)),
+          masks(call.masks == nullptr ? nullptr : w.plane_row(call.masks, b, y)),
+          dot(call.dot == nullptr ? nullptr : w.line(call.dot, b, y)),
+          runs(runs),
+          end(runs),
+          block(block) {
         list(0, 1, w.half_x);
         for (int64_t dy = 1; dy <= below; ++dy) list(dy, -w.half_x, 2 * w.half_x + 1);
     }
@@ -117,7 +120,7 @@ private:
     void list(int64_t dy, int64_t dx, int64_t offsets) {
         while (offsets > 0) {
             const int64_t run = at_most(offsets, most_products);
-            runs[count++] = {own.at((dy * w.pixels + dx) * w.rate * size), w.plane(dy, dx), run};
+            *end++ = {own.at((dy * w.pixels + dx) * w.rate * size), w.plane(dy, dx), run};
             dx += run, offsets -= run;
         }
     }
@@ -125,7 +128,7 @@ private:
     template <class Size>
     void add_all_of(Size known) const {
         for (int64_t x = 0; x < w.stride; x += columns) {
-            if (more) prefetch_share(planes + w.step * w.planes * w.stride, w.planes * w.stride, x, columns, w.stride);
+            if (more_planes) prefetch_share(planes + w.step * w.planes * w.stride, w.planes * w.stride, x, columns, w.stride);
             if (more_rows) {
                 const int64_t next = (w.half_y + 1) * w.step * w.pixels * size;
                 prefetch_share(own.h + next, w.pixels * size, x, columns, w.stride);
@@ -138,7 +141,7 @@ private:
 
     template <class Size>
     DF_INLINE void add_columns(int64_t x, int64_t k, Size known) const {
-        for (const ProductRun<T>* run = runs.data(); run < runs.data() + count; ++run) {
+        for (const ProductRun<T>* run = runs; run < end; ++run) {
             if (x + k >= w.width) {
                 clear(*run, k);
                 continue;
@@ -157,7 +160,7 @@ private:
 
     void clear(const ProductRun<T>& run, int64_t k) const {
         for (int64_t i = 0; i < run.offsets; ++i)
-            store_quad(block.data() + (run.plane + i) * columns + k, Quad<T>{});
+            store_quad(block + (run.plane + i) * columns + k, Quad<T>{});
     }
 
     template <int offsets, class Size>
@@ -168,7 +171,7 @@ private:
             add_products<T, offsets, true>(own.at(shift), run.q.at(shift), known, 0, sums);
         else
             add_products<T, offsets, false>(own.at(shift), run.q.at(shift), known, w.rate * size, sums);
-        T* const to = block.data() + run.plane * columns + k;
+        T* const to = block + run.plane * columns + k;
         DF_UNROLL for (int i = 0; i < offsets; i += 2) {
             Octet<T> both[8] = {};
             DF_UNROLL for (int pixel = 0; pixel < product_pixels; ++pixel) {
@@ -190,7 +193,7 @@ private:
                 const int64_t plane = w.plane(dy, dx), place = plane * w.stride + x;
                 const T* const dots = dot == nullptr || dy > below ? nullptr : dot + (dy * w.stride + dx) * w.rate + x;
                 for (int64_t k = 0; k < columns; k += lanes<T>) {
-                    Vector<T> sum = dy > below ? Vector<T>{} : load(block.data() + plane * columns + k);
+                    Vector<T> sum = dy > below ? Vector<T>{} : load(block + plane * columns + k);
                     if (call.add) sum += load(planes + place + k);
                     if (dots != nullptr) sum -= load(dot + x + k) + load(dots + k);
                     if (masks != nullptr) sum *= -load(masks + place + k);
@@ -201,30 +204,14 @@ private:
 
     const Window& w;
     const ProductsCall<T>& call;
-    const int64_t size;
-    Buffer<ProductRun<T>> runs;
-    Buffer<T> block;
-    TwoMaps<T> own{};
-    T* planes = nullptr;
-    const T *masks = nullptr, *dot = nullptr;
-    int64_t below = 0, count = 0;
-    bool more = false, more_rows = false;
+    const int64_t size, below;
+    const bool more_planes, more_rows;
+    const TwoMaps<T> own;
+    T* const planes;
+    const T *const masks, *const dot;
+    ProductRun<T>*const runs, *end;
+    T* const block;
 };
-
-template <class T>
-void products_of(const Window& w, const ProductsCall<T>& call, int n_threads) {
-    constexpr int64_t band_rows = 8;
-    if (!call.add) clear_ends(w, call.sums, w.planes);
-    const auto body = [&](int64_t chunk, int) {
-        const Band band(w, chunk, band_rows);
-        ProductRow<T> products(w, call);
-        for (int64_t row = band.row; row < band.row + band.rows; ++row) {
-            products.at(band.b, band.first_y + row * w.step);
-            products.add_all();
-        }
-    };
-    parallel_for(Band::count(w, band_rows), n_threads, body);
-}
 
 }  // namespace
 }  // namespace DF_TARGET

@@ -5,12 +5,15 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 
 #if !defined(_WIN32)
 #include <pthread.h>
 #endif
+
+#include "memory.h"
 
 namespace densefield {
 namespace {
@@ -42,15 +45,21 @@ struct Job {
 
 // A short wait for what comes soon, before the thread goes to sleep: waking it takes longer than many a loop.
 template <class Done>
-void spin_until(const Done& done) {
-    for (int turn = 0; turn < 4000 && !done(); ++turn) {
+bool spin_until(const Done& done) {
+    for (int turn = 0; turn < 4000; ++turn) {
+        if (done()) return true;
 #if defined(__x86_64__) || defined(__i386__)
         __builtin_ia32_pause();
 #elif defined(__aarch64__)
         asm volatile("yield");
 #endif
     }
+    return false;
 }
+
+using Flag = std::atomic<unsigned char>;
+
+Flag* flags_of(void* memory) { return static_cast<Flag*>(memory); }
 
 class Pool {
 public:
@@ -139,6 +148,19 @@ Pool& pool() {
 #endif
 
 }  // namespace
+
+Signals::Signals(int64_t count) : flags_(allocate(count)) {
+    for (int64_t i = 0; i < count; ++i) new (flags_of(flags_) + i) Flag(0);
+}
+
+Signals::~Signals() { release(flags_); }
+
+void Signals::set(int64_t i) { flags_of(flags_)[i].store(1, std::memory_order_release); }
+
+void Signals::wait_for(int64_t i) const {
+    const Flag& flag = flags_of(flags_)[i];
+    while (!spin_until([&flag] { return flag.load(std::memory_order_acquire) != 0; })) std::this_thread::yield();
+}
 
 void run_chunks(int64_t chunks, int n_threads, ChunkTask task, void* context) {
     Job job(task, context, chunks);

@@ -13,6 +13,20 @@ using ChunkTask = void (*)(void* context, int64_t chunk, int slot);
 // threads have stopped. A call from inside a task, or while another thread holds the pool, runs on the caller alone.
 void run_chunks(int64_t chunks, int n_threads, ChunkTask task, void* context);
 
+// What chunks tell each other: number i is set once, and whoever waits for it then sees what was written before.
+class Signals {
+public:
+    explicit Signals(int64_t count);
+    ~Signals();
+    Signals(const Signals&) = delete;
+    Signals& operator=(const Signals&) = delete;
+    void set(int64_t i);
+    void wait_for(int64_t i) const;
+
+private:
+    void* const flags_;
+};
+
 // Unnamed, so that a copy compiled for AVX-512 is never linked into the baseline path.
 namespace {
 

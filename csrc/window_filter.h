@@ -7,22 +7,25 @@
 
 #include "memory.h"
 #include "octets.h"
-#include "packing.h"
-#include "parallel.h"
 
 namespace densefield {
 
+// What all iterations share: masks, what stands in the centre, and what sums are multiplied by.
 template <class T>
 struct FilterCall {
-    const T *masks, *map, *centre;
+    const T *masks, *centre;
     T centre_value;
-    const T* floor;
-    T floor_value;
-    bool normalize;
-    T *factor, *output_map, *output;
+    const T* factor;
+    int64_t channels;
+};
+
+// One iteration: `map` is filtered into `target`; its products with `partner`, where there is one, are added to `dot`.
+template <class T>
+struct FilterStep {
+    const T* map;
+    bool multiplied;
     const T* partner;
     T* dot;
-    int64_t channels;
 };
 
 namespace DF_TARGET {
@@ -64,21 +67,24 @@ DF_INLINE void add_run(const Run<T>& run, int64_t x, int64_t c, Size size, Block
     }
 }
 
+// Row y of image b. `runs` is room for `most_runs` of them.
 template <class T>
 class FilterRow {
 public:
-    FilterRow(const Window& w, const FilterCall<T>& call)
+    static int64_t most_runs(const Window& w) { return (2 * w.half_y + 2) * (2 * w.half_x + 2); }
+
+    FilterRow(const Window& w, const FilterCall<T>& call, const FilterStep<T>& step, int64_t b, int64_t y, Run<T>* runs)
         : w(w),
           call(call),
+          step(step),
           size(round_up(call.channels, Window::octet)),
-          long_runs((2 * w.half_y + 2) * (w.half_x + 1)),
-          short_runs((2 * w.half_y + 2) * (2 * w.half_x + 1)) {}
-
-    void at(int64_t image, int64_t row) {
-        b = image, y = row;
-        first_pixel = (b * w.height + y) * w.width;
-        own = w.map_row(call.map, call.channels, b, y);
-        longs = shorts = 0;
+          b(b),
+          y(y),
+          first_pixel((b * w.height + y) * w.width),
+          own(w.map_row(step.map, call.channels, b, y)),
+          long_runs(runs),
+          short_runs(runs + most_runs(w)) {
+        long_end = long_runs, short_end = short_runs;
         const int64_t above = w.rows_above(y), below = w.rows_below(y);
         for (int64_t dy = -above; dy < 0; ++dy) list_before(dy, 2 * w.half_x + 1);
         list_before(0, w.half_x);
@@ -86,18 +92,17 @@ public:
         for (int64_t dy = 1; dy <= below; ++dy) list_after(dy, -w.half_x, 2 * w.half_x + 1);
     }
 
-    // factor <- 1 / (sum of the masks + centre + floor).
-    void normalize() const {
+    // factor <- 1 / (sum of the masks + centre + floor), 0 where that sum underflows.
+    void normalize(const T* floor, T floor_value, T* factor) const {
         for (int64_t x = 0; x < w.width; x += lanes<T>) {
             const int64_t pixel = first_pixel + x, left = w.width - x;
             Vector<T> sum =
                 (call.centre != nullptr ? load_up_to(call.centre + pixel, left) : broadcast(call.centre_value)) +
-                (call.floor != nullptr ? load_up_to(call.floor + pixel, left) : broadcast(call.floor_value));
-            for (int64_t run = 0; run < longs; ++run)
-                for (int64_t i = 0; i < long_run; ++i)
-                    sum += load(long_runs[run].masks + i * long_runs[run].masks_apart + x);
-            for (int64_t run = 0; run < shorts; ++run) sum += load(short_runs[run].masks + x);
-            store_up_to(call.factor + pixel, sum >= broadcast(tiny<T>) ? T(1) / sum : Vector<T>{}, left);
+                (floor != nullptr ? load_up_to(floor + pixel, left) : broadcast(floor_value));
+            for (const Run<T>* run = long_runs; run < long_end; ++run)
+                for (int64_t i = 0; i < long_run; ++i) sum += load(run->masks + i * run->masks_apart + x);
+            for (const Run<T>* run = short_end; run < short_runs; ++run) sum += load(run->masks + x);
+            store_up_to(factor + pixel, sum >= broadcast(tiny<T>) ? T(1) / sum : Vector<T>{}, left);
         }
     }
 
@@ -125,7 +130,7 @@ private:
         const T* source = own + (dy * w.pixels + dx) * w.rate * size;
         while (count > 0) {
             const bool is_long = w.rate == 1 && count >= long_run;
-            (is_long ? long_runs[longs++] : short_runs[shorts++]) = {source, masks, masks_apart};
+            *(is_long ? long_end++ : --short_end) = {source, masks, masks_apart};
             const int64_t offsets = is_long ? long_run : 1;
             source += offsets * w.rate * size, masks += offsets * masks_apart, count -= offsets;
         }
@@ -145,9 +150,9 @@ private:
             for (int64_t group = 0; group < groups; ++group)  // the last overlaps the one before
                 filter_block<octets>(x, at_most(group * octets, all - octets) * Window::octet,
                                      at_most(octets, all - group * octets), left, known, target, dots);
-            if (call.partner == nullptr) continue;
+            if (step.partner == nullptr) continue;
             const Octet<T> change = totals<T>(dots);
-            T* const dot = w.line(call.dot, b, y) + x;
+            T* const dot = w.line(step.dot, b, y) + x;
             for (int64_t k = 0; k < left; ++k) dot[k] += change[k];
         }
     }
@@ -159,14 +164,14 @@ private:
         BlockSums<T, octets> sums;
         DF_UNROLL for (int k = 0; k < block_pixels; ++k)
             DF_UNROLL for (int i = 0; i < octets; ++i) sums[k][i] = held_octet<T>(Octet<T>{});
-        for (int64_t run = 0; run < longs; ++run) add_run<T, octets, long_run>(long_runs[run], x, c, known, sums);
-        for (int64_t run = 0; run < shorts; ++run) add_run<T, octets, 1>(short_runs[run], x, c, known, sums);
-        const T* const partner =
-            call.partner == nullptr ? nullptr : w.map_row(call.partner, call.channels, b, y);
+        for (const Run<T>* run = long_runs; run < long_end; ++run)
+            add_run<T, octets, long_run>(*run, x, c, known, sums);
+        for (const Run<T>* run = short_end; run < short_runs; ++run) add_run<T, octets, 1>(*run, x, c, known, sums);
+        const T* const partner = step.partner == nullptr ? nullptr : w.map_row(step.partner, call.channels, b, y);
         for (int64_t k = 0; k < left; ++k) {
             const int64_t pixel = first_pixel + x + k, place = (x + k) * size + c;
             const Octet<T> centre = octet_of(call.centre != nullptr ? call.centre[pixel] : call.centre_value);
-            const Octet<T> factor = octet_of(call.factor != nullptr ? call.factor[pixel] : T(1));
+            const Octet<T> factor = octet_of(step.multiplied ? call.factor[pixel] : T(1));
             DF_UNROLL for (int i = 0; i < octets; ++i) {
                 const int64_t at = place + i * Window::octet;
                 const Octet<T> value = (sums[k][i] + centre * load_octet(own + at)) * factor;
@@ -178,34 +183,12 @@ private:
 
     const Window& w;
     const FilterCall<T>& call;
-    const int64_t size;
-    Buffer<Run<T>> long_runs, short_runs;
-    int64_t longs = 0, shorts = 0, b = 0, y = 0, first_pixel = 0;
-    const T* own = nullptr;
+    const FilterStep<T>& step;
+    const int64_t size, b, y, first_pixel;
+    const T* const own;
+    Run<T>*const long_runs, *const short_runs;  // those grow to the end, these to the front
+    Run<T>*long_end, *short_end;
 };
-
-constexpr int64_t filter_rows = 8;  // of a chunk of work
-
-template <class T>
-void filter_of(const Window& w, const FilterCall<T>& call, int n_threads) {
-    if (call.output_map != nullptr) clear_beside(w, call.output_map, call.channels);
-    const auto body = [&](int64_t chunk, int) {
-        const Band band(w, chunk, filter_rows);
-        const int64_t size = round_up(call.channels, Window::octet);
-        Buffer<T> line((call.output == nullptr ? 0 : w.pixels * size) + lanes<T>);
-        FilterRow<T> filter_row(w, call);
-        for (int64_t row = band.row; row < band.row + band.rows; ++row) {
-            const int64_t y = band.first_y + row * w.step;
-            filter_row.at(band.b, y);
-            if (call.normalize) filter_row.normalize();
-            filter_row.filter(call.output == nullptr ? w.map_row(call.output_map, call.channels, band.b, y) : line.data());
-            if (call.output != nullptr)
-                unpack(line.data(), size, call.channels, w.height * w.width, w.width, T(1),
-                       call.output + (band.b * call.channels * w.height + y) * w.width);
-        }
-    };
-    parallel_for(Band::count(w, filter_rows), n_threads, body);
-}
 
 }  // namespace
 }  // namespace DF_TARGET

@@ -16,8 +16,8 @@ _P, _I32, _I64, _D = native.POINTER, native.INT32, native.INT64, native.DOUBLE
 _SIGNATURES: dict[str, tuple[type, ...]] = {
     "pair_masks": (_P, _P, _P, _I64, _I32, _D, _I32),
     "window_pack": (_P, _P, _P, _P, _P, _P, _I64, _I32, _I32),
-    "window_filter": (_P, _P, _P, _D, _P, _D, _I32, _P, _P, _P, _P, _P, _P, _I64, _I32),
-    "pair_products": (_P, _P, _P, _P, _P, _P, _I64, _I32, _I32),
+    "window_filter": (_P, _P, _P, _D, _P, _D, _I32, _P, _P, _P, _I64, _I64, _I32),
+    "window_filter_gradient": (_P, _P, _P, _D, _P, _P, _P, _P, _P, _P, _P, _P, _I64, _I64, _I32),
     "pair_gradient": (_P, _P, _P, _P, _I64, _I32, _D, _P, _I32),
 }
 
@@ -25,6 +25,10 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
 def pointer(tensor: Tensor | None) -> int | None:
     """Give the address of a contiguous tensor, or NULL for None."""
     return None if tensor is None else native.pointer(tensor)
+
+
+def _pointers(tensors: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(tensors))(*(native.pointer(tensor) for tensor in tensors))
 
 
 def _kernel(name: str, like: Tensor) -> Callable[..., None]:
@@ -79,41 +83,30 @@ def apply(
     shape, threads = native.int64_array(window.shape()), torch.get_num_threads()
     channels = scores.shape[1]
     factor = scores.new_empty((window.batch, window.height, window.width) if normalize else 0)
-    maps: list[Tensor] = []  # one tensor each: allocators hand blocks of this size out again, without page faults
     packed = scores.new_empty(window.map_elements(channels)) if room is None else room
-    spare = None if keep or iterations == 1 else torch.empty_like(packed)
+    # One tensor for each map kept: allocators hand blocks of this size out again, without page faults.
+    others = [torch.empty_like(packed) for _ in range(iterations - 1 if keep else min(iterations - 1, 1))]
     _kernel("window_pack", scores)(
         native.pointer(scores), None, None, native.pointer(packed), None, shape, channels, 1, threads
     )
+    steps = [packed, *others] if keep else [others[0] if step % 2 else packed for step in range(iterations)]
     result = torch.empty_like(scores)
-    source = packed
-    for step in range(iterations):
-        last = step == iterations - 1
-        target = None if last else torch.empty_like(packed) if spare is None else spare
-        _kernel("window_filter", scores)(
-            native.pointer(masks),
-            native.pointer(source),
-            pointer(edges.centre),
-            edges.centre_value,
-            pointer(edges.floor),
-            edges.floor_value,
-            int(normalize and step == 0),
-            pointer(factor if normalize else None),
-            pointer(target),
-            native.pointer(result) if last else None,
-            None,
-            None,
-            shape,
-            channels,
-            threads,
-        )
-        if target is not None:
-            if keep:
-                maps.append(target)
-            else:
-                spare = source
-            source = target
-    return result, factor if keep else scores.new_empty(0), maps
+    _kernel("window_filter", scores)(
+        native.pointer(masks),
+        _pointers(steps),
+        pointer(edges.centre),
+        edges.centre_value,
+        pointer(edges.floor),
+        edges.floor_value,
+        int(normalize),
+        pointer(factor if normalize else None),
+        native.pointer(result),
+        shape,
+        channels,
+        iterations,
+        threads,
+    )
+    return result, factor if keep else scores.new_empty(0), others if keep else []
 
 
 def planes_of(
@@ -152,9 +145,9 @@ def filter_backward(
     channels = scores.shape[1]
     factors = pointer(factor if normalize else None)
     dots = scores.new_empty(window.elements(1)) if normalize and by_masks else None
-    # One block, so that what follows finds room where it was: h, its successor, and the packed scores.
+    # One block, so that what follows finds room where it was: h, the packed scores, and h's successor.
     work = scores.new_empty((2 + (iterations > 1), window.map_elements(channels)))
-    h, spare = work[0], work[2] if iterations > 1 else None
+    h, packed, spare = work[0], work[1], work[-1]
     _kernel("window_pack", scores)(
         native.pointer(gradient),
         factors,
@@ -166,59 +159,34 @@ def filter_backward(
         0,
         threads,
     )
-    sums = scores.new_empty(window.elements(window.pairs)) if by_masks else None
-    by_centre = scores.new_zeros(factor.shape) if by_masks and edges.centre is not None else None
-    if by_centre is not None and not normalize:
-        by_centre = scores.new_zeros((window.batch, window.height, window.width))
-    gradient_scores: Tensor | None = None
-    for step in reversed(range(iterations)):
-        source: Tensor | None = maps[step - 1] if step > 0 else None
-        if source is None and sums is not None:
-            source = work[1]
-            _kernel("window_pack", scores)(
-                native.pointer(scores), None, None, native.pointer(source), None, shape, channels, 0, threads
-            )
-        if sums is not None:
-            _kernel("pair_products", scores)(
-                native.pointer(h),
-                pointer(source),
-                native.pointer(masks) if step == 0 else None,
-                pointer(dots) if step == 0 else None,
-                native.pointer(sums),
-                shape,
-                channels,
-                int(step < iterations - 1),
-                threads,
-            )
-        if by_centre is not None and source is not None:
-            by_centre += (window.view_map(h, channels) * window.view_map(source, channels)).sum(3)
-        if step == 0 and not by_scores:
-            break
-        if step == 0:
-            source = None
-            gradient_scores = torch.empty_like(scores)
-        _kernel("window_filter", scores)(
-            native.pointer(masks),
-            native.pointer(h),
-            pointer(edges.centre),
-            edges.centre_value,
-            None,
-            0.0,
-            0,
-            factors if step > 0 else None,
-            pointer(spare) if step > 0 else None,
-            pointer(gradient_scores) if step == 0 else None,
-            pointer(source) if dots is not None and step > 0 else None,
-            pointer(dots) if step > 0 else None,
-            shape,
-            channels,
-            threads,
+    if by_masks:
+        _kernel("window_pack", scores)(
+            native.pointer(scores), None, None, native.pointer(packed), None, shape, channels, 0, threads
         )
-        if step > 0 and spare is not None:
-            h, spare = spare, h
+    sums = scores.new_empty(window.elements(window.pairs)) if by_masks else None
+    pixels = (window.batch, window.height, window.width)
+    by_centre = scores.new_zeros(pixels) if by_masks and edges.centre is not None else None
+    gradient_scores = torch.empty_like(scores) if by_scores else None
+    _kernel("window_filter_gradient", scores)(
+        native.pointer(masks),
+        _pointers([packed, *maps]),
+        pointer(edges.centre),
+        edges.centre_value,
+        factors,
+        native.pointer(h),
+        native.pointer(spare),
+        pointer(dots),
+        pointer(sums),
+        pointer(by_centre),
+        pointer(gradient_scores),
+        shape,
+        channels,
+        iterations,
+        threads,
+    )
     if sums is None:
         return gradient_scores, None, None, None, 0.0
-    del work, h, spare, source  # the gradient of the embeddings takes their place
+    del work, h, packed, spare  # the gradient of the embeddings takes their place
     by_floor = None if dots is None else -window.view(dots, 1)[:, :, 0]
     if by_centre is not None and by_floor is not None:
         by_centre += by_floor
