@@ -38,6 +38,16 @@ template <class T>
 constexpr int most_octets = registers_of_octet<T> == 1 ? 3 : 1;  // 12, 8 or 16 of 16 registers
 #endif
 
+// A pixel has `size` numbers. From one of a block to the next, `apart` further on: those that see the same neighbours are
+// `rate` apart.
+struct PixelStep {
+    int64_t rate, size, apart;
+};
+template <int octets>
+struct NextPixel {  // the same at rate 1, with all channels in so many octets
+    static constexpr int64_t rate = 1, size = octets * Window::octet, apart = size;
+};
+
 template <class T>
 DF_INLINE Octet<T> load_octet(const T* from) {
     Octet<T> octet;
@@ -119,7 +129,7 @@ void clear_beside(const Window& w, T* map, int64_t channels) {
     clear(w.map_row(map, channels, 0, rows), w.map_lead);
 }
 
-// Asks for what the next row needs of `count` numbers, as much of it as columns x to x + `columns` are of `width`.
+// Asks for what the next row needs of `count` numbers: as much of it as columns x to x + `columns` are of `width`.
 template <class T>
 DF_INLINE void prefetch_share(const T* first, int64_t count, int64_t x, int64_t columns, int64_t width) {
     const int64_t lines = (count + line_of<T> - 1) / line_of<T>;

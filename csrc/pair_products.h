@@ -20,9 +20,9 @@ namespace {
 
 constexpr int product_pixels = 4;  // whose sums are held in registers, of so many offsets:
 #if defined(__AVX512F__)
-constexpr int most_products = 5;
+constexpr int most_products = 5, few_products = 3;  // few where distances are not known before: they take registers, too
 #else
-constexpr int most_products = 2;
+constexpr int most_products = 2, few_products = 2;
 #endif
 
 // What one pixel gives to a sum, and what it takes from the other one.
@@ -39,42 +39,30 @@ struct ProductRun {
     int64_t plane, offsets;
 };
 
-// sums[i][k] = h_p s_q + s_p h_q over the channels, of pixel p = k of the block and q = p + offset i. Offsets a pixel
-// apart (`sliding`) see the same pixels q.
-template <class T, int offsets, bool sliding, class Size>
-DF_INLINE void add_products(TwoMaps<T> p, TwoMaps<T> q, Size known, int64_t q_apart,
+// sums[i][k] = h_p s_q + s_p h_q over the channels, of pixel p = k of the block and q = p + offset i: pixel k + i of q's.
+template <class T, int offsets, class Step>
+DF_INLINE void add_products(TwoMaps<T> p, TwoMaps<T> q, Step step,
                             Octet<T> (&sums)[offsets][product_pixels]) {
-    const int64_t size = static_cast<int64_t>(known);
     p = {fresh(p.h), fresh(p.s)};
     q = {fresh(q.h), fresh(q.s)};
     DF_UNROLL for (int i = 0; i < offsets; ++i)
         DF_UNROLL for (int k = 0; k < product_pixels; ++k) sums[i][k] = held_octet<T>(Octet<T>{});
-    _Pragma("GCC unroll 1") for (int64_t c = 0; c < size; c += Window::octet) {
+    _Pragma("GCC unroll 1") for (int64_t c = 0; c < step.size; c += Window::octet) {
         Octet<T> p_h[product_pixels], p_s[product_pixels];
         DF_UNROLL for (int k = 0; k < product_pixels; ++k) {
-            p_h[k] = held_octet<T>(load_octet(p.h + k * size + c));
-            p_s[k] = held_octet<T>(load_octet(p.s + k * size + c));
+            p_h[k] = held_octet<T>(load_octet(p.h + k * step.apart + c));
+            p_s[k] = held_octet<T>(load_octet(p.s + k * step.apart + c));
         }
-        if constexpr (sliding) {
-            DF_UNROLL for (int place = 0; place < product_pixels + offsets - 1; ++place) {
-                const Octet<T> q_h = held_octet<T>(load_octet(q.h + place * size + c));
-                const Octet<T> q_s = held_octet<T>(load_octet(q.s + place * size + c));
-                DF_UNROLL for (int i = 0; i < offsets; ++i) {
-                    const int k = place - i;
-                    if (k >= 0 && k < product_pixels) sums[i][k] += p_h[k] * q_s;
-                }
-                DF_UNROLL for (int i = 0; i < offsets; ++i) {
-                    const int k = place - i;
-                    if (k >= 0 && k < product_pixels) sums[i][k] += p_s[k] * q_h;
-                }
-            }
-        } else {
+        DF_UNROLL for (int place = 0; place < product_pixels + offsets - 1; ++place) {
+            const Octet<T> q_h = held_octet<T>(load_octet(q.h + place * step.apart + c));
+            const Octet<T> q_s = held_octet<T>(load_octet(q.s + place * step.apart + c));
             DF_UNROLL for (int i = 0; i < offsets; ++i) {
-                DF_UNROLL for (int k = 0; k < product_pixels; ++k) {
-                    const int64_t place = i * q_apart + k * size + c;
-                    sums[i][k] += p_h[k] * load_octet(q.s + place);
-                    sums[i][k] += p_s[k] * load_octet(q.h + place);
-                }
+                const int k = place - i;
+                if (k >= 0 && k < product_pixels) sums[i][k] += p_h[k] * q_s;
+            }
+            DF_UNROLL for (int i = 0; i < offsets; ++i) {
+                const int k = place - i;
+                if (k >= 0 && k < product_pixels) sums[i][k] += p_s[k] * q_h;
             }
         }
     }
@@ -85,7 +73,7 @@ template <class T>
 class ProductRow {
 public:
     static int64_t most_runs(const Window& w) { return w.planes; }
-    static int64_t block_size(const Window& w) { return w.planes * columns; }
+    static int64_t block_size(const Window& w) { return w.planes * most_columns * w.rate; }
 
     ProductRow(const Window& w, const ProductsCall<T>& call, int64_t b, int64_t y, ProductRun<T>* runs, T* block)
         : w(w),
@@ -106,72 +94,69 @@ public:
     }
 
     void add_all() const {
-        switch (size / Window::octet) {
-            case 1: return add_all_of(std::integral_constant<int64_t, 1 * Window::octet>());
-            case 2: return add_all_of(std::integral_constant<int64_t, 2 * Window::octet>());
-            case 3: return add_all_of(std::integral_constant<int64_t, 3 * Window::octet>());
-            default: return add_all_of(size);
+        switch (w.rate == 1 ? size / Window::octet : 0) {
+            case 1: return add_all_of(NextPixel<1>());
+            case 2: return add_all_of(NextPixel<2>());
+            case 3: return add_all_of(NextPixel<3>());
+            default: return add_all_of(PixelStep{w.rate, size, w.rate * size});
         }
     }
 
 private:
-    static constexpr int64_t columns = 16;  // whose sums are put together before they go to the planes
+    static constexpr int64_t most_columns = 16;  // a rate apart, whose sums are put together before they go to the planes
+
+    bool is_known() const { return w.rate == 1 && size <= 3 * Window::octet; }
 
     void list(int64_t dy, int64_t dx, int64_t offsets) {
         while (offsets > 0) {
-            const int64_t run = at_most(offsets, most_products);
+            const int64_t run = at_most(offsets, is_known() ? most_products : few_products);
             *end++ = {own.at((dy * w.pixels + dx) * w.rate * size), w.plane(dy, dx), run};
             dx += run, offsets -= run;
         }
     }
 
-    template <class Size>
-    void add_all_of(Size known) const {
-        for (int64_t x = 0; x < w.stride; x += columns) {
-            if (more_planes) prefetch_share(planes + w.step * w.planes * w.stride, w.planes * w.stride, x, columns, w.stride);
+    template <class Step>
+    void add_all_of(Step step) const {
+        const int64_t columns = most_columns * step.rate;
+        for (int64_t x0 = 0; x0 < w.stride; x0 += columns) {
+            if (more_planes) prefetch_share(planes + w.step * w.planes * w.stride, w.planes * w.stride, x0, columns, w.stride);
             if (more_rows) {
                 const int64_t next = (w.half_y + 1) * w.step * w.pixels * size;
-                prefetch_share(own.h + next, w.pixels * size, x, columns, w.stride);
-                prefetch_share(own.s + next, w.pixels * size, x, columns, w.stride);
+                prefetch_share(own.h + next, w.pixels * size, x0, columns, w.stride);
+                prefetch_share(own.s + next, w.pixels * size, x0, columns, w.stride);
             }
-            for (int64_t k = 0; k < columns; k += product_pixels) add_columns(x, k, known);
-            keep(x);
+            for (int64_t first = 0; first < columns; first += product_pixels * step.rate)
+                for (int64_t k = first; k < first + step.rate; ++k) add_block(x0, k, step);
+            keep(x0, columns);
         }
     }
 
-    template <class Size>
-    DF_INLINE void add_columns(int64_t x, int64_t k, Size known) const {
+    // Sums of the block that starts at column x0 + k.
+    template <class Step>
+    DF_INLINE void add_block(int64_t x0, int64_t k, Step step) const {
         for (const ProductRun<T>* run = runs; run < end; ++run) {
-            if (x + k >= w.width) {
-                clear(*run, k);
+            T* const to = block + run->plane * most_columns * step.rate + k;
+            if (x0 + k >= w.width) {
+                for (int64_t i = 0; i < run->offsets; ++i) store_sums(to, i, x0 + k, step, Quad<T>{});
                 continue;
             }
+            const int64_t shift = (x0 + k) * step.size;
             switch (run->offsets) {
-                case 1: add_run<1>(*run, x, k, known); break;
-                case 2: add_run<2>(*run, x, k, known); break;
+                case 1: add_run<1>(run->q.at(shift), x0 + k, to, step); break;
+                case 2: add_run<2>(run->q.at(shift), x0 + k, to, step); break;
 #if defined(__AVX512F__)
-                case 3: add_run<3>(*run, x, k, known); break;
-                case 4: add_run<4>(*run, x, k, known); break;
-                default: add_run<5>(*run, x, k, known); break;
+                case 3: add_run<3>(run->q.at(shift), x0 + k, to, step); break;
+                case 4: add_run<4>(run->q.at(shift), x0 + k, to, step); break;
+                default: add_run<5>(run->q.at(shift), x0 + k, to, step); break;
 #endif
             }
         }
     }
 
-    void clear(const ProductRun<T>& run, int64_t k) const {
-        for (int64_t i = 0; i < run.offsets; ++i)
-            store_quad(block + (run.plane + i) * columns + k, Quad<T>{});
-    }
-
-    template <int offsets, class Size>
-    DF_INLINE void add_run(const ProductRun<T>& run, int64_t x, int64_t k, Size known) const {
-        const int64_t shift = (x + k) * static_cast<int64_t>(known);
+    template <int offsets, class Step>
+    DF_INLINE void add_run(const TwoMaps<T>& q, int64_t x, T* to, Step step) const {
         Octet<T> sums[offsets][product_pixels];
-        if (w.rate == 1)
-            add_products<T, offsets, true>(own.at(shift), run.q.at(shift), known, 0, sums);
-        else
-            add_products<T, offsets, false>(own.at(shift), run.q.at(shift), known, w.rate * size, sums);
-        T* const to = block + run.plane * columns + k;
+        add_products<T, offsets>(own.at(x * step.size), q, step, sums);
         DF_UNROLL for (int i = 0; i < offsets; i += 2) {
             Octet<T> both[8] = {};
             DF_UNROLL for (int pixel = 0; pixel < product_pixels; ++pixel) {
@@ -181,18 +166,28 @@ private:
             Quad<T> total[2];
             const Octet<T> all = totals<T>(both);
             std::memcpy(total, &all, sizeof(all));
-            store_quad(to + i * columns, total[0]);
-            if (i + 1 < offsets) store_quad(to + (i + 1) * columns, total[1]);
+            store_sums(to, i, x, step, total[0]);
+            if (i + 1 < offsets) store_sums(to, i + 1, x, step, total[1]);
         }
     }
 
+    template <class Step>
+    DF_INLINE void store_sums(T* to, int64_t i, int64_t x, Step step, const Quad<T>& sums) const {
+        to += i * most_columns * step.rate;
+        if (step.rate == 1)
+            store_quad(to, sums);
+        else
+            for (int64_t k = 0; k < product_pixels; ++k) to[k * step.rate] = x + k * step.rate < w.width ? sums[k] : T(0);
+    }
+
     // Adds what stands in the block to the planes. Pairs that leave the image below are zero.
-    void keep(int64_t x) const {
+    void keep(int64_t x, int64_t columns) const {
+        const int64_t count = at_most(columns, w.stride - x);
         for (int64_t dy = 0; dy <= w.half_y; ++dy)
             for (int64_t dx = dy == 0 ? 1 : -w.half_x; dx <= w.half_x; ++dx) {
                 const int64_t plane = w.plane(dy, dx), place = plane * w.stride + x;
                 const T* const dots = dot == nullptr || dy > below ? nullptr : dot + (dy * w.stride + dx) * w.rate + x;
-                for (int64_t k = 0; k < columns; k += lanes<T>) {
+                for (int64_t k = 0; k < count; k += lanes<T>) {
                     Vector<T> sum = dy > below ? Vector<T>{} : load(block + plane * columns + k);
                     if (call.add) sum += load(planes + place + k);
                     if (dots != nullptr) sum -= load(dot + x + k) + load(dots + k);

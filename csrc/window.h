@@ -32,7 +32,7 @@ struct Window {
     int64_t batch, height, width, rate;
     int64_t half_y, half_x;  // cut to offsets that stay inside the image somewhere
     int64_t step, reach, stride, lead, planes, pixels, map_lead;
-    static constexpr int64_t octet = 8;
+    static constexpr int64_t octet = 8, block = 16;  // pixels, a rate apart, that may be read past the end of a row
 
     DF_INLINE Window(int64_t batch, int64_t height, int64_t width, int64_t window, int64_t rate)
         : batch(batch), height(height), width(width), rate(rate) {
@@ -42,10 +42,10 @@ struct Window {
         step = half_y > 0 ? rate : 1;
         reach = half_x * rate;
         stride = round_up(width + reach, 16);
-        lead = round_up(reach, 16) + 16;
+        lead = round_up(reach + block * rate, 16);
         planes = half_x + half_y * (2 * half_x + 1);
         pixels = round_up(width + reach, octet);
-        map_lead = round_up(reach, octet) + octet;
+        map_lead = round_up(reach + block * rate, octet);
     }
 
     // The plane of offset (dy, dx), dy > 0 or dy = 0 < dx; planes of one dy and rising dx lie together.

@@ -19,7 +19,7 @@ BORDERS: tuple[Border, ...] = ("valid", "zero", "published")
 
 Index = tuple[EllipsisType, slice, slice]
 
-_ALIGNMENT, _OCTET = 16, 8  # elements; csrc/window.h computes the same sizes
+_ALIGNMENT, _OCTET, _BLOCK = 16, 8, 16  # csrc/window.h computes the same sizes
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Window:
     @property
     def lead(self) -> int:
         """Zeros before and after native planes."""
-        return _round_up(self.half_x * self.rate) + _ALIGNMENT
+        return _round_up((self.half_x + _BLOCK) * self.rate)
 
     def elements(self, planes: int) -> int:
         """Elements of so many native planes."""
@@ -74,16 +74,19 @@ class Window:
 
     def map_elements(self, channels: int) -> int:
         """Elements of a native map."""
-        reach = self.half_x * self.rate
-        pixels = self.batch * self.height * _round_up(self.width + reach, _OCTET) + 2 * (_round_up(reach, _OCTET) + _OCTET)
-        return pixels * _round_up(channels, _OCTET)
+        pixels = self.batch * self.height * _round_up(self.width + self.half_x * self.rate, _OCTET)
+        return (pixels + 2 * self._map_lead) * _round_up(channels, _OCTET)
 
     def view_map(self, flat: Tensor, channels: int) -> Tensor:  # (B, H, W, C)
         """Look into a native map."""
-        reach, size = self.half_x * self.rate, _round_up(channels, _OCTET)
-        lead = (_round_up(reach, _OCTET) + _OCTET) * size
+        size = _round_up(channels, _OCTET)
+        lead = self._map_lead * size
         inner = flat[lead : flat.numel() - lead].view(self.batch, self.height, -1, size)
         return inner[:, :, : self.width, :channels]
+
+    @property
+    def _map_lead(self) -> int:
+        return _round_up((self.half_x + _BLOCK) * self.rate, _OCTET)
 
     def shape(self) -> list[int]:
         """The sizes that native kernels take."""
