@@ -5,6 +5,8 @@ import itertools
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from densefield.checks import InputError
 from densefield.ops import native
@@ -196,3 +198,28 @@ BAD = [
 def test_bad_input_is_named(changed, message, path):
     with pytest.raises(InputError, match=message):
         affinity_filter(**({"scores": SCORES, "embeddings": EMBEDDINGS, "scale": 1.0} | changed))
+
+
+def test_compilers_and_tracers_see_the_op():
+    scores, embeddings = torch.randn(1, 3, 7, 6), torch.rand(1, 4, 7, 6, requires_grad=True)
+
+    def loss(values):
+        return affinity_filter(scores, values, 0.5, window=5, iterations=2).square().sum()
+
+    (wanted,) = torch.autograd.grad(loss(embeddings), embeddings)
+    detached = embeddings.detach()
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    assert torch.equal(torch.autograd.grad(compiled(embeddings), embeddings)[0], wanted)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert affinity_filter(mode.from_tensor(scores), mode.from_tensor(detached), 0.5).shape == scores.shape
+    graph = make_fx(lambda values: affinity_filter(scores, values, 0.5))(detached)
+    assert "densefield.affinity_filter" in graph.code
+    assert torch.equal(graph(detached), affinity_filter(scores, detached, 0.5))
+
+
+def test_a_second_derivative_is_an_error():
+    embeddings = torch.rand(1, 4, 7, 6, requires_grad=True)
+    result = affinity_filter(torch.randn(1, 3, 7, 6), embeddings, 0.5).square().sum()
+    (first,) = torch.autograd.grad(result, embeddings, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
