@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <system_error>
@@ -18,26 +19,56 @@
 namespace densefield {
 namespace {
 
+// Chunks [begin, end) that are still to be done: taken from the front by the thread whose they are, from the back by those
+// that have no more of their own.
+class alignas(64) Share {
+public:
+    void set(int64_t begin, int64_t end) { range_.store(pack(begin, end), std::memory_order_relaxed); }
+    bool take(bool own, int64_t& chunk) {
+        uint64_t range = range_.load(std::memory_order_relaxed);
+        for (;;) {
+            const int64_t begin = static_cast<int64_t>(range >> 32), end = static_cast<int64_t>(range & 0xffffffffu);
+            if (begin >= end) return false;
+            chunk = own ? begin : end - 1;
+            const uint64_t rest = own ? pack(begin + 1, end) : pack(begin, end - 1);
+            if (range_.compare_exchange_weak(range, rest, std::memory_order_relaxed)) return true;
+        }
+    }
+
+private:
+    static uint64_t pack(int64_t begin, int64_t end) {
+        return static_cast<uint64_t>(begin) << 32 | static_cast<uint64_t>(end);
+    }
+    std::atomic<uint64_t> range_{0};
+};
+
+// Each thread has a share of neighbouring chunks, so that it meets again, in the next job, what is in its own caches. In an
+// ordered job there is one share.
 struct Job {
     ChunkTask task;
     void* context;
-    int64_t chunks;
-    std::atomic<int64_t> next{0};
+    int shares;
+    std::unique_ptr<Share[]> share;
     std::mutex lock;
     std::exception_ptr failure;
 
-    Job(ChunkTask task, void* context, int64_t chunks) : task(task), context(context), chunks(chunks) {}
+    Job(ChunkTask task, void* context, int64_t chunks, int shares)
+        : task(task), context(context), shares(shares), share(new Share[static_cast<size_t>(shares)]) {
+        for (int i = 0; i < shares; ++i) share[i].set(i * chunks / shares, (i + 1) * chunks / shares);
+    }
 
     void drain(int slot) {
-        for (;;) {
-            const int64_t chunk = next.fetch_add(1, std::memory_order_relaxed);
-            if (chunk >= chunks) return;
-            try {
-                task(context, chunk, slot);
-            } catch (...) {
-                next.store(chunks);
-                std::lock_guard<std::mutex> guard(lock);
-                if (!failure) failure = std::current_exception();
+        for (int i = 0; i < shares; ++i) {
+            const bool own = i == 0;
+            int64_t chunk;
+            while (share[(slot + i) % shares].take(own, chunk)) {
+                try {
+                    task(context, chunk, slot);
+                } catch (...) {
+                    for (int other = 0; other < shares; ++other) share[other].set(0, 0);
+                    std::lock_guard<std::mutex> guard(lock);
+                    if (!failure) failure = std::current_exception();
+                }
             }
         }
     }
@@ -162,10 +193,10 @@ void Signals::wait_for(int64_t i) const {
     while (!spin_until([&flag] { return flag.load(std::memory_order_acquire) != 0; })) std::this_thread::yield();
 }
 
-void run_chunks(int64_t chunks, int n_threads, ChunkTask task, void* context) {
-    Job job(task, context, chunks);
-    const int helpers = static_cast<int>(std::min<int64_t>(n_threads, chunks)) - 1;
-    if (helpers <= 0 || !pool().run(job, helpers)) job.drain(0);
+void run_chunks(int64_t chunks, int n_threads, ChunkTask task, void* context, bool ordered) {
+    const int threads = static_cast<int>(std::min<int64_t>(n_threads, chunks));
+    Job job(task, context, chunks, ordered || threads <= 1 ? 1 : threads);
+    if (threads <= 1 || !pool().run(job, threads - 1)) job.drain(0);
     if (job.failure) std::rethrow_exception(job.failure);
 }
 

@@ -11,7 +11,8 @@ using ChunkTask = void (*)(void* context, int64_t chunk, int slot);
 // Calls task(context, chunk, slot) once for each chunk in [0, chunks) on up to `n_threads` threads, the caller's among
 // them. `slot` in [0, n_threads) names the thread, for scratch memory. The first exception is rethrown here after all
 // threads have stopped. A call from inside a task, or while another thread holds the pool, runs on the caller alone.
-void run_chunks(int64_t chunks, int n_threads, ChunkTask task, void* context);
+// `ordered`: chunks are begun in their order. At most 2^32 chunks.
+void run_chunks(int64_t chunks, int n_threads, ChunkTask task, void* context, bool ordered);
 
 // What chunks tell each other: number i is set once, and whoever waits for it then sees what was written before.
 class Signals {
@@ -31,11 +32,11 @@ private:
 namespace {
 
 template <class Body>  // void body(int64_t chunk, int slot)
-inline void parallel_for(int64_t chunks, int n_threads, const Body& body) {
+inline void parallel_for(int64_t chunks, int n_threads, const Body& body, bool ordered = false) {
     run_chunks(
         chunks, n_threads,
         [](void* context, int64_t chunk, int slot) { (*static_cast<const Body*>(context))(chunk, slot); },
-        const_cast<Body*>(&body));
+        const_cast<Body*>(&body), ordered);
 }
 
 }  // namespace

@@ -25,14 +25,14 @@ void run_wave(const Window& w, int64_t steps, int n_threads, const Task& task) {
         const int64_t step = alone ? place / bands : place % steps;
         const int64_t band = alone ? place % bands : place / steps - (reach + 1) * step;
         if (band < 0 || band >= bands) return;
-        // Chunks are handed out in order: somebody is at work on these.
+        // Chunks are begun in order: somebody is at work on these.
         if (step > 0)
             for (int64_t i = at_least(0, band - reach); i <= at_most(bands - 1, band + reach); ++i)
                 done.wait_for((image * steps + step - 1) * bands + i);
         task(step, Band(w, image * bands + band, wave_rows), slot);
         done.set((image * steps + step) * bands + band);
     };
-    parallel_for(images * waves * steps, n_threads, body);
+    parallel_for(images * waves * steps, n_threads, body, steps > 1);
 }
 
 }  // namespace
