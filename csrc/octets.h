@@ -35,7 +35,7 @@ constexpr int most_octets = 3;  // 24 of 32 registers
 #else
 constexpr int block_pixels = 4;
 template <class T>
-constexpr int most_octets = registers_of_octet<T> == 1 ? 3 : 1;  // 12, 8 or 16 of 16 registers
+constexpr int most_octets = registers_of_octet<T> == 1 ? 3 : 1;  // 12, or 8 to 16, of 16 registers
 #endif
 
 // A pixel has `size` numbers. From one of a block to the next, `apart` further on: those that see the same neighbours are

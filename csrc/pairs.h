@@ -163,12 +163,6 @@ void clear_outside(const Window& w, T* row, int64_t y) {
     }
 }
 
-// Zeros before and after planes, which the caller leaves uninitialised.
-template <class T>
-void clear_ends(const Window& w, T* planes, int64_t count) {
-    for (int64_t x = 0; x < w.lead; ++x) planes[x] = planes[w.lead + w.batch * w.height * count * w.stride + x] = 0;
-}
-
 // The part of an image (channels, height, width) that a band sees between columns x0 and x1, copied together: tile
 // (channels, rows, apart), with zeros outside the image.
 template <class T>

@@ -93,6 +93,11 @@ struct Band {
     bool inside(int64_t r) const { return r >= 0 && r < rows_of_class; }
 };
 
+// Zeros before and after planes, which the caller leaves uninitialised.
+template <class T>
+void clear_ends(const Window& w, T* planes, int64_t count) {
+    for (int64_t x = 0; x < w.lead; ++x) planes[x] = planes[w.lead + w.batch * w.height * count * w.stride + x] = 0;
+}
 
 }  // namespace
 }  // namespace densefield

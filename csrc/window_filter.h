@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cfloat>
-#include <type_traits>
 
 #include "memory.h"
 #include "octets.h"
@@ -19,7 +18,8 @@ struct FilterCall {
     int64_t channels;
 };
 
-// One iteration: `map` is filtered into `target`; its products with `partner`, where there is one, are added to `dot`.
+// One iteration: what it filters; whether the result is `multiplied` by the factor; where its products with `partner`, if
+// there is one, summed over the channels, are added.
 template <class T>
 struct FilterStep {
     const T* map;

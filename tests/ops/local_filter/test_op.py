@@ -74,6 +74,22 @@ def test_values_and_gradients_equal_the_dense_sum(number, dtype, tolerance, path
             assert (ours.double() - dense).abs().max() <= limit * dense.abs().max().clamp(min=0.01)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-11)])
+@pytest.mark.parametrize("size", [(1, 12, 2, 9, 40), (1, 21, 3, 21, 37), (1, 30, 2, 12, 25), (2, 70, 2, 7, 19)])
+@pytest.mark.parametrize(("window", "rate", "iterations"), [(9, 1, 2), (5, 2, 3), (3, 7, 1), (7, 3, 9)])
+def test_any_number_of_channels(size, window, rate, iterations, dtype, tolerance):
+    chosen = {"window": window, "rate": rate, "iterations": iterations}
+    wanted_by = tuple(x.detach().double().requires_grad_() for x in inputs(size, dtype))
+    wanted = filter_dense(*wanted_by, **chosen)
+    weight = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    wanted_gradients = torch.autograd.grad((wanted * weight).sum(), wanted_by[:2])
+    by = inputs(size, dtype)
+    result = affinity_filter(*by, **chosen)
+    gradients = torch.autograd.grad((result * weight.to(dtype)).sum(), by[:2])
+    for ours, dense in zip((result, *gradients), (wanted, *wanted_gradients), strict=True):
+        assert (ours.double() - dense).abs().max() <= tolerance * dense.abs().max()
+
+
 def test_values_to_a_millionth_in_single_precision(path):
     scores, embeddings, scale = inputs((1, 4, 16, 20, 23), torch.float32)
     embeddings = torch.rand_like(embeddings)
@@ -120,15 +136,15 @@ def test_finite_where_masks_underflow(dtype, path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("window", "rate"), [(9, 1), (3, 24), (5, 3)])
-def test_any_number_of_threads_gives_the_same_bits(dtype, window, rate):
+@pytest.mark.parametrize(("window", "rate", "iterations"), [(9, 1, 10), (3, 24, 2), (5, 3, 2), (19, 1, 3)])
+def test_any_number_of_threads_gives_the_same_bits(dtype, window, rate, iterations):
     before = torch.get_num_threads()
     results = []
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
             by = inputs((2, 3, 4, 50, 37), dtype)
-            result = affinity_filter(*by, window=window, rate=rate, iterations=2)
+            result = affinity_filter(*by, window=window, rate=rate, iterations=iterations)
             results.append((result, *torch.autograd.grad(result.square().sum(), by)))
     finally:
         torch.set_num_threads(before)
