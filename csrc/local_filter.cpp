@@ -51,6 +51,17 @@ void pair_masks_of(const Window& w, const T* embeddings, T* masks, int64_t chann
 }
 
 template <class T>
+bool is_finite(const T* from, int64_t count) {
+    Vector<T> zero[2] = {};  // stay zero as long as 0 x = 0
+    int64_t i = 0;
+    for (; i + 2 * lanes<T> <= count; i += 2 * lanes<T>)
+        DF_UNROLL for (int k = 0; k < 2; ++k) zero[k] += load(from + i + k * lanes<T>) * T(0);
+    T rest = total<T>(zero[0] + zero[1]);
+    for (; i < count; ++i) rest += from[i] * T(0);
+    return rest == T(0);
+}
+
+template <class T>
 void pack_map(const Window& w, const PackCall<T>& call, int n_threads) {
     const int64_t size = round_up(call.channels, Window::octet), plane = w.height * w.width;
     clear_beside(w, call.map, call.channels);
@@ -60,12 +71,7 @@ void pack_map(const Window& w, const PackCall<T>& call, int n_threads) {
         const T* const values = call.values + (b * call.channels * w.height + y) * w.width;
         T* const to = w.map_row(call.map, call.channels, b, y);
         pack(values, size, call.channels, plane, w.width, T(1), T(0), to);
-        if (call.finite) {
-            Octet<T> zero = {};
-            for (int64_t i = 0; i < w.width * size; i += Window::octet) zero += load_octet(to + i) * T(0);
-            for (int64_t i = 0; i < Window::octet; ++i)
-                if (!(zero[i] == T(0))) throw BadArgument();
-        }
+        if (call.finite && !is_finite(to, w.width * size)) throw BadArgument();
         if (call.factor != nullptr)
             for (int64_t x = 0; x < w.width; ++x)
                 for (int64_t i = x * size; i < (x + 1) * size; i += Window::octet)
