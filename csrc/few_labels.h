@@ -88,21 +88,6 @@ bool any_below_flat(const float* logits, int64_t labels, int64_t count, float le
     return found;
 }
 
-// log x for 1 <= x <= 4, to 1e-7.
-DF_INLINE Vector<float> logarithm(Vector<float> x) {
-    Vector<float> whole = {};
-    for (int step = 0; step < 2; ++step) {
-        const auto large = x > broadcast(1.5f);
-        whole += large ? broadcast(0.693147181f) : Vector<float>{};
-        x = large ? x * 0.5f : x;
-    }
-    const Vector<float> t = (x - 1.0f) / (x + 1.0f), square = t * t;
-    Vector<float> p = square * (1.0f / 9) + (1.0f / 7);
-    p = p * square + (1.0f / 5);
-    p = p * square + (1.0f / 3);
-    return whole + 2.0f * (t + t * square * p);
-}
-
 // Softmax of each pixel's labels, or its logarithm. There is room for a vector after the end.
 template <int W>
 void softmax_flat(float* logits, int64_t count) {

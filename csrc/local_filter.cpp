@@ -75,7 +75,7 @@ void pack_map(const Window& w, const PackCall<T>& call, int n_threads) {
         if (call.factor != nullptr)
             for (int64_t x = 0; x < w.width; ++x)
                 for (int64_t i = x * size; i < (x + 1) * size; i += Window::octet)
-                    store_octet(to + i, load_octet(to + i) * octet_of(call.factor[pixel + x]));
+                    to_memory(to + i, load_octet(to + i) * octet_of(call.factor[pixel + x]));
         if (call.dot == nullptr) return;
         T* const dots = w.line(call.dot, b, y);
         std::memset(dots, 0, sizeof(T) * static_cast<size_t>(w.stride));
@@ -148,9 +148,9 @@ Window window_of(const int64_t* shape) { return Window(shape[0], shape[1], shape
         return guarded([&] {                                                                                          \
             const Window w = window_of(shape);                                                                        \
             const FilterCall<T> filter{masks, centre, static_cast<T>(centre_value), factor, channels};                \
-            const ChainCall<T> call{filter, floor,  static_cast<T>(floor_value), normalize != 0, factor, maps, output, \
-                                    iterations};                                                                      \
-            DF_DISPATCH(filter(w, call, n_threads));                                                     \
+            const ChainCall<T> call{filter, floor, static_cast<T>(floor_value), normalize != 0,                       \
+                                    factor, maps,  output,                      iterations};                          \
+            DF_DISPATCH(filter(w, call, n_threads));                                                                  \
         });                                                                                                           \
     }                                                                                                                 \
     extern "C" int df_window_filter_gradient_##S(                                                                     \
@@ -162,7 +162,7 @@ Window window_of(const int64_t* shape) { return Window(shape[0], shape[1], shape
             const Window w = window_of(shape);                                                                        \
             const FilterCall<T> filter{masks, centre, static_cast<T>(centre_value), factor, channels};                \
             const ChainGradientCall<T> call{filter, maps, h, spare, dot, sums, of_centre, output, iterations};        \
-            DF_DISPATCH(filter_gradient(w, call, n_threads));                                            \
+            DF_DISPATCH(filter_gradient(w, call, n_threads));                                                         \
         });                                                                                                           \
     }                                                                                                                 \
     extern "C" int df_pair_gradient_##S(const T* embeddings, const T* weights, T* gradient_out, const int64_t* shape, \

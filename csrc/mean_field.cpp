@@ -201,9 +201,7 @@ private:
                 collect(unary_, start, count, tile.acc);
                 return unpack_line(tile.acc, start, count, sign_, f.grad_unary);
             }
-            if (!final_step) {
-                spread(tile.acc, start, count, to);
-                }
+            if (!final_step) spread(tile.acc, start, count, to);
             collect(unary_, start, count, tile.spare);
             for (int64_t i = 0; i < count * stride; ++i) tile.acc[i] += tile.spare[i];
             if (!final_step) return spread(tile.acc, start, count, unary_);

@@ -50,26 +50,7 @@ struct NextPixel {  // the same at rate 1, with all channels in so many octets
 
 template <class T>
 DF_INLINE Octet<T> load_octet(const T* from) {
-    Octet<T> octet;
-    std::memcpy(&octet, from, sizeof(octet));
-    return octet;
-}
-
-template <class T>
-DF_INLINE void store_octet(T* to, const Octet<T>& octet) {
-    std::memcpy(to, &octet, sizeof(octet));
-}
-
-template <class T>
-DF_INLINE Quad<T> load_quad(const T* from) {
-    Quad<T> quad;
-    std::memcpy(&quad, from, sizeof(quad));
-    return quad;
-}
-
-template <class T>
-DF_INLINE void store_quad(T* to, const Quad<T>& quad) {
-    std::memcpy(to, &quad, sizeof(quad));
+    return from_memory<Octet<T>>(from);
 }
 
 template <class T>
@@ -94,26 +75,20 @@ DF_INLINE const T* fresh(const T* pointer) {
     return pointer;
 }
 
-#if defined(__clang__) || __GNUC__ >= 12
-#define DF_MIX(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define DF_MIX(a, b, ...) __builtin_shuffle(a, b, (decltype(a == b)){__VA_ARGS__})
-#endif
-
 // The sums of eight octets.
 template <class T>
 DF_INLINE Octet<T> totals(const Octet<T> (&octets)[8]) {
     Octet<T> half[4], quarter[2];
     DF_UNROLL for (int i = 0; i < 4; ++i) {
         const Octet<T>&a = octets[2 * i], &b = octets[2 * i + 1];
-        half[i] = DF_MIX(a, b, 0, 8, 1, 9, 4, 12, 5, 13) + DF_MIX(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+        half[i] = DF_SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13) + DF_SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
     }
     DF_UNROLL for (int i = 0; i < 2; ++i) {
         const Octet<T>&a = half[2 * i], &b = half[2 * i + 1];
-        quarter[i] = DF_MIX(a, b, 0, 1, 8, 9, 4, 5, 12, 13) + DF_MIX(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+        quarter[i] = DF_SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13) + DF_SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
     }
     const Octet<T>&a = quarter[0], &b = quarter[1];
-    return DF_MIX(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + DF_MIX(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+    return DF_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + DF_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
 }
 
 // Zeros beside the rows of a map, and before and after it, which the caller leaves uninitialised.

@@ -80,6 +80,7 @@ public:
           call(call),
           size(round_up(call.channels, Window::octet)),
           below(w.rows_below(y)),
+          known(w.rate == 1 && size <= 3 * Window::octet),
           more_planes(y + w.step < w.height),
           more_rows(y + (w.half_y + 1) * w.step < w.height),
           own{w.map_row(call.h, call.channels, b, y), w.map_row(call.s, call.channels, b, y)},
@@ -94,7 +95,7 @@ public:
     }
 
     void add_all() const {
-        switch (w.rate == 1 ? size / Window::octet : 0) {
+        switch (known ? size / Window::octet : 0) {
             case 1: return add_all_of(NextPixel<1>());
             case 2: return add_all_of(NextPixel<2>());
             case 3: return add_all_of(NextPixel<3>());
@@ -105,11 +106,9 @@ public:
 private:
     static constexpr int64_t most_columns = 16;  // a rate apart, whose sums are put together before they go to the planes
 
-    bool is_known() const { return w.rate == 1 && size <= 3 * Window::octet; }
-
     void list(int64_t dy, int64_t dx, int64_t offsets) {
         while (offsets > 0) {
-            const int64_t run = at_most(offsets, is_known() ? most_products : few_products);
+            const int64_t run = at_most(offsets, known ? most_products : few_products);
             *end++ = {own.at((dy * w.pixels + dx) * w.rate * size), w.plane(dy, dx), run};
             dx += run, offsets -= run;
         }
@@ -164,8 +163,7 @@ private:
                 if (i + 1 < offsets) both[product_pixels + pixel] = sums[i + 1][pixel];
             }
             Quad<T> total[2];
-            const Octet<T> all = totals<T>(both);
-            std::memcpy(total, &all, sizeof(all));
+            to_memory(total, totals<T>(both));
             store_sums(to, i, x, step, total[0]);
             if (i + 1 < offsets) store_sums(to, i + 1, x, step, total[1]);
         }
@@ -175,7 +173,7 @@ private:
     DF_INLINE void store_sums(T* to, int64_t i, int64_t x, Step step, const Quad<T>& sums) const {
         to += i * most_columns * step.rate;
         if (step.rate == 1)
-            store_quad(to, sums);
+            to_memory(to, sums);
         else
             for (int64_t k = 0; k < product_pixels; ++k) to[k * step.rate] = x + k * step.rate < w.width ? sums[k] : T(0);
     }
@@ -200,7 +198,7 @@ private:
     const Window& w;
     const ProductsCall<T>& call;
     const int64_t size, below;
-    const bool more_planes, more_rows;
+    const bool known, more_planes, more_rows;
     const TwoMaps<T> own;
     T* const planes;
     const T *const masks, *const dot;

@@ -22,12 +22,10 @@ struct Simd;
 template <>
 struct Simd<float> {
     typedef float Vector __attribute__((vector_size(DF_VECTOR_BYTES)));
-    typedef int32_t Lanes __attribute__((vector_size(DF_VECTOR_BYTES)));
 };
 template <>
 struct Simd<double> {
     typedef double Vector __attribute__((vector_size(DF_VECTOR_BYTES)));
-    typedef int64_t Lanes __attribute__((vector_size(DF_VECTOR_BYTES)));
 };
 
 template <class T>
@@ -36,22 +34,33 @@ using Vector = typename Simd<T>::Vector;
 template <class T>
 constexpr int lanes = DF_VECTOR_BYTES / static_cast<int>(sizeof(T));
 
-template <class T>
-DF_INLINE Vector<T> load(const T* from) {  // any alignment
-    Vector<T> vector;
+// Vectors of any width, at any alignment.
+template <class Any, class T>
+DF_INLINE Any from_memory(const T* from) {
+    Any vector;
     std::memcpy(&vector, from, sizeof(vector));
     return vector;
 }
 
+template <class Any, class T>
+DF_INLINE void to_memory(T* to, const Any& vector) {
+    std::memcpy(to, &vector, sizeof(vector));
+}
+
+template <class T>
+DF_INLINE Vector<T> load(const T* from) {
+    return from_memory<Vector<T>>(from);
+}
+
 template <class T>
 DF_INLINE void store(T* to, const Vector<T>& vector) {
-    std::memcpy(to, &vector, sizeof(vector));
+    to_memory(to, vector);
 }
 
 #if defined(__clang__) || __GNUC__ >= 12
 #define DF_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define DF_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (typename Simd<T>::Lanes){__VA_ARGS__})
+#define DF_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (decltype(a == b)){__VA_ARGS__})
 #endif
 
 // The lower (or upper) halves of a and b, their lanes taken in turn.

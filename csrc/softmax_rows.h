@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rows.h"
+#include "vector_math.h"
 
 namespace densefield::DF_TARGET {
 namespace {
@@ -157,21 +158,6 @@ bool any_below(const float* rows, int64_t groups, int64_t count, const float* pa
     return found;
 }
 
-// log x for normal x >= 1, to 1e-7.
-DF_INLINE Vector<float> logarithm_of(Vector<float> x) {
-    typedef typename Simd<float>::Lanes Whole;
-    Whole bits;
-    std::memcpy(&bits, &x, sizeof(bits));
-    const Whole power = (bits - 0x3f3504f3) >> 23;  // of 2, so that what remains lies between sqrt(1/2) and sqrt(2)
-    bits -= power << 23;
-    std::memcpy(&x, &bits, sizeof(x));
-    const Vector<float> t = (x - 1.0f) / (x + 1.0f), square = t * t;
-    Vector<float> p = square * (1.0f / 9) + (1.0f / 7);
-    p = p * square + (1.0f / 5);
-    p = p * square + (1.0f / 3);
-    return __builtin_convertvector(power, Vector<float>) * 0.693147181f + 2.0f * (t + t * square * p);
-}
-
 // Takes its greatest number from each row of `groups` times W.
 template <int W, bool One>
 void less_highest(float* rows, int64_t groups, int64_t count) {
@@ -240,7 +226,7 @@ void log_softmax(float* rows, int64_t groups, int64_t count, float* spare, float
     for (int64_t i = 0; i < count * step; i += lanes<float>) store(spare + i, exponential<lanes<float>>(load(rows + i)));
     for (int64_t x = 0; x < count; ++x) sums[x] = sum_of<W, One>(spare + x * step, groups);
     for (int64_t x = count; x % lanes<float> != 0; ++x) sums[x] = 1.0f;  // the rest of the last vector
-    for (int64_t x = 0; x < count; x += lanes<float>) store(sums + x, logarithm_of(load(sums + x)));
+    for (int64_t x = 0; x < count; x += lanes<float>) store(sums + x, logarithm(load(sums + x)));
     for (int64_t x = 0; x < count; ++x)
         for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
             Row<float, W> row;

@@ -35,9 +35,7 @@ using Integers = typename Bits<T>::Integers;
 
 template <class T>
 DF_INLINE Integers<T> load_integers(const Lane<T>* from) {  // any alignment
-    Integers<T> vector;
-    std::memcpy(&vector, from, sizeof(vector));
-    return vector;
+    return from_memory<Integers<T>>(from);
 }
 
 // Keeps a vector in its register: compilers like to load again what they could have kept, for each of its uses.
@@ -189,6 +187,19 @@ DF_INLINE void copy_row(T* to, const T* from, int64_t count, Vector<T>& zero) {
     const Vector<T> vector = load_up_to(from, count);
     store_up_to(to, vector, count);
     zero += vector * T(0);
+}
+
+// log x for normal x >= 1, to 1e-7.
+DF_INLINE Vector<float> logarithm(Vector<float> x) {
+    auto bits = reinterpret_cast<Integers<float>>(x);
+    const Integers<float> power = (bits - 0x3f3504f3) >> 23;  // of 2, so that the rest lies between sqrt(1/2) and sqrt(2)
+    bits -= power << 23;
+    x = reinterpret_cast<Vector<float>>(bits);
+    const Vector<float> t = (x - 1.0f) / (x + 1.0f), square = t * t;
+    Vector<float> p = square * (1.0f / 9) + (1.0f / 7);
+    p = p * square + (1.0f / 5);
+    p = p * square + (1.0f / 3);
+    return __builtin_convertvector(power, Vector<float>) * 0.693147181f + 2.0f * (t + t * square * p);
 }
 
 // exp(x) to about one unit in the last place for x up to 88 (float) or 709 (double); 0 where it would be subnormal.

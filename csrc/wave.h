@@ -15,7 +15,7 @@ constexpr int64_t wave_rows = 8;  // of a band
 template <class Task>
 void run_wave(const Window& w, int64_t steps, int n_threads, const Task& task) {
     const int64_t images = w.batch * w.step;  // or classes of rows
-    const int64_t bands = (w.rows_in_class() + wave_rows - 1) / wave_rows;
+    const int64_t bands = Band::count(w, wave_rows) / images;
     const int64_t reach = (w.half_y + wave_rows - 1) / wave_rows;
     const bool alone = n_threads == 1;  // step by step: rows then come one after the other, as processors expect
     const int64_t waves = alone ? bands : bands + (reach + 1) * (steps - 1);

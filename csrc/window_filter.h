@@ -196,14 +196,14 @@ private:
                 const int64_t at = column * pixel_step.size + c + i * Window::octet;
                 const Octet<T> value = (sums[k][i] + centre * load_octet(own + at)) * factor;
                 if (partner != nullptr) dots[k] += value * load_octet(partner + at);
-                store_octet(target + at, value);
+                to_memory(target + at, value);
             }
         }
     }
 
     void add_dots(int64_t x, const Octet<T>& change) const {
         T* const dot = w.line(step.dot, b, y) + x;
-        if (w.rate == 1 && in_block(x) == Window::octet) return store_octet(dot, load_octet(dot) + change);
+        if (w.rate == 1 && in_block(x) == Window::octet) return to_memory(dot, load_octet(dot) + change);
         for (int64_t k = 0; k < in_block(x); ++k) dot[k * w.rate] += change[k];
     }
     int64_t in_block(int64_t x) const { return at_most(block_pixels, (w.width - x + w.rate - 1) / w.rate); }

@@ -281,13 +281,18 @@ def _(
     )
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, list[Tensor]]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, list[Tensor]]) -> None:
     scores, embeddings, scale, *options, _ = inputs
     result, masks, factor, maps = output
     ctx.save_for_backward(scores, embeddings, scale, result, masks, factor, *maps)
-    ctx.mark_non_differentiable(masks, factor, *maps)
     ctx.set_materialize_grads(False)
     ctx.options = options
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, list[Tensor]]) -> None:
+    _, masks, factor, maps = output
+    _save(ctx, inputs, output)
+    ctx.mark_non_differentiable(masks, factor, *maps)
 
 
 def _backward(ctx: Any, *of_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -307,12 +312,9 @@ _filter.register_autograd(_backward, setup_context=_setup_context)
 class _FilterFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor]:
-        scores, embeddings, scale, *options, _ = inputs
-        result, *others, maps = _filtered(*inputs)
-        ctx.save_for_backward(scores, embeddings, scale, result, *others, *maps)
-        ctx.set_materialize_grads(False)
-        ctx.options = options
-        return (result,)
+        output = _filtered(*inputs)
+        _save(ctx, inputs, output)
+        return output[:1]
 
     @staticmethod
     @once_differentiable

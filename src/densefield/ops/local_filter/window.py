@@ -75,18 +75,8 @@ class Window:
     def map_elements(self, channels: int) -> int:
         """Elements of a native map."""
         pixels = self.batch * self.height * _round_up(self.width + self.half_x * self.rate, _OCTET)
-        return (pixels + 2 * self._map_lead) * _round_up(channels, _OCTET)
-
-    def view_map(self, flat: Tensor, channels: int) -> Tensor:  # (B, H, W, C)
-        """Look into a native map."""
-        size = _round_up(channels, _OCTET)
-        lead = self._map_lead * size
-        inner = flat[lead : flat.numel() - lead].view(self.batch, self.height, -1, size)
-        return inner[:, :, : self.width, :channels]
-
-    @property
-    def _map_lead(self) -> int:
-        return _round_up((self.half_x + _BLOCK) * self.rate, _OCTET)
+        lead = _round_up((self.half_x + _BLOCK) * self.rate, _OCTET)
+        return (pixels + 2 * lead) * _round_up(channels, _OCTET)
 
     def shape(self) -> list[int]:
         """The sizes that native kernels take."""
