@@ -38,7 +38,8 @@ void add_dots(const T* a, const T* b, int64_t pixels, int64_t size, T* dots) {
     }
 }
 
-constexpr int64_t most_steps = 8;  // of a wave: more iterations take several
+// Of a wave: more iterations take several. Back, each step has sums and a map of its own to keep in the caches.
+constexpr int64_t most_steps = 8, most_steps_back = 2;
 
 // Room for each thread to work on a row.
 template <class T>
@@ -95,7 +96,7 @@ void filter_chain_gradient(const Window& w, const ChainGradientCall<T>& call, in
     const bool products = call.sums != nullptr;
     Buffer<ProductRun<T>> product_runs(products ? n_threads * ProductRow<T>::most_runs(w) + 1 : 1);
     Buffer<T> blocks(products ? n_threads * ProductRow<T>::block_size(w) + 1 : 1);
-    for (int64_t first = 0; first < call.iterations; first += most_steps) {
+    for (int64_t first = 0; first < call.iterations; first += most_steps_back) {
         const auto task = [&](int64_t wave_step, const Band& band, int slot) {
             const int64_t back = first + wave_step, i = call.iterations - 1 - back;
             const T *const h = back % 2 == 0 ? call.h : call.spare, *const s = call.maps[i];
@@ -119,7 +120,7 @@ void filter_chain_gradient(const Window& w, const ChainGradientCall<T>& call, in
                 if (i == 0) unpack_row(w, to, channels, band.b, y, call.output);
             }
         };
-        run_wave(w, at_most(most_steps, call.iterations - first), n_threads, task);
+        run_wave(w, at_most(most_steps_back, call.iterations - first), n_threads, task);
     }
 }
 
