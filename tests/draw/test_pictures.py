@@ -8,13 +8,14 @@ import pytest
 from densefield import draw
 from densefield.checks import InputError
 from densefield.classes import ClassList
+from drawing import seeded
 
 CLASSES = ClassList(names=("sky", "road", "car"), colours=((10, 20, 30), (200, 100, 0), (0, 0, 255)))
 
 
 @pytest.fixture
 def rng():
-    return np.random.default_rng(0)
+    return np.random.default_rng(seeded())
 
 
 def test_paint_labels_looks_each_pixel_up(rng):

@@ -9,6 +9,7 @@ import pytest
 
 from densefield.checks import InputError
 from densefield.losses import border_weights
+from drawing import seeded
 
 
 def brute_force(instances, class_weights=(1.0, 1.0), w0=10.0, sigma=5.0):
@@ -24,7 +25,7 @@ def brute_force(instances, class_weights=(1.0, 1.0), w0=10.0, sigma=5.0):
 
 def blobs(seed, shape, count):
     """Nearest-seed cells cut off at a radius: some touch, some stand alone; numbered with gaps."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seeded(seed))
     seeds = rng.random((count, len(shape))) * shape
     grid = np.moveaxis(np.indices(shape), 0, -1)
     distance = np.linalg.norm(grid[..., None, :] - seeds, axis=-1)

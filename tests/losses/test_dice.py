@@ -9,11 +9,12 @@ from sklearn.metrics import f1_score
 
 from densefield.checks import InputError
 from densefield.losses import DiceLoss, dice_loss
+from drawing import seeded
 
 
 @pytest.fixture
 def case():
-    generator = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(seeded(5))
     scores = 3 * torch.randn(2, 4, 5, 9, generator=generator, dtype=torch.float64)
     target = torch.randint(0, 3, (2, 5, 9), generator=generator)  # class 3 never occurs
     target[torch.rand(2, 5, 9, generator=generator) < 0.25] = 255

@@ -11,6 +11,7 @@ from densefield.losses.embedding import EmbeddingLoss, embedding_loss, embedding
 from densefield.ops import native
 from densefield.ops.local_filter import pair_loss
 from densefield.ops.local_filter.reference import loss_dense
+from drawing import seeded
 
 SIZES = [(2, 5, 7, 13), (1, 3, 18, 19), (1, 4, 3, 33), (1, 2, 1, 1)]
 WINDOWS = [(9, 1), (3, 2), (13, 1), (3, 9)]
@@ -19,7 +20,7 @@ OPTIONS = list(itertools.product(["l1", "l2", "dot"], ["valid", "zero", "publish
 
 def inputs(size, dtype=torch.float64):
     batch, depth, height, width = size
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seeded())
     embeddings = torch.randn(batch, depth, height, width, generator=generator, dtype=torch.float64)
     target = torch.randint(0, 3, (batch, height, width), generator=generator)
     target[torch.rand(batch, height, width, generator=generator) < 0.2] = 255
@@ -57,7 +58,7 @@ def test_equals_the_dense_sum(number, dtype, tolerance, path):
 @pytest.mark.parametrize("number", range(0, len(OPTIONS), 7))
 def test_gradcheck(number, path):
     distance, border, squared, reduction = OPTIONS[number]
-    embeddings = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 0.1
+    embeddings = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(seeded(1)), dtype=torch.float64) + 0.1
     target = inputs((2, 3, 4, 5))[1]
     function = functools.partial(
         embedding_loss, target=target, window=5, distance=distance, border=border, squared=squared, reduction=reduction

@@ -13,11 +13,12 @@ from sklearn import metrics
 
 from densefield.checks import InputError
 from densefield.metrics import ConfusionMatrix, confusion_counts
+from drawing import seeded
 
 
 def random_case(seed):
     """Labels and target over a random subset of the classes, some pixels ignored."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seeded(seed))
     num_classes = int(rng.integers(2, 9))
     shape = tuple(rng.integers(1, 14, size=3))
     in_target = rng.choice(num_classes, size=rng.integers(1, num_classes + 1), replace=False)
@@ -55,7 +56,7 @@ def test_equals_scikit_learn(seed):
 
 
 def test_sum_of_parts_is_the_whole_and_not_a_mean_of_images():
-    num_classes, labels, target = 4, *(np.random.default_rng(s).integers(0, 4, (6, 9, 5)) for s in (1, 2))
+    num_classes, labels, target = 4, *(np.random.default_rng(seeded(s)).integers(0, 4, (6, 9, 5)) for s in (1, 2))
     whole = ConfusionMatrix(num_classes)
     whole.update(labels, target)
     first, second = ConfusionMatrix(num_classes), ConfusionMatrix(num_classes)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from densefield.networks import deeplab_largefov
+from drawing import seeded
 
 
 def test_parameters_of_table_2() -> None:
@@ -18,7 +19,7 @@ def test_scores_have_the_image_size(size: tuple[int, int]) -> None:
 
 def test_scores_lie_where_their_pixels_are() -> None:
     """Shifting the image by the stride shifts the scores by as much, away from the border; linear in between."""
-    torch.manual_seed(0)
+    torch.manual_seed(seeded())
     network = deeplab_largefov(3, width=2, rate=2).eval().double()
     image = torch.rand(1, 3, 360, 8, dtype=torch.float64)
     whole = network(image)
@@ -30,7 +31,7 @@ def test_scores_lie_where_their_pixels_are() -> None:
 
 
 def test_reach_bounds_what_a_score_sees() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(seeded())
     network = deeplab_largefov(2, width=2, rate=2).eval().double()
     side = 2 * network.reach + 41
     image = torch.rand(1, 3, side, 1, dtype=torch.float64, requires_grad=True)

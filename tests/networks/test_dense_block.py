@@ -6,10 +6,11 @@ from torch import Tensor, nn
 
 from densefield.checks import InputError
 from densefield.networks.dense_block import DenseBlock, Layer, _Stack, dense_layers, dense_layers_plain
+from drawing import seeded
 
 
 def make_layers(channels: int, count: int, growth: int, dropout: float = 0.0) -> list[Layer]:
-    torch.manual_seed(0)
+    torch.manual_seed(seeded())
     layers = [Layer(channels + index * growth, growth, 3, dropout).double() for index in range(count)]
     for layer in layers:  # each layer its own γ, β and, for evaluation, its own statistics
         for tensor in (layer.norm.weight, layer.norm.bias, layer.norm.running_mean):
@@ -20,7 +21,7 @@ def make_layers(channels: int, count: int, growth: int, dropout: float = 0.0) ->
 
 def everything(function, layers, pieces, **options) -> list[Tensor]:
     """Output, every gradient and every buffer of one training step."""
-    torch.manual_seed(1)
+    torch.manual_seed(seeded(1))
     pieces = [piece.clone().requires_grad_() for piece in pieces]
     output = function(layers, pieces, **options)
     output.backward(torch.linspace(-1, 2, output.numel(), dtype=output.dtype).view_as(output))

@@ -12,6 +12,7 @@ from densefield.built import built_by
 from densefield.checks import InputError
 from densefield.networks import VGG, EmbeddingNetwork, deeplab_largefov, embedding_network
 from densefield.networks.embedding import ALONE, IN_VGG
+from drawing import seeded
 
 SIZES = [(1, 1), (2, 9), (13, 8), (17, 33)]
 
@@ -32,7 +33,7 @@ def concatenated(network: EmbeddingNetwork, image: torch.Tensor) -> torch.Tensor
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("taps", [ALONE, IN_VGG, ("image",), ("conv3_1", "conv1_1"), ("conv5_3",)])
 def test_equals_concatenating_enlarged_taps(taps: tuple[str, ...], size: tuple[int, int]) -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(seeded())
     network = embedding_network(dimension=5, taps=taps, width=4, batch_norm=True).double()
     nn.init.normal_(network.mix.bias)
     image = torch.rand(2, 3, *size, dtype=torch.float64, requires_grad=True)
@@ -60,7 +61,7 @@ def test_parameters_of_the_published_definition() -> None:
 
 @pytest.mark.parametrize("taps", [ALONE, IN_VGG, ("image",)])
 def test_reach_bounds_what_an_embedding_sees(taps: tuple[str, ...]) -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(seeded())
     network = embedding_network(dimension=4, taps=taps, width=2).double()
     image = torch.rand(1, 3, 81, 81, dtype=torch.float64, requires_grad=True)
     seen = 0
@@ -72,7 +73,7 @@ def test_reach_bounds_what_an_embedding_sees(taps: tuple[str, ...]) -> None:
 
 
 def test_tiles_at_multiples_of_the_stride_agree_with_the_whole() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(seeded())
     network = embedding_network(dimension=4, width=2).double()
     image = torch.rand(1, 3, 96, 8, dtype=torch.float64)
     part = network(image[:, :, 2 * network.stride :])
@@ -80,7 +81,7 @@ def test_tiles_at_multiples_of_the_stride_agree_with_the_whole() -> None:
 
 
 def test_a_trunk_may_be_shared_with_a_segmentation_network() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(seeded())
     coarse = deeplab_largefov(3, width=2)
     network = EmbeddingNetwork(coarse.trunk, dimension=4, taps=IN_VGG)
     assert network.trunk is coarse.trunk
@@ -94,7 +95,7 @@ def test_a_trunk_may_be_shared_with_a_segmentation_network() -> None:
 
 
 def test_dilated_trunks_are_tapped_where_their_features_lie() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(seeded())
     network = EmbeddingNetwork(VGG(width=2, output_stride=2), taps=("conv4_1", "conv1_1"), dimension=3)
     assert network.stride == 2
     image = torch.rand(1, 3, 12, 19)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from densefield.checks import InputError
 from densefield.networks import classic_upsampling, fc_densenet56, fc_densenet67, fc_densenet103
 from densefield.networks.fc_densenet import ClassicUpsampling, FCDenseNet
+from drawing import seeded
 
 
 def count(network: nn.Module) -> int:
@@ -42,7 +43,7 @@ def test_names_of_the_weights_stay() -> None:
 @pytest.mark.parametrize("size", [(33, 47), (32, 32), (63, 64), (1, 1), (5, 70)])
 @pytest.mark.parametrize("kind", [FCDenseNet, ClassicUpsampling])
 def test_any_size(kind, size: tuple[int, int]) -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(seeded())
     options = {"layers": (1,) * 11} if kind is FCDenseNet else {"layers": (1,) * 6, "filters": (4, 4, 3, 3, 2)}
     network = kind(3, in_channels=2, growth_rate=2, first_channels=4, **options)
     for training in (True, False):
@@ -57,7 +58,7 @@ def test_wrong_channels_are_named() -> None:
 
 
 def test_weights_are_he_uniform_and_biases_zero() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(seeded())
     network = fc_densenet56(11)
     weight = network.bottleneck.layers[0].conv.weight
     bound = math.sqrt(6 / (weight.shape[1] * 9))
@@ -68,7 +69,7 @@ def test_weights_are_he_uniform_and_biases_zero() -> None:
 
 def small(kind) -> nn.Module:
     """Two poolings; nothing negative, so that no ReLU hides a path."""
-    torch.manual_seed(0)
+    torch.manual_seed(seeded())
     if kind is FCDenseNet:
         network = FCDenseNet(1, 1, layers=(1, 2, 1, 1, 2), growth_rate=2, first_channels=2)
     else:
@@ -117,7 +118,7 @@ def test_shared_buffers_change_nothing(kind) -> None:
     options = {"layers": (2,) * 5} if kind is FCDenseNet else {"layers": (2,) * 3, "filters": (6, 4)}
     results = []
     for checkpointing, hooked in ((False, False), (True, False), (False, True)):
-        torch.manual_seed(0)
+        torch.manual_seed(seeded())
         network = kind(5, growth_rate=3, first_channels=8, checkpointing=checkpointing, **options).double()
         if hooked:
             for module in network.modules():

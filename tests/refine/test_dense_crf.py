@@ -21,15 +21,16 @@ from densefield.refine import (
     SpatialKernel,
     mean_field,
 )
+from drawing import seeded
 
 
 def scores(*shape: int, seed: int = 0) -> Tensor:
-    return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seeded(seed)))
 
 
 def picture(*shape: int, seed: int = 1) -> Tensor:
     """Two flat regions with a little noise, uint8."""
-    noise = torch.randint(0, 20, shape, generator=torch.Generator().manual_seed(seed))
+    noise = torch.randint(0, 20, shape, generator=torch.Generator().manual_seed(seeded(seed)))
     return (noise + 150 * (torch.arange(shape[-1]) >= shape[-1] // 2)).to(torch.uint8)
 
 

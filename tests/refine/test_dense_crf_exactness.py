@@ -11,6 +11,7 @@ from torch.nn import functional
 from densefield.ops.mean_field import LatticeTerm
 from densefield.refine import BilateralKernel, DenseCRF, mean_field
 from densefield.refine.mean_field import pairwise_terms
+from drawing import seeded
 
 SIZE = (36, 48)
 
@@ -22,7 +23,7 @@ def crop(labels: int) -> tuple[Tensor, Tensor, Tensor]:
     steps = torch.quantile(brightness, torch.linspace(0, 1, labels + 1)[1:-1])
     target = torch.bucketize(brightness, steps)
     sure = functional.one_hot(target, labels).movedim(-1, 1).float()
-    noise = torch.randn(1, labels, SIZE[0] // 4, SIZE[1] // 4, generator=torch.Generator().manual_seed(labels))
+    noise = torch.randn(1, labels, SIZE[0] // 4, SIZE[1] // 4, generator=torch.Generator().manual_seed(seeded(labels)))
     coarse = functional.avg_pool2d(sure, 4) + 0.1 * noise
     return image, 6 * functional.interpolate(coarse, size=SIZE, mode="bilinear"), target
 

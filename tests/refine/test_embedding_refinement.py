@@ -10,12 +10,13 @@ from densefield.networks import embedding_network
 from densefield.ops.local_filter.reference import filter_dense
 from densefield.refine import EmbeddingFilter, EmbeddingRefinement
 from densefield.segmenter import Segmenter
+from drawing import seeded
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
 
 def refinement(window: int = 5, iterations: int = 2) -> EmbeddingRefinement:
-    torch.manual_seed(0)
+    torch.manual_seed(seeded())
     embedder = embedding_network(dimension=4, width=2)
     nn.init.normal_(embedder.mix.weight, std=0.02)  # masks that are neither 0 nor 1
     layer = EmbeddingFilter(window, iterations, initial_lambda=0.7)

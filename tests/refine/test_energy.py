@@ -11,6 +11,7 @@ import torch
 from densefield.checks import InputError
 from densefield.refine import DenseCRF, Diagonal, Matrix, Potts, SpatialKernel
 from densefield.refine.mean_field import Normalization
+from drawing import seeded
 
 SIZE, LABELS = (2, 3), 3
 MATRIX = Matrix(((-1.0, 0.5, 0.0), (0.5, 0.2, 0.3), (0.0, 0.3, -0.7)))
@@ -25,7 +26,7 @@ def every_labelling() -> torch.Tensor:  # (3^6, 2, 3)
 def test_energies_are_sums_over_pairs_and_the_free_energy_bounds_their_partition_function(
     exact: Any, compatibility: Potts | Diagonal | Matrix, normalization: Normalization
 ) -> None:
-    scores = torch.randn(1, LABELS, *SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    scores = torch.randn(1, LABELS, *SIZE, generator=torch.Generator().manual_seed(seeded(1)), dtype=torch.float64)
     crf = DenseCRF(LABELS, (SpatialKernel(1.3, 0.8),), compatibility, 10, normalization)
     kernel = exact.normalized(exact.kernel_matrix(exact.places(*SIZE) / 1.3), normalization)
     pair = compatibility.energies().numpy()
@@ -55,7 +56,7 @@ def test_energies_are_sums_over_pairs_and_the_free_energy_bounds_their_partition
 
 
 def test_updates_lower_the_free_energy() -> None:
-    scores = 2 * torch.randn(2, 4, 8, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scores = 2 * torch.randn(2, 4, 8, 9, generator=torch.Generator().manual_seed(seeded()), dtype=torch.float64)
     crf = DenseCRF(4, (SpatialKernel(2.0, 1.0),))
     energies = torch.stack([crf.free_energy(state.beliefs, scores) for state in crf.iterate(scores)])
     assert energies.shape == (11, 2)
@@ -63,8 +64,8 @@ def test_updates_lower_the_free_energy() -> None:
 
 
 def test_a_sure_belief_has_the_energy_of_its_labels() -> None:
-    scores = torch.randn(1, 3, 4, 5, generator=torch.Generator().manual_seed(2))
-    image = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(3))
+    scores = torch.randn(1, 3, 4, 5, generator=torch.Generator().manual_seed(seeded(2)))
+    image = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(seeded(3)))
     labels = scores.argmax(1)
     crf = DenseCRF(3)
     sure = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float()

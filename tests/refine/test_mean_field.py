@@ -11,12 +11,13 @@ from torch import Tensor
 from densefield.checks import InputError
 from densefield.refine import BilateralKernel, Diagonal, FeatureKernel, Kernel, Matrix, Potts, SpatialKernel, mean_field
 from densefield.refine.mean_field import Normalization, pairwise_terms, run, with_lattices
+from drawing import seeded
 
 SPATIAL = SpatialKernel(theta_gamma=1.5, weight=2.0)
 
 
 def energies(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seeded(seed)), dtype=dtype)
 
 
 def smooth_image(*size: int) -> Tensor:

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from densefield.refine.misuse import looks_like_energies, looks_like_probabilities, warn_of_wrong_scores
+from drawing import seeded
 
-SCORES = 3 * torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+SCORES = 3 * torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(seeded()))
 
 
 def test_probabilities_and_energies_are_told_from_scores() -> None:

@@ -4,16 +4,17 @@ from scipy import ndimage
 
 from densefield.checks import InputError
 from densefield.data.transforms import ElasticDeformation, RandomRotation, RandomScale, RandomWarp, warp
+from drawing import seeded
 
 
 def picture(height=30, width=44):
-    smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(0, 1, (height, width, 3)), (3, 3, 0))
+    smooth = ndimage.gaussian_filter(np.random.default_rng(seeded()).normal(0, 1, (height, width, 3)), (3, 3, 0))
     smooth = (smooth - smooth.min()) / np.ptp(smooth) * 255
     return smooth.astype(np.uint8), (smooth[..., 0] // 32).astype(np.uint8)
 
 
 def test_drawn_factors_and_angles_stay_within_limits():
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seeded())
     scales = np.array([RandomScale(0.5, 2.0).draw(rng) for _ in range(2000)])
     assert scales.min() >= 0.5
     assert scales.max() <= 2.0
@@ -25,21 +26,21 @@ def test_drawn_factors_and_angles_stay_within_limits():
 
 def test_fused_warp_equals_its_parts():
     image, target = picture()
-    alone = RandomScale(0.5, 2.0)(image, target, np.random.default_rng(4))
-    fused = RandomWarp(scale=RandomScale(0.5, 2.0))(image, target, np.random.default_rng(4))
+    alone = RandomScale(0.5, 2.0)(image, target, np.random.default_rng(seeded(4)))
+    fused = RandomWarp(scale=RandomScale(0.5, 2.0))(image, target, np.random.default_rng(seeded(4)))
     assert np.array_equal(alone[0], fused[0])
     assert np.array_equal(alone[1], fused[1])
-    assert np.array_equal(RandomWarp()(image, target, np.random.default_rng(4))[0], image)
+    assert np.array_equal(RandomWarp()(image, target, np.random.default_rng(seeded(4)))[0], image)
 
 
 def test_all_three_at_once_draw_in_this_order():
     image, target = picture()
-    rng = np.random.default_rng(9)
+    rng = np.random.default_rng(seeded(9))
     scale, degrees = RandomScale(0.5, 2.0).draw(rng), RandomRotation(20.0).draw(rng)
     size = (round(30 * scale), round(44 * scale))
     wanted = warp(image, target, scale=scale, degrees=degrees, displacement=ElasticDeformation(3.0).draw(*size, rng))
     fused = RandomWarp(RandomScale(0.5, 2.0), RandomRotation(20.0), ElasticDeformation(3.0))
-    moved = fused(image, target, np.random.default_rng(9))
+    moved = fused(image, target, np.random.default_rng(seeded(9)))
     assert np.array_equal(moved[0], wanted[0])
     assert np.array_equal(moved[1], wanted[1])
 

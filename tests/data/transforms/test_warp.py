@@ -4,10 +4,11 @@ from scipy import ndimage
 
 from densefield.checks import InputError
 from densefield.data.transforms import warp
+from drawing import seeded
 
 
 def picture(height=30, width=44):
-    smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(0, 1, (height, width, 3)), (3, 3, 0))
+    smooth = ndimage.gaussian_filter(np.random.default_rng(seeded()).normal(0, 1, (height, width, 3)), (3, 3, 0))
     smooth = (smooth - smooth.min()) / np.ptp(smooth) * 255
     return smooth.astype(np.uint8), (smooth[..., 0] // 32).astype(np.uint8)
 

@@ -13,6 +13,7 @@ from densefield.ops import native
 from densefield.ops.local_filter import affinity_filter
 from densefield.ops.local_filter.op import _filter, _filter_backward
 from densefield.ops.local_filter.reference import filter_dense
+from drawing import seeded
 
 SIZES = [(2, 3, 5, 7, 13), (1, 7, 3, 18, 19), (1, 2, 4, 3, 33), (2, 21, 2, 9, 4), (1, 1, 1, 1, 1)]  # B, C, D, H, W
 WINDOWS = [(9, 1, 1), (3, 2, 3), (5, 3, 2), (13, 1, 1), (3, 9, 2), (1, 1, 2)]  # window, rate, iterations
@@ -32,7 +33,7 @@ def options(distance, border, normalize, include_center):
 
 def inputs(size, dtype=torch.float64, seed=0):
     batch, channels, depth, height, width = size
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seeded(seed))
     scores = torch.randn(batch, channels, height, width, generator=generator, dtype=torch.float64)
     embeddings = torch.randn(batch, depth, height, width, generator=generator, dtype=torch.float64)
     embeddings = (embeddings * 4).round() / 8  # with many ties
@@ -58,7 +59,7 @@ def test_values_and_gradients_equal_the_dense_sum(number, dtype, tolerance, path
     chosen |= {"window": window, "rate": rate, "iterations": iterations}
     wanted_by = tuple(x.detach().double().requires_grad_() for x in inputs(size, dtype))
     wanted = filter_dense(*wanted_by, **chosen)
-    weight = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    weight = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(seeded(1)), dtype=torch.float64)
     wanted_gradients = torch.autograd.grad((wanted * weight).sum(), wanted_by, allow_unused=True)
     by = inputs(size, dtype)
     result = affinity_filter(*by, **chosen)
@@ -81,7 +82,7 @@ def test_any_number_of_channels(size, window, rate, iterations, dtype, tolerance
     chosen = {"window": window, "rate": rate, "iterations": iterations}
     wanted_by = tuple(x.detach().double().requires_grad_() for x in inputs(size, dtype))
     wanted = filter_dense(*wanted_by, **chosen)
-    weight = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    weight = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(seeded(1)), dtype=torch.float64)
     wanted_gradients = torch.autograd.grad((wanted * weight).sum(), wanted_by[:2])
     by = inputs(size, dtype)
     result = affinity_filter(*by, **chosen)

@@ -7,10 +7,11 @@ import torch
 from densefield.ops.mean_field import LatticeTerm
 from densefield.ops.mean_field.filters import FILLED_STRETCH, UNFILLED_STRETCH, is_filled, lattices_of
 from densefield.ops.permutohedral import build_lattice
+from drawing import seeded
 
 
 def test_a_lattice_too_large_to_fill_is_stretched_less() -> None:
-    features = 3 * torch.rand(1, 3, 60, generator=torch.Generator().manual_seed(0))
+    features = 3 * torch.rand(1, 3, 60, generator=torch.Generator().manual_seed(seeded()))
     widths = torch.tensor([0.5, 1.0, 2.0])
     scaled = features / widths[:, None]
     term = LatticeTerm(features, widths, torch.tensor(-1.0), fill_rows=100_000)
@@ -26,7 +27,7 @@ def test_a_lattice_too_large_to_fill_is_stretched_less() -> None:
 
 
 def test_one_that_outgrows_its_bound_by_far_is_stretched_less_too() -> None:
-    features = 9 * torch.rand(1, 3, 70_000, generator=torch.Generator().manual_seed(0))
+    features = 9 * torch.rand(1, 3, 70_000, generator=torch.Generator().manual_seed(seeded()))
     (unfilled,) = lattices_of(LatticeTerm(features, torch.ones(3), torch.tensor(-1.0), fill_rows=500))
     assert not is_filled(unfilled)
     wanted = build_lattice(features * UNFILLED_STRETCH).weights

@@ -8,10 +8,11 @@ from densefield.ops.mean_field.loop import loop
 from densefield.ops.mean_field.reference import dense_mean_field
 from densefield.ops.mean_field.torch_path import mean_field_by_ops
 from densefield.ops.permutohedral import build_lattice
+from drawing import seeded
 
 
 def leaves(labels: int, kind: int, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(seeded(3))
     energies = torch.tensor(-1.5) if kind == 0 else -1 - torch.rand(labels, generator=generator)
     if kind == 2:
         energies = torch.diag(energies) + 0.1 * torch.ones(labels, labels)
@@ -54,7 +55,7 @@ def test_equal_those_of_the_ops(kind, labels, normalization, free):
 
 @pytest.mark.parametrize(("d", "axes"), [(1, 1), (5, 2), (6, 2), (11, 2)])
 def test_by_widths_of_any_number(d, axes):
-    generator = torch.Generator().manual_seed(d)
+    generator = torch.Generator().manual_seed(seeded(d))
     points, labels = 90, 6
     size = (points,) if axes == 1 else (9, 10)
     unary, features = torch.randn(1, labels, *size, generator=generator), torch.rand(1, d, points, generator=generator)

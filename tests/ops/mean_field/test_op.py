@@ -9,17 +9,18 @@ from densefield.ops.mean_field.filters import lattices_of
 from densefield.ops.mean_field.reference import dense_mean_field
 from densefield.ops.mean_field.torch_path import mean_field_by_ops
 from densefield.ops.permutohedral import build_lattice
+from drawing import seeded
 
 Terms = list[GridTerm | LatticeTerm]
 
 
 def random_unary(labels: int, size: tuple[int, ...], batch: int = 1) -> torch.Tensor:
-    scores = 2 * torch.randn(batch, labels, *size, generator=torch.Generator().manual_seed(labels))
+    scores = 2 * torch.randn(batch, labels, *size, generator=torch.Generator().manual_seed(seeded(labels)))
     return -torch.log_softmax(scores, 1)
 
 
 def random_terms(unary: torch.Tensor, kind: int = 0, grid: bool = True, scale: float = 1.0) -> Terms:
-    generator = torch.Generator().manual_seed(7)
+    generator = torch.Generator().manual_seed(seeded(7))
     labels, points = unary.shape[1], unary[0, 0].numel()
     if kind == 0:
         energies = torch.tensor(-2.0)
@@ -116,7 +117,7 @@ def test_wide_grid_kernels_are_filtered_at_every_other_pixel(labels, width):
 
 
 def test_logits_beyond_the_range_of_exp():
-    unary = 150 * torch.rand(1, 6, 9, 11, generator=torch.Generator().manual_seed(3))
+    unary = 150 * torch.rand(1, 6, 9, 11, generator=torch.Generator().manual_seed(seeded(3)))
     terms: Terms = [GridTerm(torch.tensor([2.0, 2.0]), torch.tensor(-90.0))]
     found = mean_field(unary, terms, iterations=3, half=False).exp()
     torch.testing.assert_close(found, by_ops(unary, terms, 3).exp(), rtol=0, atol=1e-3)
@@ -165,7 +166,7 @@ def test_step_by_step_equals_the_loop():
 def test_shifted_lattices_are_nearer_to_the_exact_marginals():
     unary = random_unary(4, (20, 25))
     places = torch.cartesian_prod(torch.arange(20.0), torch.arange(25.0)).T
-    colour = (places[0] > 9).float() * 40 + 8 * torch.rand(3, 500, generator=torch.Generator().manual_seed(2))
+    colour = (places[0] > 9).float() * 40 + 8 * torch.rand(3, 500, generator=torch.Generator().manual_seed(seeded(2)))
     features = torch.cat([places, colour])[None]
     terms = [LatticeTerm(features, torch.tensor([6.0, 6, 13, 13, 13]), torch.tensor(-4.0), shifts=n) for n in (1, 6)]
     exact = dense_mean_field(unary, terms[:1], iterations=5).exp()
@@ -177,7 +178,7 @@ def test_shifted_lattices_are_nearer_to_the_exact_marginals():
 
 def test_true_mass_of_the_kernel():
     # One strong label everywhere: the message is the kernel's sum, which the log-odds show.
-    points = torch.rand(1, 2, 400, generator=torch.Generator().manual_seed(0)) * 12
+    points = torch.rand(1, 2, 400, generator=torch.Generator().manual_seed(seeded())) * 12
     unary = torch.zeros(1, 2, 400)
     unary[:, 1] = 20.0
     term = LatticeTerm(points, torch.ones(2), torch.tensor(-1.0))

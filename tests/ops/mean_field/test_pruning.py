@@ -3,10 +3,11 @@ from __future__ import annotations
 import torch
 
 from densefield.ops.mean_field import GridTerm, mean_field
+from drawing import seeded
 
 
 def scene() -> tuple[torch.Tensor, list[GridTerm]]:
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seeded())
     scores = 2 * torch.randn(1, 9, 15, 20, generator=generator)
     scores[:, 4:] -= 14  # five labels that never count
     return -torch.log_softmax(scores, 1), [GridTerm(torch.tensor([2.0, 2.0]), torch.tensor(-3.0))]

@@ -9,12 +9,13 @@ import torch
 
 from densefield.checks import InputError
 from densefield.ops.mean_field import GridTerm, LatticeTerm, mean_field
+from drawing import seeded
 
 LABELS = (1, 2, 3, 5, 21, 24, 40)  # alone, in twos and fours, in a padded row, in a whole one, in two groups
 
 
 def terms(points: int) -> list[GridTerm | LatticeTerm]:
-    features = 5 * torch.rand(1, 3, points, generator=torch.Generator().manual_seed(1))
+    features = 5 * torch.rand(1, 3, points, generator=torch.Generator().manual_seed(seeded(1)))
     return [
         GridTerm(torch.tensor([1.5, 2.0]), torch.tensor(-1.0)),
         LatticeTerm(features, torch.tensor([1.0, 2.0, 3.0]), torch.tensor(-2.0)),
@@ -22,7 +23,7 @@ def terms(points: int) -> list[GridTerm | LatticeTerm]:
 
 
 def scores_of(labels: int) -> torch.Tensor:
-    return 3 * torch.randn(1, labels, 7, 11, generator=torch.Generator().manual_seed(labels))
+    return 3 * torch.randn(1, labels, 7, 11, generator=torch.Generator().manual_seed(seeded(labels)))
 
 
 @pytest.mark.parametrize("labels", LABELS)
@@ -32,7 +33,7 @@ def test_scores_are_negative_energies(labels, settings):
     found = mean_field(given, terms(77), scores=True, **{"iterations": 3, **settings})
     wanted = mean_field(-given, terms(77), **{"iterations": 3, **settings})
     assert torch.equal(found, wanted)
-    seed = torch.randn(found.shape, generator=torch.Generator().manual_seed(2))
+    seed = torch.randn(found.shape, generator=torch.Generator().manual_seed(seeded(2)))
     by_scores, by_energies = (torch.autograd.grad((out * seed).sum(), given)[0] for out in (found, wanted))
     assert torch.equal(by_scores, by_energies)
     wide = given.detach().double()  # op by op

@@ -8,12 +8,13 @@ from densefield.ops.permutohedral import Lattice, build_lattice, lattice_filter,
 from densefield.ops.permutohedral.lattice import outgrows
 from densefield.ops.permutohedral.reference import dense_filter
 from densefield.ops.permutohedral.torch_path import build_by_sorting
+from drawing import seeded
 
 MANY = 1 << 30
 
 
 def cloud(batch: int, d: int, points: int, size: float) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(d)
+    generator = torch.Generator().manual_seed(seeded(d))
     return size * torch.rand(batch, d, points, dtype=torch.float64, generator=generator)
 
 
@@ -47,7 +48,7 @@ def test_only_where_few_enough():
 
 def test_filled_and_stretched_it_is_nearer_to_the_dense_sum():
     features = cloud(1, 5, 1500, 3)
-    values = torch.rand(1, 20, 1500, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    values = torch.rand(1, 20, 1500, dtype=torch.float64, generator=torch.Generator().manual_seed(seeded(1)))
     ones = torch.ones_like(values)
     wanted = dense_filter(values, features) / dense_filter(ones, features)
 

@@ -8,13 +8,14 @@ import torch
 from densefield.checks import InputError
 from densefield.ops.permutohedral import Lattice, build_lattice, lattice_filter
 from densefield.ops.permutohedral.torch_path import build_by_sorting, filter_by_gathering
+from drawing import seeded
 
 # Narrow features take the bitmap, wide ones sorted 64-bit codes, wide ones in many dimensions 128-bit codes.
 CASES = [(1, 3.0), (2, 3.0), (3, 1e5), (4, 300.0), (5, 2.0), (5, 60.0), (6, 4.0), (7, 1.0), (16, 5.0), (16, 60.0)]
 
 
 def random_features(batch: int, d: int, points: int, spread: float, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return spread * torch.rand(batch, d, points, dtype=dtype, generator=torch.Generator().manual_seed(d))
+    return spread * torch.rand(batch, d, points, dtype=dtype, generator=torch.Generator().manual_seed(seeded(d)))
 
 
 @pytest.mark.parametrize(("d", "spread"), CASES)
