@@ -1,8 +1,9 @@
-// Exceptions end here: no C++ exception may leave through the C face.
+// Where every kernel is entered and left: no C++ exception may leave through the C face, nor the mode of its arithmetic.
 #pragma once
 
 #include <new>
 
+#include "denormals.h"
 #include "densefield.h"
 
 namespace densefield {
@@ -13,6 +14,7 @@ namespace {
 
 template <class Body>  // void body(), which may throw
 inline int guarded(const Body& body) {
+    const FlushDenormals flush;
     try {
         body();
         return DF_OK;

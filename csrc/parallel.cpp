@@ -14,6 +14,7 @@
 #include <pthread.h>
 #endif
 
+#include "denormals.h"
 #include "memory.h"
 
 namespace densefield {
@@ -130,6 +131,7 @@ private:
     }
 
     [[noreturn]] void work() {
+        const FlushDenormals flush;  // a thread of jobs, and of nothing else
         std::unique_lock<std::mutex> guard(lock_);
         for (;;) {
             wake_.wait(guard, [this] { return places_ > 0; });

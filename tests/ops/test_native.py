@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import threading
@@ -9,8 +10,10 @@ import warnings
 import pytest
 import torch
 
+from densefield.checks import InputError
 from densefield.ops import native
 from densefield.ops.gaussian import gaussian_filter
+from densefield.ops.permutohedral import build_lattice
 
 needs_native = pytest.mark.skipif(os.environ.get("DENSEFIELD_NATIVE") == "0", reason="native code is switched off")
 
@@ -139,3 +142,49 @@ def test_calls_from_several_threads_at_once_do_not_mix():
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+SMALL = 1e-40  # denormal in float32, so that arithmetic shows whether such numbers count as zero
+flushes = pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64", "aarch64", "arm64"), reason="this CPU's mode is left as it is"
+)
+
+
+def calling_thread_flushes():
+    return float((torch.tensor([SMALL]) * 0.5).view(torch.int32)) == 0
+
+
+@pytest.fixture
+def flush_denormal():
+    """Set the calling thread's mode for one test."""
+    before = calling_thread_flushes()
+    yield torch.set_flush_denormal
+    torch.set_flush_denormal(before)
+
+
+@needs_native
+@flushes
+@pytest.mark.parametrize("threads", [1, 2])
+def test_denormals_count_as_zero_within_a_kernel(flush_denormal, threads):
+    flush_denormal(False)
+    values = torch.full((1, 64, 40, 50), SMALL)  # 64 planes, for all threads to take some
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(20):
+            assert int(gaussian_filter(values, 2.0).view(torch.int32).count_nonzero()) == 0
+    finally:
+        torch.set_num_threads(before)
+
+
+@needs_native
+@flushes
+@pytest.mark.parametrize("mode", [False, True])
+def test_the_callers_mode_is_put_back(flush_denormal, mode):
+    flush_denormal(mode)
+    assert calling_thread_flushes() == mode
+    gaussian_filter(torch.rand(1, 2, 9, 11), 2.0)
+    assert calling_thread_flushes() == mode
+    with pytest.raises(InputError, match="span up to"):  # an exception thrown within the kernel
+        build_lattice(torch.full((1, 3, 5), 1e30))
+    assert calling_thread_flushes() == mode
