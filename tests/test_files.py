@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import stat
 from pathlib import Path
 
 import pytest
 
 from densefield.checks import InputError
-from densefield.files import atomic_write
+from densefield.files import Unwritable, atomic_write
 
 
 def test_a_file_appears_whole_in_a_folder_made_for_it(tmp_path: Path) -> None:
@@ -52,6 +53,21 @@ def test_a_full_disk_is_one_line_that_names_the_file(tmp_path: Path, monkeypatch
     with pytest.raises(InputError, match=message), atomic_write(tmp_path / "file") as file:
         file.write(b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
+    for name in ("x" * 255, "写" * 85):
+        with atomic_write(tmp_path / name) as file:
+            file.write(b"x")
+        assert (tmp_path / name).read_bytes() == b"x"
+
+
+def test_a_name_that_is_too_long_is_told_apart_from_a_place_that_is_full(tmp_path: Path) -> None:
+    with pytest.raises(Unwritable, match="rename the input") as caught, atomic_write(tmp_path / ("x" * 256)):
+        pass
+    assert caught.value.for_its_name
+    copy = pickle.loads(pickle.dumps(caught.value))  # as it comes from a worker process
+    assert (str(copy), copy.for_its_name) == (str(caught.value), True)
 
 
 def test_a_file_where_a_folder_is_wanted_is_named(tmp_path: Path) -> None:

@@ -181,11 +181,37 @@ def test_images_of_one_stem_keep_their_endings(run: Path, tmp_path: Path) -> Non
 
 def test_inputs_are_never_overwritten(run: Path, photos: Path) -> None:
     before = (photos / "a.png").read_bytes()
-    with pytest.raises(InputError, match=r"a\.png: would overwrite an input image; choose another --out"):
-        predict(run, photos, out=photos, device="cpu")
     with pytest.raises(InputError, match="would overwrite an input image"):
         predict(run, photos / "a.png", out=photos, device="cpu")
     assert (photos / "a.png").read_bytes() == before
+
+
+def test_the_folder_of_the_images_takes_no_results(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "a.jpg")  # a.png beside it would be an image the next time
+    with pytest.raises(InputError, match=r"photos: is the folder of the images; choose another --out, such as"):
+        predict(run, tmp_path / "photos", out=tmp_path / "photos", device="cpu")
+    assert files(tmp_path / "photos") == ["a.jpg"]
+
+
+def test_names_as_long_as_they_can_be(run: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "cut.jpg").unlink()
+    save(photos / f"{'x' * 244}.jpg", 3)
+    assert predict(run, photos, out=tmp_path / "out", scores=True, overlay=True, device="cpu") == 0
+    assert f"{'x' * 244}.png" in files(tmp_path / "out")
+
+
+def test_a_name_that_grows_too_long_fails_alone(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "cut.jpg").unlink()
+    for ending in ("jpg", "tif"):  # side by side they keep their endings
+        save(photos / f"{'a' * 250}.{ending}", 3)
+    assert predict(run, photos, out=tmp_path / "out", device="cpu") == 2
+    assert files(tmp_path / "out") == ["a.png", "b.png"]
+    said = capsys.readouterr()
+    assert "2 segmented" in said.out
+    assert said.err.count("rename the input") == 2
 
 
 @pytest.mark.parametrize("scores", [False, True])

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 import cyclopts
-from rich.console import Console
+from rich.text import Text
 
 from densefield.checks import InputError
+from densefield.cli.terminal import plain_console, print_any_name
 
-_ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
 _COMMANDS = ("demo", "train", "evaluate", "predict", "affinity")
 
 
@@ -38,6 +38,7 @@ def application() -> cyclopts.App:
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out one command line; the exit status is 0, 1 for a bug, 2 for a person's input, 130 or 143 interrupted."""
+    print_any_name()
     try:
         result = application()(list(arguments), exit_on_error=False, result_action="return_value")
     except cyclopts.CycloptsError:
@@ -60,12 +61,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _fail(message: str) -> None:
     sys.stdout.flush()
-    _ERRORS.print(f"[bold red]error:[/] {_literal(message)}")
-
-
-def _literal(message: str) -> str:
-    """One line, with rich's brackets taken literally."""
-    return " ".join(message.split()).replace("[", "\\[")
+    one_line = " ".join(message.split())
+    plain_console(stderr=True).print(Text.assemble(("error:", "bold red"), f" {one_line}"))
 
 
 def _version() -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import track
 
 from densefield.classes import ClassList
+from densefield.cli.terminal import plain_console
 from densefield.data.audit import audit
 
 
@@ -31,8 +31,8 @@ def check(directory: Path, *, images: str = "images", masks: str = "masks", clas
     listed = None if classes is None else ClassList.read(classes)
 
     def shown(names: list[str]) -> Iterable[str]:
-        return track(names, "Reading", console=Console(stderr=True), transient=True)
+        return track(names, "Reading", console=plain_console(stderr=True), transient=True)
 
     found = audit(directory / images, directory / masks, listed, progress=shown)
-    found.show(Console())
+    found.show(plain_console(soft_wrap=False))
     return found.exit_code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
+from densefield.cli.terminal import plain_console
 
 
 def demo(out: Path = Path("runs/demo"), *, epochs: int | None = None) -> int:
@@ -17,7 +17,7 @@ def demo(out: Path = Path("runs/demo"), *, epochs: int | None = None) -> int:
     epochs
         Fewer for a quick look.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console()
     console.print("densefield demo: handwriting over photographs, trained from nothing on this machine, offline.")
     console.print("loading torch ...")
     from densefield.cli.evaluate import evaluate

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from densefield.cli.crf_kernels import NONE, Numbers, Preset, chosen_kernels
+from densefield.cli.terminal import plain_console
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +70,7 @@ def evaluate(
     from densefield.refine import DenseCRF
     from densefield.segmenter import Segmenter
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console()
     if recipe is None and not (run / RECIPE).exists():
         raise InputError(f"{run}: holds no {RECIPE}; name the data to measure on with --recipe, or give a run's folder")
     overrides = ["--data.root", str(data)] if data is not None else []
@@ -90,7 +90,7 @@ def evaluate(
 
     def shown(indices: Iterator[int]) -> Iterator[int]:
         yield from track(
-            indices, f"{chosen.data.kind} {split}", total=len(pairs), console=Console(stderr=True), transient=True
+            indices, f"{chosen.data.kind} {split}", total=len(pairs), console=plain_console(stderr=True), transient=True
         )
 
     evaluation = measure(segmenter, pairs, progress=shown)

@@ -45,8 +45,14 @@ def find_sources(image: Path) -> list[Path]:
     return found
 
 
-def plan_jobs(sources: Sequence[Path], out: Path, *, overlay: bool, scores: bool) -> list[Job]:
-    """What to write for each source; raises `InputError` where two results, or a result and an input, collide."""
+def plan_jobs(image: Path, sources: Sequence[Path], out: Path, *, overlay: bool, scores: bool) -> list[Job]:
+    """What to write for each source found in `image`.
+
+    Raises `InputError` where two results, or a result and an input, collide.
+    """
+    apart = not image.is_dir() or image.resolve() != out.resolve()
+    # A second run would take the first one's results for images.
+    check(apart, f"{out}: is the folder of the images; choose another --out, such as {out / 'results'}")
     check(not out.exists() or out.is_dir(), f"{out}: is a file; wanted a folder for the results")
     jobs = [
         Job(

@@ -8,19 +8,19 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import numpy as np
 from cyclopts import Parameter
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from densefield.checks import InputError
 from densefield.cli.jobs import STANDARD_INPUT, Job, find_sources, plan_jobs
+from densefield.cli.terminal import plain_console
 from densefield.draw import overlay as overlaid
-from densefield.files import atomic_write
+from densefield.files import Unwritable, atomic_write
 from densefield.images import read_image, write_image, write_labels
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def predict(
     from densefield.segmenter import Segmenter
 
     sources = find_sources(image)
-    jobs = plan_jobs(sources, out, overlay=overlay, scores=scores)
+    jobs = plan_jobs(image, sources, out, overlay=overlay, scores=scores)
     segmenter = Segmenter.load(run).to(device_named(device))
     segmenter.tile = segmenter.tile if tile is None else tile
     segmenter.overlap = segmenter.overlap if overlap is None else overlap
@@ -79,16 +79,14 @@ class _StandardInput(io.BytesIO):
     name = "standard input"
 
 
-class _Unwritable(InputError):
-    """A result could not be written: no fault of the image."""
-
-
 def _failure(segmenter: Segmenter, job: Job) -> str | None:
     """Segment one image; why it failed, or None. A full disk or a locked folder raises: the next would fail alike."""
     try:
         _segment(segmenter, job)
-    except _Unwritable:
-        raise
+    except Unwritable as error:
+        if not error.for_its_name:
+            raise
+        return str(error)
     except (InputError, MemoryError, RuntimeError) as error:
         text = " ".join(str(error).split())
         if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
@@ -105,34 +103,14 @@ def _segment(segmenter: Segmenter, job: Job) -> None:
         image = read_image(job.source)
     labels = np.empty(image.shape[:2], np.uint8)
     with contextlib.ExitStack() as stack:
-        file = None if job.scores is None else stack.enter_context(_writing(job.scores))
+        file = None if job.scores is None else stack.enter_context(atomic_write(job.scores))
         for top, left, scores in segmenter.score_tiles(image):
             labels[top : top + scores.shape[2], left : left + scores.shape[3]] = scores[0].argmax(dim=0).cpu().numpy()
             if file is not None:
                 _write_scores(file, scores[0], top, left, image.shape[:2])
-    try:
-        if job.overlay is not None:
-            write_image(job.overlay, overlaid(image, labels, segmenter.classes))
-        write_labels(job.labels, labels, segmenter.classes)
-    except InputError as error:
-        raise _Unwritable(str(error)) from error
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[BinaryIO]:
-    """`atomic_write` whose own failure is told apart from that of what is computed meanwhile."""
-    failure: Exception | None = None
-    try:
-        with atomic_write(path) as file:
-            try:
-                yield file
-            except Exception as error:
-                failure = error
-                raise
-    except InputError as error:
-        if error is failure:
-            raise
-        raise _Unwritable(str(error)) from error
+    if job.overlay is not None:
+        write_image(job.overlay, overlaid(image, labels, segmenter.classes))
+    write_labels(job.labels, labels, segmenter.classes)
 
 
 def _write_scores(file: BinaryIO, scores: torch.Tensor, top: int, left: int, size: tuple[int, int]) -> None:
@@ -156,7 +134,7 @@ def _shown(jobs: Sequence[Job]) -> Generator[Job]:
         yield from jobs
         return
     columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=plain_console(stderr=True)) as progress:
         yield from progress.track(jobs)
 
 

@@ -88,7 +88,7 @@ def refine(
     listed = None if classes is None else ClassList.read(classes)
     unsure = listed.ignore_index if unsure is None and listed is not None else unsure
     sources = find_sources(image)
-    jobs = plan_jobs(sources, out, overlay=overlay, scores=save_scores)
+    jobs = plan_jobs(image, sources, out, overlay=overlay, scores=save_scores)
     given = labels if labels is not None else scores
     assert given is not None
     guesses = [

@@ -11,13 +11,13 @@ from typing import Annotated, TypeAlias
 import numpy as np
 from cyclopts import Parameter
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from densefield.checks import check
 from densefield.cli.guesses import Guess, beliefs, guess_of
 from densefield.cli.jobs import find_sources
 from densefield.cli.pool import outcomes
+from densefield.cli.terminal import plain_console
 from densefield.files import atomic_write
 from densefield.images import read_image, read_labels
 
@@ -196,7 +196,7 @@ def _mean_iou(counts: NDArray[np.int64]) -> float:
 
 
 def _show(settings: Sequence[Setting], ious: Sequence[float], images: int) -> None:
-    console = Console(highlight=False)
+    console = plain_console(soft_wrap=False)
     table = Table(title=f"Mean IoU over {images} images, {len(settings)} settings", title_justify="left")
     for name in ("mean IoU", "alpha", "beta", "bilateral weight", "gamma", "spatial weight"):
         table.add_column(name, justify="right")

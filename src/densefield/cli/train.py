@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
+
+from densefield.cli.terminal import plain_console
 
 
 def train(
@@ -60,7 +61,7 @@ def train(
     from densefield.training import Interrupted
 
     # Of several processes, each of which runs this command, the first speaks.
-    console = Console(highlight=False, soft_wrap=True, quiet=bool(getattr(rank_zero_only, "rank", 0)))
+    console = plain_console(quiet=bool(getattr(rank_zero_only, "rank", 0)))
     chosen = find_recipe(recipe, overrides)
     folder = out or Path("runs") / chosen.name
     if resume and (folder / RECIPE).exists():
