@@ -29,23 +29,18 @@ void flat_sums(const float* in, const float* taps, int64_t stride, int64_t n_tap
     }
 }
 
-// Every label's number in place of another's of its pixel: label c takes that of label c ^ By.
-template <int By>
-DF_INLINE Vector<float> exchanged(const Vector<float>& x) {
+// Every label's number in place of another's of its pixel: label c takes that of label c ^ By. The vector's type is a
+// parameter so that shuffles of other widths are not looked at: outside of templates compilers check what they discard.
+template <int By, class V = Vector<float>>
+DF_INLINE V exchanged(const V& x) {
     static_assert(By >= 1 && By <= 3);
-#if defined(__clang__) || __GNUC__ >= 12
-    if constexpr (lanes<float> == 4) return __builtin_shufflevector(x, x, By, By ^ 1, By ^ 2, By ^ 3);
-    if constexpr (lanes<float> == 8)
-        return __builtin_shufflevector(x, x, By, By ^ 1, By ^ 2, By ^ 3, 4 + By, 4 + (By ^ 1), 4 + (By ^ 2), 4 + (By ^ 3));
-    if constexpr (lanes<float> == 16)
-        return __builtin_shufflevector(x, x, By, By ^ 1, By ^ 2, By ^ 3, 4 + By, 4 + (By ^ 1), 4 + (By ^ 2), 4 + (By ^ 3),
-                                       8 + By, 8 + (By ^ 1), 8 + (By ^ 2), 8 + (By ^ 3), 12 + By, 12 + (By ^ 1),
-                                       12 + (By ^ 2), 12 + (By ^ 3));
-#else
-    typename Simd<float>::Lanes order;
-    for (int i = 0; i < lanes<float>; ++i) order[i] = i ^ By;
-    return __builtin_shuffle(x, order);
-#endif
+    if constexpr (sizeof(V) == 16) return DF_SHUFFLE(x, x, By, By ^ 1, By ^ 2, By ^ 3);
+    if constexpr (sizeof(V) == 32)
+        return DF_SHUFFLE(x, x, By, By ^ 1, By ^ 2, By ^ 3, 4 + By, 4 + (By ^ 1), 4 + (By ^ 2), 4 + (By ^ 3));
+    if constexpr (sizeof(V) == 64)
+        return DF_SHUFFLE(x, x, By, By ^ 1, By ^ 2, By ^ 3, 4 + By, 4 + (By ^ 1), 4 + (By ^ 2), 4 + (By ^ 3), 8 + By,
+                          8 + (By ^ 1), 8 + (By ^ 2), 8 + (By ^ 3), 12 + By, 12 + (By ^ 1), 12 + (By ^ 2),
+                          12 + (By ^ 3));
 }
 
 template <int W>

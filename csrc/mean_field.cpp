@@ -17,8 +17,6 @@
 
 namespace densefield {
 
-constexpr int64_t most_labels = 2048;
-
 DF_DECLARE(void mean_field(const df_field& field, bool backward); int64_t half_bytes();
            void few_labels(const df_field& field);)
 
@@ -245,6 +243,8 @@ void mean_field(const df_field& field, bool backward) {
 #if defined(DF_ENTRY)
 namespace densefield {
 namespace {
+
+constexpr int64_t most_labels = 2048;
 
 int run_field(const df_field* field, bool backward) {
     return guarded([&] {
