@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": GROUND | {"metrics"},
     **dict.fromkeys(SEGMENTER, GROUND | SEGMENTER | {"networks", "weights", "refine"}),
     "recipes": GROUND | SEGMENTER | STEPS | {"training", "report"},
-    "cli": GROUND | SEGMENTER | STEPS | {"training", "report", "recipes", "app"},
+    "cli": GROUND | SEGMENTER | STEPS | {"training", "report", "recipes", "app", "__version__"},
+    "__main__": {"cli"},
     "app": GROUND | SEGMENTER | STEPS | {"report", "recipes"},
     **dict.fromkeys(GROUND, GROUND),
 }

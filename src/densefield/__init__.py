@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from densefield.refine import SpatialKernel as SpatialKernel
     from densefield.segmenter import Segmenter as Segmenter
 
+__version__ = "0.1.0"  # the build reads it here too
+
 _HOMES = {
     "BilateralKernel": "refine",
     "BoundaryIoU": "metrics",
@@ -67,10 +69,6 @@ __all__ = list(_HOMES)
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"densefield.{_HOMES[name]}"), name)
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("densefield")
     raise AttributeError(f"module 'densefield' has no attribute {name!r}")
 
 

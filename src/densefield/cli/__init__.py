@@ -7,10 +7,16 @@ import sys
 
 def main() -> None:
     """Entry point of the `densefield` command."""
+    if sys.argv[1:] == ["--version"]:  # scripts ask for it often: nothing else is imported
+        from densefield import __version__
+
+        print(__version__)
+        return
     if (
         len(sys.argv) > 1
         and sys.stderr.isatty()
-        and sys.argv[1] in ("demo", "train", "evaluate", "predict", "affinity")
+        and sys.argv[1] in ("train", "evaluate", "predict", "affinity")
+        and "--help" not in sys.argv
     ):
         # torch and Lightning take seconds to import; a person should see at once that something is going on.
         print(f"densefield {sys.argv[1]} ...", file=sys.stderr, flush=True)

@@ -8,8 +8,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from densefield.checks import InputError, check
-from densefield.draw import draw_affinity
-from densefield.images import read_image, write_image
 
 _AROUND = 256  # pixels beyond the window: what lies further away changes no mask, and would only cost memory
 _GRID = 32  # a multiple of any trunk's stride: cut here, features stay in their places
@@ -40,6 +38,8 @@ def affinity(
     import torch
 
     from densefield.devices import device_named
+    from densefield.draw import draw_affinity
+    from densefield.images import read_image, write_image
     from densefield.refine import EmbeddingRefinement
     from densefield.segmenter import Segmenter
 

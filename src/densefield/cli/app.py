@@ -4,34 +4,67 @@ from __future__ import annotations
 
 import errno
 import importlib
-import importlib.metadata
 import sys
 from collections.abc import Sequence
 
 import cyclopts
 from rich.text import Text
 
+from densefield import __version__
 from densefield.checks import InputError
 from densefield.cli.terminal import plain_console, print_any_name
 
-_COMMANDS = ("demo", "train", "evaluate", "predict", "affinity")
+# Each command's place and first line, so that the list of commands is shown without importing one.
+COMMANDS = {
+    "demo": (
+        "demo:demo",
+        "Train a small network on the embedded scenes, measure it on held-out ones and write a report worth opening.",
+    ),
+    "train": ("train:train", "Train RECIPE: a built-in name or a YAML file."),
+    "evaluate": (
+        "evaluate:evaluate",
+        "Measure RUN on one split of its data: one confusion matrix summed over all images.",
+    ),
+    "predict": (
+        "predict:predict",
+        "Segment images of any size: OUT/NAME.png holds each pixel's class as a palette PNG.",
+    ),
+    "affinity": (
+        "affinity:affinity",
+        "Draw a pixel's patch, its embeddings, its mask in the embedding filter, and the mask of its colours alone.",
+    ),
+    "refine": ("refine:refine", "Sharpen rough masks or scores with a dense CRF."),
+    "refine search": (
+        "refine_search:search",
+        "Try settings of the dense CRF on labelled images and rank them by mean IoU over all pixels together.",
+    ),
+    "data check": (
+        "data:check",
+        "Check a folder of images and masks before training; ends with 0 when all is well, with 2 when it is not.",
+    ),
+}
 
 
-def application() -> cyclopts.App:
-    """The `densefield` command with its subcommands."""
+def application(arguments: Sequence[str] = ()) -> cyclopts.App:
+    """The `densefield` command with its subcommands; only the one that `arguments` name is imported, when it runs."""
     app = cyclopts.App(
         name="densefield",
         help="Semantic segmentation with sharp boundaries, on any PyTorch model.",
-        version=_version,
+        version=__version__,
     )
-    for name in _COMMANDS:
-        app.command(getattr(importlib.import_module(f"densefield.cli.{name}"), name), name=name)
-    refine = cyclopts.App(name="refine", help="Sharpen rough masks or scores with a dense CRF.")
-    refine.default(importlib.import_module("densefield.cli.refine").refine)
-    refine.command(importlib.import_module("densefield.cli.refine_search").search, name="search")
-    app.command(refine)
+    refine = cyclopts.App(name="refine", help=COMMANDS["refine"][1])
+    if "refine" in arguments:  # a default command, which cyclopts cannot put off
+        refine.default(importlib.import_module("densefield.cli.refine").refine)
     data = cyclopts.App(name="data", help="Look after a folder of images and masks.")
-    data.command(importlib.import_module("densefield.cli.data").check, name="check")
+    for full, (place, summary) in COMMANDS.items():
+        if full == "refine":
+            app.command(refine)
+            continue
+        parent, _, name = full.rpartition(" ")
+        # The named command explains itself at length.
+        {"": app, "refine": refine, "data": data}[parent].command(
+            f"densefield.cli.{place}", name=name, help=None if name in arguments else summary
+        )
     app.command(data)
     return app
 
@@ -40,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
     """Carry out one command line; the exit status is 0, 1 for a bug, 2 for a person's input, 130 or 143 interrupted."""
     print_any_name()
     try:
-        result = application()(list(arguments), exit_on_error=False, result_action="return_value")
+        result = application(arguments)(list(arguments), exit_on_error=False, result_action="return_value")
     except cyclopts.CycloptsError:
         return 2  # cyclopts has printed it
     except InputError as error:
@@ -63,7 +96,3 @@ def _fail(message: str) -> None:
     sys.stdout.flush()
     one_line = " ".join(message.split())
     plain_console(stderr=True).print(Text.assemble(("error:", "bold red"), f" {one_line}"))
-
-
-def _version() -> str:
-    return importlib.metadata.version("densefield")

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from rich.progress import track
 
-from densefield.classes import ClassList
 from densefield.cli.terminal import plain_console
-from densefield.data.audit import audit
 
 
 def check(directory: Path, *, images: str = "images", masks: str = "masks", classes: Path | None = None) -> int:
@@ -26,6 +24,9 @@ def check(directory: Path, *, images: str = "images", masks: str = "masks", clas
     classes
         The class list (YAML); without it classes.yaml in the directory, if there is one.
     """
+    from densefield.classes import ClassList
+    from densefield.data.audit import audit
+
     if classes is None and (directory / "classes.yaml").exists():
         classes = directory / "classes.yaml"
     listed = None if classes is None else ClassList.read(classes)
