@@ -16,9 +16,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.files import atomic_write
+from densefield.listing import Picture
 
 Pixels = npt.NDArray[np.uint8]
-Source = str | os.PathLike[str] | BinaryIO
+Source = str | os.PathLike[str] | BinaryIO | Picture
 
 MOST_PIXELS = 170_000_000  # just under the limit at which Pillow refuses to open a file at all
 
@@ -29,7 +30,8 @@ _DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # what cameras and microscopes deliver in
 def read_image(source: Source) -> Pixels:  # (H, W, 3)
     """Read any picture that Pillow knows as RGB, 8 bits a channel, upright (EXIF rotation applied).
 
-    Grey and palette pictures become RGB, transparency is laid on white, of several frames the first is read. Grey
+    Grey and palette pictures become RGB, transparency is laid on white. Of several frames or pages the first is read,
+    or the one that a `Picture` names. Grey
     values wider than 8 bits are divided by the full range of the narrowest of 8, 10, 12, 14, 16 … bits that holds the
     picture's brightest pixel (12-bit data in a 16-bit TIFF come out as bright as they are); floating-point pictures
     within [0, 1] are multiplied by 255, others stretched from their least to their greatest value.
@@ -101,16 +103,21 @@ def write_labels(
 @contextlib.contextmanager
 def _opened(source: Source) -> Iterator[tuple[Image.Image, str, int]]:
     """The decoded, upright picture, its name for messages, its `_grey_step`; every failure ends as an `InputError`."""
-    is_path = isinstance(source, (str, os.PathLike))
-    name = str(Path(source)) if isinstance(source, (str, os.PathLike)) else str(getattr(source, "name", "image"))
+    page = source.page if isinstance(source, Picture) else None
+    place = source.path if isinstance(source, Picture) else source
+    is_path = isinstance(place, (str, os.PathLike))
+    name = str(getattr(place, "name", "image")) if not isinstance(place, (str, os.PathLike)) else str(Path(place))
+    name = name if page is None else str(source)
     try:
         with contextlib.ExitStack() as stack:
             # Given a path, Pillow maps grey TIFF files into memory with the sides of the turned picture: scrambled.
-            file = source if not isinstance(source, (str, os.PathLike)) else stack.enter_context(open(source, "rb"))
+            file = place if not isinstance(place, (str, os.PathLike)) else stack.enter_context(open(place, "rb"))
             stack.enter_context(warnings.catch_warnings())
             # Pillow warns of big pictures, odd EXIF and palettes; too big is judged here, the rest harms nobody.
             warnings.simplefilter("ignore")
             picture = stack.enter_context(Image.open(file))
+            if page is not None:
+                picture.seek(page - 1)
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 raise Image.DecompressionBombError

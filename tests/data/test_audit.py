@@ -1,4 +1,5 @@
 import io
+import os
 
 import numpy as np
 import pytest
@@ -102,3 +103,37 @@ def test_empty_folder(folders, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty"):
         audit(folders[0], tmp_path / "empty", CLASSES)
+
+
+def test_what_is_left_out_and_folders_that_cannot_be_read_are_said(folders, monkeypatch):
+    (folders[0] / "photo.heic").write_bytes(b"x")
+    write_image(folders[0] / "deep" / "x.png", np.zeros((4, 5, 3), np.uint8))
+    scan = os.scandir
+
+    def locked(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    found = audit(*folders, CLASSES)
+    assert kinds(found) == ["unreadable folder"]
+    assert "images: left out 1 .heic file" in printed(found)
+
+
+def test_folders_behind_links_are_read(folders, tmp_path):
+    for folder in folders:
+        (folder / "0.png").rename(tmp_path / "0.png")
+        (tmp_path / folder.name[:1]).mkdir()
+        (tmp_path / "0.png").rename(tmp_path / folder.name[:1] / "0.png")
+        (folder / "more").symlink_to(tmp_path / folder.name[:1])
+    found = audit(*folders, CLASSES)
+    assert (found.good, found.pairs) == (True, 3)
+
+
+def test_a_suffix_finds_the_masks(folders):
+    for mask in list(folders[1].iterdir()):
+        mask.rename(mask.with_name(f"{mask.stem}_mask.png"))
+    assert kinds(audit(*folders, CLASSES)) == ["image without mask"] * 3 + ["mask without image"] * 3
+    assert "data.suffix: _mask" in audit(*folders, CLASSES).problems[0].message
+    assert audit(*folders, CLASSES, suffix="_mask").good

@@ -89,3 +89,11 @@ def test_two_images_of_one_name(folders):
     Image.new("RGB", (4, 3)).save(folders[0] / "x.jpg")
     with pytest.raises(InputError, match="same name"):
         Folder(*folders, CLASSES)
+
+
+def test_a_suffix_and_what_is_meant_without_one(folders):
+    for mask in list(folders[1].rglob("*.png")):
+        mask.rename(mask.with_name(f"{mask.stem}_mask.png"))
+    with pytest.raises(InputError, match=r"has no mask of the same name \(2 such files\); .*data\.suffix: _mask"):
+        Folder(*folders, CLASSES)
+    assert Folder(*folders, CLASSES, suffix="_mask")[1].target.tolist() == [[0, 1, 1, 0]] * 3

@@ -10,7 +10,14 @@ from rich.progress import track
 from densefield.cli.terminal import plain_console
 
 
-def check(directory: Path, *, images: str = "images", masks: str = "masks", classes: Path | None = None) -> int:
+def check(
+    directory: Path,
+    *,
+    images: str = "images",
+    masks: str = "masks",
+    classes: Path | None = None,
+    suffix: str = "",
+) -> int:
     """Check a folder of images and masks before training; ends with 0 when all is well, with 2 when it is not.
 
     Parameters
@@ -21,6 +28,8 @@ def check(directory: Path, *, images: str = "images", masks: str = "masks", clas
         Its folder of images.
     masks
         Its folder of masks, which have the images' names.
+    suffix
+        What stands behind the image's name in its mask's: _mask for NAME_mask.png.
     classes
         The class list (YAML); without it classes.yaml in the directory, if there is one.
     """
@@ -34,6 +43,6 @@ def check(directory: Path, *, images: str = "images", masks: str = "masks", clas
     def shown(names: list[str]) -> Iterable[str]:
         return track(names, "Reading", console=plain_console(stderr=True), transient=True)
 
-    found = audit(directory / images, directory / masks, listed, progress=shown)
+    found = audit(directory / images, directory / masks, listed, suffix=suffix, progress=shown)
     found.show(plain_console(soft_wrap=False))
     return found.exit_code

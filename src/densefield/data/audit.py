@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console, Group
@@ -15,9 +14,10 @@ from rich.text import Text
 
 from densefield.checks import InputError
 from densefield.classes import ClassList
-from densefield.data.pairs import find_pairs
+from densefield.data.pairs import Pairs, find_pairs
 from densefield.data.sample import describe_foreign, foreign_values
 from densefield.images import read_image, read_labels
+from densefield.listing import Picture
 
 _SHOWN = 10  # problems of a kind in the table; the rest is counted
 
@@ -40,6 +40,7 @@ class Audit:
     images_with: dict[int, int]  # how many masks hold the value at all
     sizes: dict[tuple[int, int], int]  # images by (width, height)
     classes: ClassList | None
+    left_out: tuple[str, ...] = ()  # a line for each folder that holds more than pictures
 
     @property
     def good(self) -> bool:
@@ -77,6 +78,8 @@ class Audit:
                 yield Text(f"  {problem.message}")
             if count > _SHOWN:
                 yield Text(f"  ... and {count - _SHOWN} more")
+        for line in self.left_out:
+            yield Text(line, style="yellow")
         if self.good:
             yield Text("Nothing is wrong.", style="bold green")
         else:
@@ -108,26 +111,17 @@ def audit(
     masks: str | os.PathLike[str],
     classes: ClassList | None = None,
     *,
+    suffix: str = "",
     progress: Callable[[list[str]], Iterable[str]] = iter,
 ) -> Audit:
     """Read every image and mask of two folders and note what is wrong with them.
 
-    Without `classes` any value may be a class, except 255: it mostly means "not labelled", which a class list has to
-    say. `progress` may wrap the names to show how far the work is. Raises `InputError` for a missing or empty folder.
+    Masks are named as their images, with `suffix` behind the name. Without `classes` any value may be a class, except
+    255: it mostly means "not labelled", which a class list has to say. `progress` may wrap the names to show how far
+    the work is. Raises `InputError` for a missing or empty folder.
     """
-    pairs = find_pairs(images, masks)
-    problems = [
-        Problem("image without mask", f"{path}: no mask of this name in {masks}; add one or remove the image")
-        for path in pairs.without_mask
-    ]
-    problems += [
-        Problem("mask without image", f"{path}: no image of this name in {images}; add one or remove the mask")
-        for path in pairs.without_image
-    ]
-    problems += [
-        Problem("two files of one name", f"{second}: has the same name as {first.name}; keep one of them")
-        for first, second in pairs.rivals
-    ]
+    pairs = find_pairs(images, masks, suffix=suffix)
+    problems = _pair_problems(pairs, images, masks)
     pixels: Counter[int] = Counter()
     images_with: Counter[int] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
@@ -148,10 +142,32 @@ def audit(
             pixels[value] += count
             images_with[value] += 1
         problems += _label_problems(pairs.masks[name], values, classes)
-    return Audit(len(pairs.names), tuple(problems), dict(pixels), dict(images_with), dict(sizes), classes)
+    left_out = tuple(f"{one.folder}: left out {one.left_out()}" for one in pairs.listings if one.others)
+    return Audit(len(pairs.names), tuple(problems), dict(pixels), dict(images_with), dict(sizes), classes, left_out)
 
 
-def _size_of_image(path: Path, problems: list[Problem]) -> tuple[int, int] | None:
+def _pair_problems(pairs: Pairs, images: str | os.PathLike[str], masks: str | os.PathLike[str]) -> list[Problem]:
+    """Pictures without a partner, of one name, and folders that cannot be looked into."""
+    hints = pairs.hints()
+    problems = []
+    for kind, alone, folder in (
+        ("image without mask", pairs.without_mask, masks),
+        ("mask without image", pairs.without_image, images),
+    ):
+        this, _, wanted = kind.split()
+        for picture in alone:
+            fix = hints.get(picture, f"add one or remove the {this}")
+            problems.append(Problem(kind, f"{picture}: no {wanted} of this name in {folder}; {fix}"))
+    for first, second in pairs.rivals:
+        message = f"{second}: has the same name as {first.path.name}; keep one of them"
+        problems.append(Problem("two files of one name", message))
+    for listing in pairs.listings:
+        for place in listing.unreadable:
+            problems.append(Problem("unreadable folder", f"{place}: cannot be read; check its permissions"))
+    return problems
+
+
+def _size_of_image(path: Picture, problems: list[Problem]) -> tuple[int, int] | None:
     """(width, height) of an image that can be decoded to its end; else None, and a problem more."""
     try:
         image = read_image(path)
@@ -161,15 +177,15 @@ def _size_of_image(path: Path, problems: list[Problem]) -> tuple[int, int] | Non
     return image.shape[1], image.shape[0]
 
 
-def _size_problem(image: Path, image_size: tuple[int, int], mask: Path, size: tuple[int, int]) -> Problem:
+def _size_problem(image: Picture, image_size: tuple[int, int], mask: Picture, size: tuple[int, int]) -> Problem:
     """An image and a mask whose sizes differ."""
-    message = f"{mask}: {size[0]}x{size[1]} pixels, its image {image.name} has {image_size[0]}x{image_size[1]}"
+    message = f"{mask}: {size[0]}x{size[1]} pixels, its image {image.path.name} has {image_size[0]}x{image_size[1]}"
     if image_size == size[::-1]:
         message += "; is the image rotated by its EXIF entry?"
     return Problem("sizes differ", message)
 
 
-def _label_problems(mask: Path, values: np.ndarray, classes: ClassList | None) -> list[Problem]:
+def _label_problems(mask: Picture, values: np.ndarray, classes: ClassList | None) -> list[Problem]:
     """Label values of one mask that the class list does not know."""
     if classes is None:
         undeclared = 255 in values

@@ -18,7 +18,8 @@ class Folder(Dataset[Sample]):
 
     `classes` is a `ClassList` or the path of its YAML file. `split` is "all", or "train" and "val" with a share
     `val` of the images held out: always the same, chosen by a hash of their names, so that new images move few.
-    Raises `InputError` where an image has no mask or a mask no image, and on reading for what cannot be used.
+    Masks are named as their images, with `suffix` behind the name. Raises `InputError` where an image has no mask or a
+    mask no image, and on reading for what cannot be used.
     """
 
     def __init__(
@@ -29,13 +30,14 @@ class Folder(Dataset[Sample]):
         *,
         split: str = "all",
         val: float = 0.2,
+        suffix: str = "",
     ) -> None:
         check(split in ("all", "train", "val"), f"split: wanted all, train or val, received {split!r}")
         check(0 < val < 1, f"val: wanted a share between 0 and 1, received {val}")
         self.split = split
         self.file_classes = classes if isinstance(classes, ClassList) else ClassList.read(classes)
         self.classes = trained_classes(self.file_classes)
-        self.pairs = find_pairs(images, masks)
+        self.pairs = find_pairs(images, masks, suffix=suffix)
         _all_paired(self.pairs)
         self.names: list[str] = self.pairs.names
         if split != "all":
@@ -53,14 +55,18 @@ class Folder(Dataset[Sample]):
 
 
 def _all_paired(pairs: Pairs) -> None:
-    """Raise on the first file that has no partner or a rival."""
-    hint = "'densefield data check' lists all such files"
+    """Raise on the first file that has no partner or a rival, and on a folder that cannot be looked into."""
+    lists_all = "'densefield data check' lists all such files"
+    for listing in pairs.listings:
+        for place in listing.unreadable:
+            raise InputError(f"{place}: the folder cannot be read; check its permissions")
     for alone, missing in ((pairs.without_mask, "mask"), (pairs.without_image, "image")):
         if alone:
             more = f" ({len(alone)} such files)" if len(alone) > 1 else ""
+            hint = pairs.hints().get(alone[0], lists_all)
             raise InputError(f"{alone[0]}: has no {missing} of the same name{more}; {hint}")
     for first, second in pairs.rivals:
-        raise InputError(f"{second}: has the same name as {first.name}; keep one of them, {hint}")
+        raise InputError(f"{second}: has the same name as {first.path.name}; keep one of them, {lists_all}")
 
 
 def _shuffled(name: str) -> bytes:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from pathlib import Path
+import unicodedata
+from collections import Counter
 
-from PIL import Image
-
-from densefield.checks import InputError, check
+from densefield.checks import check
+from densefield.listing import Listing, Picture, list_pictures
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """What two folders hold. Names are paths below the folder without ending, with "/" on every system."""
+    """What two folders hold. Names are paths below the folder without ending, with "/" and composed letters (NFC)."""
 
-    images: dict[str, Path]
-    masks: dict[str, Path]
-    rivals: tuple[tuple[Path, Path], ...]  # files of one folder that claim the same name
+    images: dict[str, Picture]
+    masks: dict[str, Picture]
+    rivals: tuple[tuple[Picture, Picture], ...]  # pictures of one folder that claim the same name
+    listings: tuple[Listing, ...]
+    suffix: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -25,47 +27,82 @@ class Pairs:
         return sorted(self.images.keys() & self.masks.keys())
 
     @property
-    def without_mask(self) -> list[Path]:
+    def without_mask(self) -> list[Picture]:
         """Images that no mask belongs to."""
         return [self.images[name] for name in sorted(self.images.keys() - self.masks.keys())]
 
     @property
-    def without_image(self) -> list[Path]:
+    def without_image(self) -> list[Picture]:
         """Masks that no image belongs to."""
         return [self.masks[name] for name in sorted(self.masks.keys() - self.images.keys())]
 
-
-def find_pairs(images: str | os.PathLike[str], masks: str | os.PathLike[str]) -> Pairs:
-    """List the pictures in both folders and below; raises `InputError` where a folder is missing or has none."""
-    check(
-        os.path.realpath(images) != os.path.realpath(masks),
-        f"{images}: stands for both images and masks; keep them in two folders",
-    )
-    found_images, rival_images = find_pictures(images, "images")
-    found_masks, rival_masks = find_pictures(masks, "masks")
-    return Pairs(found_images, found_masks, rival_images + rival_masks)
-
-
-def find_pictures(folder: str | os.PathLike[str], what: str) -> tuple[dict[str, Path], tuple[tuple[Path, Path], ...]]:
-    """The pictures in `folder` and below by name, and those that share a name; `what` they are is for messages."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        reason = "is a file" if folder.exists() else "no such folder"
-        raise InputError(f"{folder}: {reason}; wanted the folder that holds the {what}")
-    Image.init()
-    endings = {ending for ending, format in Image.registered_extensions().items() if format in Image.OPEN}
-    found: dict[str, Path] = {}
-    rivals: list[tuple[Path, Path]] = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in sorted(files):
-            path = Path(place, file)
-            if file.startswith(".") or path.suffix.lower() not in endings:
-                continue
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in found:
-                rivals.append((found[name], path))
+    def hints(self) -> dict[Picture, str]:
+        """For pictures without a partner: which file may be meant, and what to do."""
+        images = {name: self.images[name] for name in self.images.keys() - self.masks.keys()}
+        masks = {name: self.masks[name] for name in self.masks.keys() - self.images.keys()}
+        found: dict[Picture, str] = {}
+        folded = {name.casefold(): mask for name, mask in masks.items()}
+        pages = {mask.path.stem: mask for mask in masks.values() if mask.page is not None}
+        # Every beginning of a mask's name that is an image's: what follows is the suffix that most masks share.
+        affixes = Counter(
+            name[cut:] for name in masks for cut in range(1, len(name)) if name[:cut] in images if "/" not in name[cut:]
+        )
+        affix = affixes.most_common(1)[0][0] if affixes else ""
+        for name, image in images.items():
+            if name.casefold() in folded:
+                mask = folded[name.casefold()]
+                hint = f"{image.path} and {mask.path} differ in capital letters only; rename one of them"
+            elif image.path.stem in pages and image.page is None:
+                mask = pages[image.path.stem]
+                hint = f"{mask.path} has several pages and {image.path} one; wanted the same number"
+            elif image.page is not None and image.path.stem in masks:
+                mask = masks[image.path.stem]
+                hint = f"{image.path} has several pages and {mask.path} one; wanted the same number"
+            elif affix and name + affix in masks:
+                mask = masks[name + affix]
+                hint = (
+                    f"{mask.path.name} is there: masks named so are found by --suffix {self.suffix}{affix}, in a recipe"
+                    f" data.suffix: {self.suffix}{affix}"
+                )
             else:
-                found[name] = path
-    check(bool(found), f"{folder}: holds no picture; wanted {what} as PNG, JPEG, TIFF or another format Pillow reads")
+                continue
+            found[image] = found[mask] = hint
+        return found
+
+
+def find_pairs(images: str | os.PathLike[str], masks: str | os.PathLike[str], *, suffix: str = "") -> Pairs:
+    """List the pictures in both folders and below; masks are named NAME + `suffix`.
+
+    With a suffix both may lie in one folder. Raises `InputError` where a folder is missing or has none.
+    """
+    same = os.path.realpath(images) == os.path.realpath(masks)
+    check(
+        not same or bool(suffix),
+        f"{images}: stands for both images and masks; keep them in two folders, or name the masks by a suffix",
+    )
+    of_images = list_pictures(images, "images", deep=True)
+    of_masks = of_images if same else list_pictures(masks, "masks", deep=True)
+    found_images, rivals = _by_name(of_images, without=suffix if same else "")
+    found_masks, rival_masks = _by_name(of_masks, suffix=suffix)
+    check(bool(found_masks), f"{masks}: holds no mask whose name ends in {suffix!r}; check the suffix")
+    listings = (of_images,) if same else (of_images, of_masks)
+    return Pairs(found_images, found_masks, rivals + rival_masks, listings, suffix)
+
+
+def _by_name(
+    listing: Listing, *, suffix: str = "", without: str = ""
+) -> tuple[dict[str, Picture], tuple[tuple[Picture, Picture], ...]]:
+    """The pictures whose names end in `suffix`, and not in `without`, by their names less the suffix; and rivals."""
+    found: dict[str, Picture] = {}
+    rivals = []
+    for picture in listing.pictures:
+        # The same letters may be stored composed or not: macOS and Linux differ in it.
+        name = unicodedata.normalize("NFC", listing.name(picture))
+        if not name.endswith(suffix) or (without and name.endswith(without)):
+            continue
+        name = name.removesuffix(suffix)
+        if name in found:
+            rivals.append((found[name], picture))
+        else:
+            found[name] = picture
     return found, tuple(rivals)

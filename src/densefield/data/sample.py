@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
-from densefield.images import read_image, read_labels
+from densefield.images import Source, read_image, read_labels
 
 IGNORED = 255  # in every target, whatever value the files use
 
@@ -24,9 +23,7 @@ class Sample(NamedTuple):
     name: str
 
 
-def read_sample(
-    name: str, image_path: str | os.PathLike[str], mask_path: str | os.PathLike[str], classes: ClassList
-) -> Sample:
+def read_sample(name: str, image_path: Source, mask_path: Source, classes: ClassList) -> Sample:
     """Read an image and its mask; `classes.ignore_index`, where the list declares it, becomes 255 in the target.
 
     Raises `InputError` naming the file when sizes differ or a label is neither a class nor declared as ignored.

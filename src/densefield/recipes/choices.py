@@ -128,19 +128,24 @@ class CellImagesChoice(Choice):
 
 
 class FolderChoice(Choice):
-    """A person's own folder: `root`/images, `root`/masks and a class list (YAML); `val` is the share held out."""
+    """A person's own folder: `root`/images, `root`/masks and a class list (YAML); `val` is the share held out.
+
+    `suffix` stands behind the image's name in its mask's: "_mask" for NAME_mask.png.
+    """
 
     kind: Literal["folder"] = "folder"
     root: str
     images: str = "images"
     masks: str = "masks"
     classes: str = "classes.yaml"
+    suffix: str = ""
     val: float = Field(0.2, gt=0, lt=1)
 
     def build(self, split: str) -> Folder:
         """The split "train", "val" or "all"."""
         root = Path(self.root)
-        return Folder(root / self.images, root / self.masks, root / self.classes, split=split, val=self.val)
+        folders = root / self.images, root / self.masks
+        return Folder(*folders, root / self.classes, split=split, val=self.val, suffix=self.suffix)
 
 
 DataChoice = Annotated[SamplesChoice | CamVidChoice | CellImagesChoice | FolderChoice, Field(discriminator="kind")]
