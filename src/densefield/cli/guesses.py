@@ -11,21 +11,26 @@ from PIL import Image
 
 from densefield.checks import InputError, check
 from densefield.files import atomic_write
-from densefield.images import read_labels
+from densefield.images import read_image, read_labels
 
 _MASKS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 _LEAST = 1e-5  # of a probability, before its logarithm is taken
+_MOST_LABELS = 64  # in one grey mask
 
 
 @dataclasses.dataclass(frozen=True)
 class Guess:
-    """A file that says what an image may show: a mask right with probability `certainty`, or scores."""
+    """A file that says what an image may show: a mask right with probability `certainty`, or scores.
+
+    `threshold` makes two classes of any grey picture, 0 and 255: those darker, and those at least as bright, of 255.
+    """
 
     path: Path
     scores: bool
     certainty: float = 0.7
     unsure: int | None = None
     probabilities: bool = False
+    threshold: int | None = None
 
     def write_alike(self, path: Path, labels: NDArray[np.uint8]) -> None:
         """Write labels (H, W) as the mask's own kind of PNG: with its palette, or grey."""
@@ -38,6 +43,14 @@ class Guess:
             picture.save(file, format="PNG")
 
 
+def check_threshold(threshold: int | None, labels: Path | None) -> None:
+    """Raise `InputError` unless the threshold is absent, or a grey value to part masks at."""
+    check(
+        threshold is None or (labels is not None and 1 <= threshold <= 255),
+        f"threshold: wanted a grey value of 1 to 255, with --labels, received {threshold}",
+    )
+
+
 def guess_of(
     source: Path,
     images: Path,
@@ -46,6 +59,7 @@ def guess_of(
     certainty: float = 0.7,
     unsure: int | None = None,
     probabilities: bool = False,
+    threshold: int | None = None,
 ) -> Guess | None:
     """The guess for one image: the file `given` itself, or the one of the image's name in the folder `given`."""
     check(given.exists(), f"{given}: no such file or folder; wanted a mask, a .npy file, or a folder of them")
@@ -58,7 +72,7 @@ def guess_of(
         path = given
     if path is None:
         return None
-    return Guess(path, path.suffix.lower() == ".npy", certainty, unsure, probabilities)
+    return Guess(path, path.suffix.lower() == ".npy", certainty, unsure, probabilities, threshold)
 
 
 def beliefs(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -72,34 +86,81 @@ def beliefs(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], N
 
 
 def _of_mask(guess: Guess) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    mask = read_labels(guess.path)
-    check(mask.min() >= 0 and mask.max() <= 255, f"{guess.path}: holds {mask.max()}; wanted label values of 0 to 255")
-    mask = mask.astype(np.uint8)
+    mask = _labels(guess)
     known = np.ones(mask.shape, bool) if guess.unsure is None else mask != guess.unsure
     values = np.unique(mask[known])
     check(values.size > 0, f"{guess.path}: holds nothing but the unsure value {guess.unsure}; wanted labels too")
     count = len(values)
+    check(
+        count == 1 or guess.certainty * count > 1,
+        f"certainty: wanted more than 1/{count}, as {guess.path} holds {count} labels, received {guess.certainty}; "
+        "with less, the mask's own label would be the least likely one",
+    )
     scores = np.full((count, *mask.shape), np.log((1 - guess.certainty) / max(count - 1, 1)), np.float32)
     np.put_along_axis(scores, np.searchsorted(values, mask).clip(0, count - 1)[None], np.log(guess.certainty), 0)
     scores[:, ~known] = -np.log(count)
     return scores, values
 
 
-def _of_scores(guess: Guess) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _labels(guess: Guess) -> NDArray[np.uint8]:  # (H, W)
+    """The mask's label values; raises `InputError` for a picture whose greys are no labels."""
+    path = guess.path
+    if guess.threshold is not None:
+        bright: NDArray[np.uint8] = 255 * (read_image(path).mean(2) >= guess.threshold).astype(np.uint8)
+        return bright
     try:
-        array = np.load(guess.path, mmap_mode="r", allow_pickle=False)
+        mask = read_labels(path)
+    except InputError as error:
+        if path.suffix.lower() not in (".jpg", ".jpeg", ".jpe", ".jfif"):
+            raise
+        raise InputError(f"{error}, or give --threshold 128 where it shows two classes") from error
+    check(mask.min() >= 0 and mask.max() <= 255, f"{path}: holds {mask.max()}; wanted label values of 0 to 255")
+    narrow: NDArray[np.uint8] = mask.astype(np.uint8)
+    counts = np.bincount(narrow.ravel(), minlength=256)
+    with Image.open(path) as picture:
+        indexed = picture.mode == "P"
+    check(
+        indexed or not _soft(counts),
+        f"{path}: holds {np.count_nonzero(counts)} values, as the soft edges or shades of a grey picture do, and each "
+        "would be a class; --threshold 128 makes two classes of it, and a palette PNG says that the values are labels",
+    )
+    return narrow
+
+
+def _soft(counts: NDArray[np.intp]) -> bool:
+    """Whether the counts (256,) of a grey mask's values look like shades, not labels."""
+    values = counts.nonzero()[0]
+    if len(values) > _MOST_LABELS:
+        return True
+    between = values[(values > 0) & (values < 255)]
+    # Black and white with greys of both halves between them, which are few: an edge that was smoothed.
+    smooth = len(between) >= 3 and between[0] < 128 <= between[-1] and counts[between].sum() < 0.2 * counts.sum()
+    return bool(counts[0] > 0 and counts[255] > 0 and smooth)
+
+
+def _of_scores(guess: Guess) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    path = guess.path
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split())[:100]
-        raise InputError(f"{guess.path}: not a readable .npy file ({reason}); save scores by numpy.save") from error
+        raise InputError(f"{path}: not a readable .npy file ({reason}); save scores by numpy.save") from error
     right = isinstance(array, np.ndarray) and array.ndim == 3 and array.dtype.kind == "f" and 1 <= len(array) <= 255
     what = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
-    check(right and array.size > 0, f"{guess.path}: wanted scores (K, H, W) in floating point, received {what}")
+    check(right and array.size > 0, f"{path}: wanted scores (K, H, W) in floating point, received {what}")
     scores = np.array(array, np.float32)
-    check(bool(np.isfinite(scores).all()), f"{guess.path}: holds NaN or Inf; wanted finite scores")
-    inside = bool(scores.min() >= 0) and np.allclose(scores[:, ::7, ::7].sum(0), 1, atol=1e-3)
+    check(bool(np.isfinite(scores).all()), f"{path}: holds NaN or Inf; wanted finite scores")
+    least, most = float(scores.min()), float(scores.max())
+    # Half-precision probabilities round to a little more than 1.
+    bounded = least >= 0 and most <= 1 + 1e-3
+    sums = scores[:, ::7, ::7].sum(0)
     if guess.probabilities:
-        check(bool(scores.min() >= 0), f"{guess.path}: holds values below 0, so these are no probabilities")
+        check(bounded, f"{path}: holds values from {least:g} to {most:g}; wanted probabilities between 0 and 1")
+        if len(scores) == 1:
+            scores = np.concatenate([1 - scores, scores])
         scores = np.log(scores.clip(_LEAST, 1))
-    elif inside and len(scores) > 1:
-        raise InputError(f"{guess.path}: looks like probabilities, not scores before softmax; add --probabilities")
+    elif bounded and (len(scores) == 1 or np.allclose(sums, 1, atol=1e-3)):
+        raise InputError(f"{path}: looks like probabilities, not scores before softmax; add --probabilities")
+    elif len(scores) == 1:  # what a sigmoid takes: softmax of these two has the same odds
+        scores = np.concatenate([-scores / 2, scores / 2])
     return scores, np.arange(len(scores), dtype=np.uint8)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from densefield.checks import InputError, check
 from densefield.classes import ClassList, default_colours
 from densefield.cli.crf_kernels import NONE, Numbers, Preset, chosen_kernels
-from densefield.cli.guesses import Guess, beliefs, guess_of
+from densefield.cli.guesses import Guess, beliefs, check_threshold, guess_of
 from densefield.cli.jobs import Job, find_sources, plan_jobs
 from densefield.cli.pool import outcomes
 from densefield.cli.refine_search import search
 from densefield.draw import overlay as overlaid
-from densefield.files import atomic_write
+from densefield.files import Unwritable, atomic_write
 from densefield.images import read_image, write_image, write_labels
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class _Task:
     kernels: tuple[Kernel, ...]
     iterations: int
     accurate: bool
+    device: str
     classes: ClassList | None
 
 
@@ -52,6 +53,8 @@ def refine(
     certainty: float = 0.7,
     unsure: int | None = None,
     probabilities: bool = False,
+    threshold: int | None = None,
+    device: str = "cpu",
     accurate: bool = False,
     classes: Path | None = None,
     overlay: bool = False,
@@ -65,12 +68,16 @@ def refine(
         image: An image, or a folder of images.
         out: The folder for the refined masks; it is made where it is missing.
         labels: The rough mask, or a folder of masks with the images' names; their values are kept.
-        scores: Scores before softmax (K, H, W) as .npy, or a folder of them with the images' names.
+        scores: Scores before softmax (K, H, W) as .npy, or a folder of them with the images' names; a single map
+            (1, H, W) is what a sigmoid takes, and its classes are 0 and 1.
         preset: Published settings: default (Krähenbühl and Koltun: 10, 80, 13 / 3, 3) or one of DeepLab's models.
         iterations: How many updates.
         certainty: How probable the mask's label is to be right.
         unsure: The mask's value that means "could be anything", such as 255; the classes' own by default.
         probabilities: The scores are probabilities, after softmax.
+        threshold: Make two classes, 0 and 255, of a soft, smoothed or JPEG mask: what is at least so bright is 255.
+        device: Where to compute: cpu, cuda, cuda:1, mps, or auto for the best there is; any but cpu takes one image
+            at a time.
         accurate: Average shifted lattices: slower, closer to the exact model.
         classes: A class list (YAML), for the colours of the results.
         overlay: Also draw the result over the image, as OUT/overlays/NAME.png.
@@ -80,11 +87,15 @@ def refine(
 
     Returns 0, or 2 when a file failed: the others are done all the same, and a summary names what failed and why.
     """
+    from densefield.devices import device_named
+
     check((labels is None) != (scores is None), "labels, scores: wanted one of the two, a mask or scores to refine")
     check(0 < certainty < 1, f"certainty: wanted a probability between 0 and 1, received {certainty}")
+    check_threshold(threshold, labels)
     check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
     check(image.exists(), f"{image}: no such file or folder; wanted an image or a folder of images")
     kernels = chosen_kernels(preset, numbers)
+    place = str(device_named(device))
     listed = None if classes is None else ClassList.read(classes)
     unsure = listed.ignore_index if unsure is None and listed is not None else unsure
     sources = find_sources(image)
@@ -92,7 +103,9 @@ def refine(
     given = labels if labels is not None else scores
     assert given is not None
     guesses = [
-        guess_of(source, image, given, certainty=certainty, unsure=unsure, probabilities=probabilities)
+        guess_of(
+            source, image, given, certainty=certainty, unsure=unsure, probabilities=probabilities, threshold=threshold
+        )
         for source in sources
     ]
     taken = {guess.path.resolve() for guess in guesses if guess is not None}
@@ -100,12 +113,14 @@ def refine(
         for path in job.outputs():
             check(path.resolve() not in taken, f"{path}: would overwrite a mask to refine; choose another --out")
     tasks = [
-        _Task(job, guess, kernels, iterations, accurate, listed)
+        _Task(job, guess, kernels, iterations, accurate, place, listed)
         for job, guess in zip(jobs, guesses, strict=True)
         if overwrite or not job.done()
     ]
     failed: list[tuple[Path, str]] = []
-    for task, outcome in outcomes(_refined, tasks, workers=workers, title="refining"):
+    for task, outcome in outcomes(_refined, tasks, workers=workers if place == "cpu" else 1, title="refining"):
+        if isinstance(outcome, Unwritable) and not outcome.for_its_name:
+            raise outcome  # the next would fail alike
         if isinstance(outcome, Exception):
             failed.append((task.job.source, _reason(outcome)))
     _summarize(out, len(tasks) - len(failed), len(jobs) - len(tasks), failed)
@@ -124,7 +139,10 @@ def _refined(task: _Task) -> None:
     scores, values = beliefs(task.guess, image.shape[:2])
     crf = DenseCRF(scores.shape[0], task.kernels, iterations=task.iterations, accurate=task.accurate)
     with torch.no_grad():
-        log_q = crf(torch.from_numpy(scores)[None], torch.from_numpy(image).permute(2, 0, 1)[None])[0].numpy()
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+        log_q = (
+            crf.to(task.device)(torch.from_numpy(scores)[None].to(task.device), pixels.to(task.device))[0].cpu().numpy()
+        )
     labels: NDArray[np.uint8] = values[log_q.argmax(0)]
     classes = task.classes
     if task.job.scores is not None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from densefield.checks import check
-from densefield.cli.guesses import Guess, beliefs, guess_of
+from densefield.cli.guesses import Guess, beliefs, check_threshold, guess_of
 from densefield.cli.jobs import find_sources
 from densefield.cli.pool import outcomes
 from densefield.cli.terminal import plain_console
@@ -72,6 +72,7 @@ def search(
     certainty: float = 0.7,
     unsure: int | None = None,
     probabilities: bool = False,
+    threshold: int | None = None,
     ignore: int = 255,
     out: Path | None = None,
     workers: int = 0,
@@ -97,6 +98,7 @@ def search(
         certainty: How probable a rough mask's label is to be right.
         unsure: The rough mask's value that means "could be anything".
         probabilities: The scores are probabilities, after softmax.
+        threshold: Make two classes, 0 and 255, of soft, smoothed or JPEG rough masks: at least so bright is 255.
         ignore: The right mask's value that does not count.
         out: Also write every setting and its mean IoU to this CSV file.
         workers: How many images at a time, each in its own process; 0: one a processor.
@@ -105,12 +107,15 @@ def search(
     check(0 < certainty < 1, f"certainty: wanted a probability between 0 and 1, received {certainty}")
     check(images.is_dir(), f"{images}: wanted a folder of images")
     check(truth.is_dir(), f"{truth}: wanted a folder of masks with the images' names")
+    check_threshold(threshold, labels)
     settings = _settings((alpha, beta, bilateral_weight, gamma, spatial_weight), trials, seed)
     given = labels if labels is not None else scores
     assert given is not None
     tasks = []
     for source in find_sources(images):
-        guess = guess_of(source, images, given, certainty=certainty, unsure=unsure, probabilities=probabilities)
+        guess = guess_of(
+            source, images, given, certainty=certainty, unsure=unsure, probabilities=probabilities, threshold=threshold
+        )
         right = guess_of(source, images, truth)
         check(guess is not None, f"{source}: has no mask or scores of its name in {given}")
         check(right is not None and not right.scores, f"{source}: has no mask of its name in {truth}")
