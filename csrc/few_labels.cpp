@@ -172,8 +172,11 @@ private:
             }
             return;
         }
-        pack_flat<W>(f.unary + start, f.labels, f.points, count, f.scores ? 1.0f : -1.0f, -1e30f, acc);
-        if (step == Step::last) return;
+        pack_flat<W>(f.unary + start, f.labels, f.points, count, f.scores ? 1.0f : -1.0f, no_label, acc);
+        if (step == Step::last) {  // messages would drown in a large number that all labels share
+            for (int64_t i = 0; i < count * W; i += flat_width) less_greatest(acc + i, acc + i);
+            return;
+        }
         float* const to = unary_ + start * W;
         if (f.doubtful != nullptr && any_below_flat<W>(acc, f.labels, count, -1e30f)) __atomic_store_n(f.doubtful, 1, __ATOMIC_RELAXED);
         int64_t i = 0;
@@ -189,7 +192,7 @@ private:
             row.store(last);
             std::memcpy(to + i, last, static_cast<size_t>(count * W - i) * sizeof(float));
         }
-        if (f.initial != nullptr) pack_flat<W>(f.initial + start, f.labels, f.points, count, 1.0f, -1e30f, acc);
+        if (f.initial != nullptr) pack_flat<W>(f.initial + start, f.labels, f.points, count, 1.0f, no_label, acc);
     }
 
     static DF_INLINE const float* less_greatest(const float* from, float* to) {
@@ -224,9 +227,9 @@ private:
     int64_t padded_ = 0, columns_ = 0;  // numbers of a line with its sides; of a filtered line
     Owned<float> own_unary_;
     float* unary_ = nullptr;  // negative and less each point's greatest
-    OneLattice lattices_[64];
-    FewGrid<W> grids_[8];
-    float mix_[8][W][flat_width];
+    OneLattice lattices_[most_lattices];
+    FewGrid<W> grids_[most_terms];
+    float mix_[most_terms][W][flat_width];
 };
 
 }  // namespace

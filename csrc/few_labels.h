@@ -1,6 +1,7 @@
 // Lines of pixels of W = 2 or 4 labels as flat arrays of numbers: several pixels a vector.
 #pragma once
 
+#include "field_limits.h"
 #include "rows.h"
 #include "vector_math.h"
 
@@ -65,7 +66,7 @@ DF_INLINE Vector<float> sum_of_labels(Vector<float> x) {
 template <int W>
 bool any_below_flat(const float* logits, int64_t labels, int64_t count, float least) {
     float padding[lanes<float>], rest[lanes<float>];
-    for (int i = 0; i < lanes<float>; ++i) padding[i] = i % W < labels ? 0.0f : 2e30f;
+    for (int i = 0; i < lanes<float>; ++i) padding[i] = i % W < labels ? 0.0f : -no_label;
     Vector<float> low = {}, wrong = {};
     const Vector<float> none = load(padding);
     const auto add = [&](const Vector<float>& x) __attribute__((always_inline)) {
@@ -79,7 +80,7 @@ bool any_below_flat(const float* logits, int64_t labels, int64_t count, float le
     std::memcpy(rest, logits + i, static_cast<size_t>(count * W - i) * sizeof(float));
     if (i < count * W) add(load(rest));
     bool found = false;
-    for (int lane = 0; lane < lanes<float>; ++lane) found |= !(wrong[lane] == 0.0f) | (low[lane] < least);
+    for (int lane = 0; lane < lanes<float>; ++lane) found |= (padding[lane] == 0.0f && !(wrong[lane] == 0.0f)) || low[lane] < least;
     return found;
 }
 

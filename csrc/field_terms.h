@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "field_limits.h"
 #include "mean_field.h"
 #include "memory.h"
 #include "owned.h"
@@ -85,7 +86,7 @@ private:
     const df_field& f_;
     const bool back_;
     const int64_t stride_;
-    Owned<float> energies_[8];
+    Owned<float> energies_[most_terms];
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "field_grid.h"
 #include "field_lattice.h"
+#include "field_limits.h"
 #include "field_terms.h"
 #include "memory.h"
 #include "watch.h"
@@ -133,8 +134,8 @@ private:
     int64_t height() const { return f.n_grids > 0 ? f.height : (f.points + tile_columns - 1) / tile_columns; }
     int64_t width() const { return f.n_grids > 0 ? f.width : tile_columns; }
 
-    FieldLattice<W, S> lattices_[64];
-    FieldGrid<W, S> grids_[8];
+    FieldLattice<W, S> lattices_[most_lattices];
+    FieldGrid<W, S> grids_[most_terms];
     int64_t block_ = 0, line_ = 0, scratch_size_ = 0;  // in floats
     Owned<float> scratch_;  // a thread's filtered columns and lines of a tile
 };

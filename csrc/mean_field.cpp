@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "dispatch.h"
+#include "field_limits.h"
 #include "field_walk.h"
 #include "guard.h"
 #include "memory.h"
@@ -36,7 +37,7 @@ public:
         if (!room) own_unary_.take(groups * plane);
         unary_ = room ? reinterpret_cast<S*>(f.output) : own_unary_.data();
         padding_.take(this->stride());
-        for (int64_t c = 0; c < this->stride(); ++c) padding_[c] = c < f.labels ? 0.0f : 2e30f;
+        for (int64_t c = 0; c < this->stride(); ++c) padding_[c] = c < f.labels ? 0.0f : -no_label;
     }
 
     void forward() {
@@ -108,13 +109,13 @@ private:
 
     void first(const Tile& tile, S* q) {
         this->each_line(tile, [&](int64_t, int64_t start, int64_t count) {
-            pack_line(f.unary, start, count, sign_, -1e30f, tile.acc);
+            pack_line(f.unary, start, count, sign_, no_label, tile.acc);
             less_highest<W, One>(tile.acc, groups, count);  // near 0, where half precision tells small differences
             if (f.doubtful != nullptr && any_below<W, One>(tile.acc, groups, count, padding_.data(), f.half ? -6e4f : -1e30f))
                 __atomic_store_n(f.doubtful, 1, __ATOMIC_RELAXED);
             spread(tile.acc, start, count, unary_);
             if (f.initial != nullptr) {
-                pack_line(f.initial, start, count, 1.0f, -1e30f, tile.acc);
+                pack_line(f.initial, start, count, 1.0f, no_label, tile.acc);
                 less_highest<W, One>(tile.acc, groups, count);
             }
             write_softmax(tile.acc, start, count, q);
@@ -142,7 +143,8 @@ private:
 
     void finish(const Tile& tile) {
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
-            pack_line(f.unary, start, count, sign_, -1e30f, tile.acc);
+            pack_line(f.unary, start, count, sign_, no_label, tile.acc);
+            less_highest<W, One>(tile.acc, groups, count);  // messages would drown in a large number that all labels share
             this->watch.lap(phase_end);
             this->messages(tile, y, start, count, [](int32_t, const float*) {});
             float sums[wide_columns + lanes<float>];
@@ -244,15 +246,13 @@ void mean_field(const df_field& field, bool backward) {
 namespace densefield {
 namespace {
 
-constexpr int64_t most_labels = 2048;
-
 int run_field(const df_field* field, bool backward) {
     return guarded([&] {
         const bool sizes = field->labels >= 1 && field->labels <= most_labels && field->points >= 1 &&
                            field->iterations >= 1 && field->n_threads >= 1;
         const bool grid = field->n_grids == 0 || field->height * field->width == field->points;
-        const bool counts = field->n_lattices >= 0 && field->n_lattices <= 64 && field->n_grids >= 0 &&
-                            field->n_grids <= 8 && field->n_terms >= 0 && field->n_terms <= 8;
+        const bool counts = field->n_lattices >= 0 && field->n_lattices <= most_lattices && field->n_grids >= 0 &&
+                            field->n_grids <= most_terms && field->n_terms >= 0 && field->n_terms <= most_terms;
         if (!sizes || !grid || !counts || (backward && field->saved == nullptr)) throw BadArgument();
         if (!backward && field->labels <= 4 && field->saved == nullptr)
             DF_DISPATCH(few_labels(*field));

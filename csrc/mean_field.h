@@ -6,7 +6,8 @@
  *
  * Inside the loop labels are the fastest axis, in `groups` of `width` (df_mean_field_layout): Q is
  * (groups, points, width), in half precision where `half` is set and the CPU converts fast; so is `unary`, less each
- * point's least, until the last iteration. A span of 6e4 is too wide for that, one of 1e30 without `half`.
+ * point's least, until the last iteration. A span of 6e4 is too wide for that, one of 1e30 without `half`. At most 2048
+ * labels, 8 terms and 128 lattices (field_limits.h).
  */
 #ifndef DENSEFIELD_MEAN_FIELD_H
 #define DENSEFIELD_MEAN_FIELD_H

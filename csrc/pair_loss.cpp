@@ -68,8 +68,8 @@ struct LossEpilogue {
         const Integers<T> active = counted & reinterpret_cast<Integers<T>>(value > Vector<T>{});
         const Vector<T> kept = active ? value : Vector<T>{};
         pairs -= counted;
-        sum += hinge.squared ? kept * kept : kept;
-        return active ? (hinge.squared ? value * slope * T(2) : slope) : Vector<T>{};
+        sum += hinge.squared ? kept * kept * T(0.5) : kept;
+        return active ? (hinge.squared ? value * slope : slope) : Vector<T>{};
     }
 
     DF_INLINE void end_row() {

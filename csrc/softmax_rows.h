@@ -136,7 +136,7 @@ DF_INLINE void keep_least(Row<float, W>& least, const Row<float, W>& row) {
 }
 
 // Whether rows that are less their greatest number hold one below `least`, or one that is not finite. `padding` is added to
-// each: large where a row holds no label.
+// each: infinite where a row has room for a label that is not there, and stands at minus infinity.
 template <int W, bool One>
 bool any_below(const float* rows, int64_t groups, int64_t count, const float* padding, float least) {
     bool found = false;
@@ -153,7 +153,10 @@ bool any_below(const float* rows, int64_t groups, int64_t count, const float* pa
             keep_least(low, row);
         }
         low.scale(-1.0f);
-        found = found || highest(low) > -least || !(total(wrong) == 0.0f);
+        found = found || highest(low) > -least;
+        float products[W];
+        wrong.store(products);
+        for (int c = 0; c < W; ++c) found = found || (padding[g * W + c] == 0.0f && !(products[c] == 0.0f));
     }
     return found;
 }

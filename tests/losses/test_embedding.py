@@ -71,11 +71,17 @@ def test_two_pixels_by_hand(path):
     same, different = torch.tensor([[[4, 4]]]), torch.tensor([[[4, 7]]])
     assert embedding_loss(embeddings, same, window=3).item() == 1.0  # 1.5 - 0.5
     assert embedding_loss(embeddings, different, window=3).item() == 0.5  # 2 - 1.5
-    assert embedding_loss(embeddings, different, window=3, squared=True, reduction="sum").item() == 0.5  # both ways
+    assert embedding_loss(embeddings, different, window=3, squared=True, reduction="sum").item() == 0.25  # both ways
     published = embedding_loss(embeddings, same, window=3, border="published")
     assert published.item() == pytest.approx((2 * 1.0 + 14 * 2.0) / 18)  # 14 places outside, of another label
     embedding_loss(embeddings, same, window=3).backward()
     assert embeddings.grad.tolist() == [[[[-1.0, 1.0]]]]
+    embeddings.grad = None
+    embedding_loss(embeddings, same, window=3, squared=True).backward()  # ½h² sends h, as the authors' code
+    assert embeddings.grad.tolist() == [[[[-1.0, 1.0]]]]
+    embeddings.grad = None
+    embedding_loss(embeddings, different, window=3, squared=True).backward()
+    assert embeddings.grad.tolist() == [[[[0.5, -0.5]]]]
 
 
 def test_nothing_counted_is_no_loss(path):

@@ -224,7 +224,8 @@ def test_probabilities_and_energies_earn_a_warning() -> None:
         (torch.zeros(3, 6), r"received \(3, 6\)"),
         (torch.zeros(1, 3, 6, 7, dtype=torch.int64), "scores: wanted a floating-point tensor, received torch.int64"),
         (torch.full((1, 3, 6, 7), math.nan), "scores: hold NaN or Inf"),
-        (torch.full((1, 3, 6, 7), -math.inf), "scores: hold NaN or Inf"),
+        (torch.full((1, 3, 6, 7), math.inf), "scores: hold NaN or Inf"),
+        (torch.full((1, 3, 6, 7), -math.inf), "scores: hold -Inf for all labels of 42 pixels"),
         (torch.zeros(1, 3, 7, 6), "image: wanted shape"),
         ([[0.0]], "received list"),
     ],
@@ -234,9 +235,56 @@ def test_scores_are_checked(given: Any, said: str) -> None:
         DenseCRF(3)(given, picture(1, 3, 6, 7))
 
 
-def test_huge_finite_scores_are_no_error() -> None:
-    given = torch.full((1, 2, 6, 7), 3e38)
-    assert bool(torch.isfinite(DenseCRF(2)(given, picture(1, 3, 6, 7))).all())
+@pytest.mark.parametrize("low", [1e4, 1e9, 1e30, 3.4028234663852886e38])
+@pytest.mark.parametrize("labels", [2, 3, 5, 11, 21])
+@pytest.mark.parametrize("options", [{}, {"dense": True}, {"recompute": True}, {"prune": 0.01}])
+def test_scores_all_as_low_are_scores_all_alike(low: float, labels: int, options: dict[str, Any]) -> None:
+    """The masked part of a padded batch: the softmax sees no number that all labels share."""
+    given, image = scores(1, labels, 6, 7), picture(1, 3, 6, 7)
+    given[..., 4:] = 0
+    crf = DenseCRF(labels, iterations=3, **options)
+    wanted = crf(given, image)
+    for shared in (-low, low):
+        masked = given.clone()
+        masked[..., 4:] = shared
+        assert torch.equal(crf(masked, image), wanted)
+
+
+@pytest.mark.parametrize("options", [{}, {"dense": True}, {"recompute": True}, {"prune": 0.01}, {"accurate": True}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_labels_that_cannot_be_stay_out(options: dict[str, Any], dtype: torch.dtype) -> None:
+    given, image = scores(1, 4, 6, 7).to(dtype), picture(1, 3, 6, 7)
+    never = given < -1
+    never[:, 2] = False
+    given[never] = -math.inf
+    given.requires_grad_()
+    crf = DenseCRF(4, iterations=3, **options)
+    found = crf(given, image)
+    assert torch.equal(found == -math.inf, never)
+    low = crf(given.detach().masked_fill(never, -6e4), image)
+    torch.testing.assert_close(found.exp(), low.exp(), rtol=0, atol=3e-3)
+    functional.nll_loss(found, torch.full((1, 6, 7), 2)).backward()
+    assert given.grad is not None
+    assert bool(torch.isfinite(given.grad).all())
+    assert not bool(given.grad[never].any())
+    assert all(torch.equal(state.scores == -math.inf, never) for state in crf.iterate(given, image))
+
+
+def test_energies_of_labels_that_cannot_be() -> None:
+    given, image = scores(2, 3, 6, 7), picture(2, 3, 6, 7)
+    given[1, 1, 2, 3] = -math.inf
+    crf = DenseCRF(3, iterations=2)
+    labels = given.argmax(1)
+    low = given.clamp_min(-1e6)
+    torch.testing.assert_close(crf.energy(labels, given, image), crf.energy(labels, low, image))
+    beliefs = crf(given, image).exp().requires_grad_()
+    free = crf.free_energy(beliefs, given, image)
+    torch.testing.assert_close(free, crf.free_energy(beliefs, low, image))
+    free.sum().backward()
+    assert beliefs.grad is not None
+    assert bool(torch.isfinite(beliefs.grad).all())
+    labels[1, 2, 3] = 1
+    assert crf.energy(labels, given, image).isposinf().tolist() == [False, True]
 
 
 def test_settings_are_checked() -> None:
@@ -250,6 +298,17 @@ def test_settings_are_checked() -> None:
         DenseCRF(2, compatibility=Diagonal((1.0, 2.0, 3.0)))
     with pytest.raises(InputError, match="compatibility: wanted one for all kernels or 2"):
         DenseCRF(2, compatibility=[Potts()])
+
+
+@pytest.mark.parametrize("labels", [2, 4, 6])
+def test_many_kernels_of_many_lattices_serve(labels: int) -> None:
+    """Eight of twelve lattices each in one loop; one kernel more goes op by op."""
+    given, image = scores(1, labels, 6, 7), picture(1, 3, 6, 7)
+    kernels = [BilateralKernel(20.0 + i, 10.0 + i, 0.5) for i in range(9)]
+    for count in (6, 8, 9):
+        crf = DenseCRF(labels, kernels[:count], iterations=2, accurate=True)
+        found, wide = crf(given, image), crf(given.double(), image)
+        torch.testing.assert_close(found.exp(), wide.exp().float(), rtol=0, atol=1e-4)
 
 
 def test_images_of_too_many_channels_are_named() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import unicodedata
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from densefield.checks import InputError, check
-from densefield.classes import ClassList
-from densefield.data.sample import IGNORED, target_of
 from densefield.files import atomic_write
 from densefield.images import read_image, read_labels
-from densefield.listing import picture_endings
 
+_MASKS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 _LEAST = 1e-5  # of a probability, before its logarithm is taken
 _MOST_LABELS = 64  # in one grey mask
 
@@ -27,7 +23,6 @@ class Guess:
     """A file that says what an image may show: a mask right with probability `certainty`, or scores.
 
     `threshold` makes two classes of any grey picture, 0 and 255: those darker, and those at least as bright, of 255.
-    With `classes` a mask's values are those of the class list, and scores are of its classes.
     """
 
     path: Path
@@ -36,18 +31,14 @@ class Guess:
     unsure: int | None = None
     probabilities: bool = False
     threshold: int | None = None
-    classes: ClassList | None = None
 
     def write_alike(self, path: Path, labels: NDArray[np.uint8]) -> None:
-        """Write labels (H, W) as the mask's own kind of PNG: with its palette, grey, or black and white."""
+        """Write labels (H, W) as the mask's own kind of PNG: with its palette, or grey."""
         picture = Image.fromarray(labels)
         with Image.open(self.path) as mask:
             palette = mask.getpalette() if mask.mode == "P" else None
-            bilevel = mask.mode == "1"
         if palette is not None:
             picture.putpalette(palette)
-        elif bilevel:
-            picture = Image.fromarray(labels > 0)
         with atomic_write(path) as file:
             picture.save(file, format="PNG")
 
@@ -60,82 +51,32 @@ def check_threshold(threshold: int | None, labels: Path | None) -> None:
     )
 
 
-def find_guesses(
-    sources: Sequence[Path],
+def guess_of(
+    source: Path,
     images: Path,
     given: Path,
     *,
-    scores: bool,
     certainty: float = 0.7,
     unsure: int | None = None,
     probabilities: bool = False,
     threshold: int | None = None,
-    classes: ClassList | None = None,
-) -> list[Guess | InputError]:
-    """For each image of `images` the mask, or with `scores` the .npy file: `given`, or that of its name in the folder.
-
-    An image without one gets the error that says so. Raises `InputError` where `given` is no file or folder as `images`
-    is, and where two files of the folder claim one name.
-    """
-    what = "scores" if scores else "mask"
-    wanted = "a .npy file" if scores else "a mask"
-    check(given.exists(), f"{given}: no such file or folder; wanted {wanted}, or a folder of them")
-
-    def guess(path: Path) -> Guess:
-        return Guess(path, scores, certainty, unsure, probabilities, threshold, classes)
-
-    if not images.is_dir():
+) -> Guess | None:
+    """The guess for one image: the file `given` itself, or the one of the image's name in the folder `given`."""
+    check(given.exists(), f"{given}: no such file or folder; wanted a mask, a .npy file, or a folder of them")
+    if images.is_dir():
+        check(given.is_dir(), f"{given}: wanted a folder, as {images} is one")
+        found = [given / f"{source.stem}{ending}" for ending in (".npy", *_MASKS)]
+        path = next((path for path in found if path.is_file()), None)
+    else:
         check(given.is_file(), f"{given}: wanted a file, as {images} is one")
-        is_array = given.suffix.lower() == ".npy"
-        check(scores or not is_array, f"{given}: is no mask; give scores as --scores, a label map as PNG")
-        check(is_array or not scores, f"{given}: is no .npy file; give masks as --labels, scores saved by numpy.save")
-        return [guess(given) for _ in sources]
-    check(given.is_dir(), f"{given}: wanted a folder, as {images} is one")
-    found = _by_name(given, scores=scores)
-    return [
-        guess(found[name]) if name in found else InputError(_missing(source, given, found, what))
-        for source in sources
-        for name in (_name(source),)
-    ]
-
-
-def _name(path: Path) -> str:
-    return unicodedata.normalize("NFC", path.stem)
-
-
-def _by_name(folder: Path, *, scores: bool) -> dict[str, Path]:
-    """The masks or the .npy files in a folder, by name."""
-    endings = {".npy"} if scores else picture_endings() | {".npy"}
-    found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in endings and path.name[0] != "."):
-        name = _name(path)
-        check(
-            name not in found,
-            f"{path}: has the same name as {found.get(name, path).name}, and which is meant is not to be guessed; "
-            "keep one of them in the folder",
-        )
-        found[name] = path
-    if not scores:
-        arrays = [name for name, path in found.items() if path.suffix.lower() == ".npy"]
-        for name in arrays:
-            found.pop(name)
-        check(bool(found) or not arrays, f"{folder}: holds .npy files and no masks; give scores as --scores")
-    return found
-
-
-def _missing(source: Path, folder: Path, found: Mapping[str, Path], what: str) -> str:
-    """That an image has no file of its name, and which may be meant."""
-    name = _name(source)
-    near = [path for other, path in found.items() if other.startswith(name) or other.casefold() == name.casefold()]
-    hint = f"; if {near[0].name} is meant, rename it to {name}{near[0].suffix}" if near else ""
-    return f"{source}: has no {what} of its name in {folder}{hint}"
+        path = given
+    if path is None:
+        return None
+    return Guess(path, path.suffix.lower() == ".npy", certainty, unsure, probabilities, threshold)
 
 
 def beliefs(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Scores (K, H, W) for an image of `size`, and what each of the K stands for (K,).
-
-    That is the mask's value, or with a class list the class's index.
-    """
+    """Scores (K, H, W) for an image of `size`, and the label value that each of the K stands for (K,)."""
     scores, values = _of_scores(guess) if guess.scores else _of_mask(guess)
     check(
         scores.shape[1:] == size,
@@ -146,10 +87,9 @@ def beliefs(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], N
 
 def _of_mask(guess: Guess) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     mask = _labels(guess)
-    unsure = IGNORED if guess.classes is not None else guess.unsure
-    known = np.ones(mask.shape, bool) if unsure is None else mask != unsure
+    known = np.ones(mask.shape, bool) if guess.unsure is None else mask != guess.unsure
     values = np.unique(mask[known])
-    check(values.size > 0, f"{guess.path}: holds nothing but what is unsure; wanted labels too")
+    check(values.size > 0, f"{guess.path}: holds nothing but the unsure value {guess.unsure}; wanted labels too")
     count = len(values)
     check(
         count == 1 or guess.certainty * count > 1,
@@ -163,28 +103,20 @@ def _of_mask(guess: Guess) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
 
 
 def _labels(guess: Guess) -> NDArray[np.uint8]:  # (H, W)
-    """The mask's label values, with a class list class indices, 255 where unsure.
-
-    Raises `InputError` for a picture whose greys are no labels, and for values that the class list does not know.
-    """
-    path, classes = guess.path, guess.classes
+    """The mask's label values; raises `InputError` for a picture whose greys are no labels."""
+    path = guess.path
     if guess.threshold is not None:
-        bright = read_image(path).mean(2) >= guess.threshold
-        check(
-            classes is None or len(classes) == 2,
-            f"threshold: makes two classes, the class list names {0 if classes is None else len(classes)}",
-        )
-        return np.where(bright, 255 if classes is None else 1, 0).astype(np.uint8)
+        bright: NDArray[np.uint8] = 255 * (read_image(path).mean(2) >= guess.threshold).astype(np.uint8)
+        return bright
     try:
-        labels = read_labels(path, classes)
+        mask = read_labels(path)
     except InputError as error:
         if path.suffix.lower() not in (".jpg", ".jpeg", ".jpe", ".jfif"):
             raise
         raise InputError(f"{error}, or give --threshold 128 where it shows two classes") from error
-    least, most = int(labels.min()), int(labels.max())
-    right = least >= 0 and most <= 255
-    check(right, f"{path}: holds {most if most > 255 else least}; wanted label values of 0 to 255")
-    counts = np.bincount(labels.ravel(), minlength=256)
+    check(mask.min() >= 0 and mask.max() <= 255, f"{path}: holds {mask.max()}; wanted label values of 0 to 255")
+    narrow: NDArray[np.uint8] = mask.astype(np.uint8)
+    counts = np.bincount(narrow.ravel(), minlength=256)
     with Image.open(path) as picture:
         indexed = picture.mode == "P"
     check(
@@ -192,7 +124,7 @@ def _labels(guess: Guess) -> NDArray[np.uint8]:  # (H, W)
         f"{path}: holds {np.count_nonzero(counts)} values, as the soft edges or shades of a grey picture do, and each "
         "would be a class; --threshold 128 makes two classes of it, and a palette PNG says that the values are labels",
     )
-    return labels.astype(np.uint8) if classes is None else target_of(labels, classes, str(path), guess.unsure)
+    return narrow
 
 
 def _soft(counts: NDArray[np.intp]) -> bool:
@@ -216,10 +148,6 @@ def _of_scores(guess: Guess) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     right = isinstance(array, np.ndarray) and array.ndim == 3 and array.dtype.kind == "f" and 1 <= len(array) <= 255
     what = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
     check(right and array.size > 0, f"{path}: wanted scores (K, H, W) in floating point, received {what}")
-    if guess.classes is not None:
-        listed = len(guess.classes)
-        count = 2 if len(array) == 1 else len(array)
-        check(count == listed, f"{path}: scores of {count} classes, the class list names {listed}")
     scores = np.array(array, np.float32)
     check(bool(np.isfinite(scores).all()), f"{path}: holds NaN or Inf; wanted finite scores")
     least, most = float(scores.min()), float(scores.max())

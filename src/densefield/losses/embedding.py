@@ -33,7 +33,7 @@ def embedding_loss(
 
     Harley, Derpanis, Kokkinos, "Learning Dense Convolutional Embeddings for Semantic Segmentation", ICLR workshop 2016.
     Pairs (i, j) are ordered, j in the window around i; those with `ignore_index` are left out; the mean is over those
-    counted. With `squared` the hinges are squared, whose gradient the authors' code sends. Border `valid` leaves
+    counted. With `squared` a hinge h counts ½h²: the authors' code sends its gradient h. Border `valid` leaves
     out places outside and centres; `zero` gives places outside the embedding 0 and the label 0; `published` gives them
     distance 0 and label 0, counts centres, and divides by window² B H W. Raises `InputError` for what does not fit.
     """

@@ -96,32 +96,21 @@ def _library() -> ctypes.CDLL | None:
     reason = "switched off by DENSEFIELD_NATIVE=0"
     if os.environ.get("DENSEFIELD_NATIVE") != "0":
         path = _find()
-        try:
-            if path is not None:
+        reason = "not found beside densefield/ops; was densefield installed without a C++ compiler?"
+        if path is not None:
+            try:
                 return ctypes.CDLL(str(path))
-            reason = _why_missing()
-        except OSError as error:
-            reason = str(error)
+            except OSError as error:
+                reason = str(error)
+    advice = "Reinstall densefield where GCC or Clang is present (docs/native.md)."
     if os.environ.get("DENSEFIELD_REQUIRE_NATIVE", "0") not in ("", "0"):
-        raise NativeLibraryMissing(f"densefield's native library: {reason}. docs/native.md says how to build it.")
+        raise NativeLibraryMissing(f"densefield's native library: {reason}. {advice}")
     warnings.warn(
-        f"densefield's native library: {reason}. Slower torch paths serve; docs/native.md says how to build it.",
+        f"densefield's native library: {reason}. Slower torch paths serve instead. {advice}",
         RuntimeWarning,
         stacklevel=2,
     )
     return None
-
-
-def _why_missing() -> str:
-    """Give the reason that the install has written down, where there is one (backend/densefield_build.py)."""
-    asked = os.environ.get("DENSEFIELD_NATIVE")
-    told = resources.files("densefield.ops").joinpath("not_built.txt")
-    if asked or not told.is_file():
-        return f"not found in {asked or 'densefield/ops'}"
-    return (
-        f"not built while installing ({told.read_text(encoding='utf-8').strip()}); DENSEFIELD_REQUIRE_NATIVE=1 "
-        "pip install --verbose --force-reinstall --no-deps --no-cache-dir densefield shows all of it"
-    )
 
 
 def _find() -> Path | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from densefield.checks import check
-from densefield.ops.mean_field.op import check_finite_scores
+from densefield.ops.mean_field.scores import check_scores
 from densefield.refine import energy as energies
 from densefield.refine.compatibility import Compatibility, Potts, as_tensor
 from densefield.refine.kernels import BilateralKernel, Kernel, SpatialKernel
@@ -195,7 +195,7 @@ class DenseCRF(nn.Module):
 
     def _unary(self, scores: Tensor) -> Tensor:
         self._check(scores)
-        check_finite_scores(scores)
+        check_scores("scores", scores)
         return -scores
 
     def _terms(self, unary: Tensor, image: Tensor | None, features: Tensor | Sequence[Tensor]) -> list[Term]:

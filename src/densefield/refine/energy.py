@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from densefield.checks import check, check_target
 from densefield.ops.mean_field.filters import normalized_filter
+from densefield.ops.mean_field.op import each_item
 from densefield.ops.mean_field.reference import compatible
 from densefield.refine.mean_field import Normalization, Term
 
@@ -45,9 +46,24 @@ def free_energy(
         beliefs.shape == unary.shape,
         f"beliefs: wanted the shape {tuple(unary.shape)} of the scores, received {tuple(beliefs.shape)}",
     )
-    q = beliefs.flatten(2).to(unary.dtype)
-    wide = q.double()
-    total = torch.special.xlogy(wide, wide) + wide * unary.flatten(2).double()
+
+    def of_one(energies: Tensor, mine: Sequence[Term], q: Tensor | None) -> Tensor:
+        assert q is not None
+        return _free_energy(q.flatten(2), energies, mine, normalization)
+
+    return each_item(of_one, unary, terms, beliefs.to(unary.dtype))
+
+
+def _free_energy(
+    q: Tensor,  # (1, K, N)
+    unary: Tensor,  # (1, K, *size)
+    terms: Sequence[Term],
+    normalization: Normalization,
+) -> Tensor:  # (1,)
+    wide, energies = q.double(), unary.flatten(2).double()
+    # A label that cannot be, and is not, costs nothing.
+    energies = energies.masked_fill(energies.isposinf() & (wide == 0), 0.0)
+    total = torch.special.xlogy(wide, wide.clamp_min(1e-300)) + wide * energies  # whose slope at 0 is a number
     for term in terms:
         message = compatible(term.compatibility, normalized_filter(term, unary, normalization)(q))
         total = total + 0.5 * wide * message.double()

@@ -15,8 +15,9 @@ from densefield.checks import InputError, check, check_finite
 from densefield.ops.mean_field import GridTerm, LatticeTerm
 from densefield.ops.mean_field import mean_field as infer
 from densefield.ops.mean_field.filters import lattices_of
-from densefield.ops.mean_field.op import check_finite_scores
+from densefield.ops.mean_field.op import each_item
 from densefield.ops.mean_field.reference import dense_mean_field
+from densefield.ops.mean_field.scores import check_scores, levelled
 from densefield.ops.permutohedral.memory import check_memory
 from densefield.refine.compatibility import Compatibility, Potts, as_tensor
 from densefield.refine.kernels import BilateralKernel, FeatureKernel, Field, Kernel
@@ -57,11 +58,11 @@ def mean_field(
     """
     _check_map("unary", unary)
     check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
-    if scores and (dense or recompute or unary.numel() == 0):
-        check_finite_scores(unary)
-        unary, scores = -unary, False
     if unary.numel() == 0:
-        return torch.log_softmax(-unary, 1)
+        return torch.log_softmax(unary if scores else -unary, 1)
+    if scores and recompute:
+        check_scores("scores", unary)
+        unary, scores = -unary, False
     terms = pairwise_terms(unary, kernels, compatibility, image=image, features=features, accurate=accurate)
     if not recompute or iterations < 2 or not torch.is_grad_enabled():
         return run(unary, terms, iterations, normalization, initial, prune, not accurate, dense, scores)
@@ -89,7 +90,11 @@ def run(
 ) -> Tensor:
     """The op on terms that are bound to an image already: for callers that change weights or go step by step."""
     if dense:
-        return _densely(unary, terms, iterations, normalization, initial)
+
+        def densely(energies: Tensor, mine: Sequence[Term], start: Tensor | None) -> Tensor:
+            return _densely(energies, mine, iterations, normalization, start)
+
+        return each_item(densely, -levelled(unary, scores), terms, initial).to(unary.dtype)
     return infer(
         unary,
         terms,
@@ -107,16 +112,15 @@ def _densely(
 ) -> Tensor:
     check(unary.device.type == "cpu", f"dense: wanted tensors on the CPU, received {unary.device}")
     like, points = _wide(unary), math.prod(unary.shape[2:])
-    matrices = 3 * len(terms) * unary.shape[0]  # a kernel, its exponent and its normalised copy
+    matrices = 3 * len(terms)  # a kernel, its exponent and its normalised copy
     check_memory(matrices * points**2 * like.element_size(), f"dense: kernels of {points} x {points} pixels")
-    result = dense_mean_field(
-        unary.to(like),
+    return dense_mean_field(
+        unary,
         terms,
         iterations=iterations,
         normalization=normalization,
         initial=None if initial is None else initial.to(like),
     )
-    return result.to(unary)
 
 
 def pairwise_terms(
@@ -153,13 +157,13 @@ def _filled(term: LatticeTerm, accurate: bool) -> LatticeTerm:
 
     Several shifted lattices are averaged when accurate, and for images so small that they cost next to nothing.
     """
-    batch, _, pixels = term.features.shape
+    pixels = term.features.shape[2]
     shifts = min(MANY_SHIFTS, max(1, MANY_SHIFTS * SMALL_IMAGE // max(pixels, 1)))
     if accurate:
         shifts, fill_rows = max(MANY_SHIFTS, 2 * shifts), max(8 * pixels, MANY_ROWS)
     else:
         fill_rows = max(pixels // 2, MANY_ROWS)
-    return dataclasses.replace(term, shifts=shifts, fill_rows=batch * fill_rows)
+    return dataclasses.replace(term, shifts=shifts, fill_rows=fill_rows)
 
 
 def with_lattices(terms: Sequence[Term]) -> list[Term]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import densefield.refine.pydensecrf.densecrf as dcrf
 from densefield.checks import InputError
@@ -175,6 +176,43 @@ def test_energies_are_taken_as_they_are_now() -> None:
     np.testing.assert_array_equal(d.inference(0), before)
 
 
+@pytest.mark.parametrize("wrap", [np.asarray, torch.from_numpy, memoryview])
+def test_what_is_handed_over_is_copied(wrap: Any) -> None:
+    image, unary = scene()
+    features = utils.create_pairwise_gaussian((3, 3), (12, 16))
+    given, kept, places = unary.copy(), image.copy(), features.copy()
+    d = dcrf.DenseCRF2D(16, 12, 3)
+    d.setUnary(dcrf.ConstUnary(wrap(given)))
+    d.setUnaryEnergy(wrap(given))
+    d.addPairwiseBilateral(sxy=20, srgb=13, rgbim=wrap(kept), compat=4)
+    d.addPairwiseEnergy(wrap(places), compat=2)
+    before = np.array(d.inference(2))
+    for array in (given, kept, places):
+        array[:] = 0
+    np.testing.assert_array_equal(d.inference(2), before)
+
+
+@pytest.mark.parametrize("normalization", list(dcrf.NormalizationType))
+def test_labels_of_probability_zero_cannot_be(normalization: dcrf.NormalizationType) -> None:
+    """-log 0 as pydensecrf has it: the limit of large energies."""
+    unary = scene()[1]
+    never = unary > np.sort(unary, 0)[1]  # the worst label of each pixel
+    results = []
+    for huge in (np.inf, 1e6):
+        d = model(normalization)
+        d.setUnaryEnergy(np.where(never, huge, unary))
+        q, first, second = d.startInference()
+        d.stepInference(q, first, second)
+        results.append((d.inference(4), q, d.klDivergence(q)))
+    assert not results[0][0][never].any()
+    np.testing.assert_allclose(results[0][0], results[1][0], atol=3e-3)
+    np.testing.assert_allclose(results[0][1], results[1][1], atol=3e-3)
+    assert results[0][2] == pytest.approx(results[1][2], rel=1e-4)
+    with np.errstate(divide="ignore"):
+        d.setUnaryEnergy(utils.unary_from_softmax(np.where(never, 0, 0.5), clip=None))
+    assert np.isfinite(d.inference(1)).all()
+
+
 def test_the_usual_mistakes_are_named() -> None:
     image, unary = scene()
     d = dcrf.DenseCRF2D(16, 12, 3)
@@ -196,8 +234,13 @@ def test_the_usual_mistakes_are_named() -> None:
         d.addPairwiseGaussian(sxy=3, compat=np.zeros(4, np.float32))
     with pytest.raises(InputError, match="dimension >2"):
         d.addPairwiseGaussian(sxy=3, compat=np.zeros((3, 3, 3), np.float32))
-    with pytest.raises(InputError, match="u: holds NaN"):
-        d.setUnaryEnergy(unary * np.nan)
+    for wrong in (np.nan, -np.inf):
+        with pytest.raises(InputError, match="u: holds NaN or Inf"):
+            d.setUnaryEnergy(np.where(unary < 1, wrong, unary))
+    with pytest.raises(InputError, match="u: holds Inf for all labels of 192 pixels"):
+        d.setUnaryEnergy(np.full_like(unary, np.inf))
+    with pytest.raises(InputError, match="features: holds NaN"):
+        d.addPairwiseEnergy(np.full((2, 192), np.inf), compat=3)
     for width in (0, -1, np.inf, 1e-320):
         with pytest.raises(InputError, match="sxy"):
             d.addPairwiseGaussian(sxy=width, compat=3)

@@ -209,7 +209,7 @@ def _hinge(
     sign = torch.where(same, 1.0, -1.0).to(distances)
     value = torch.where(same, distances - alpha, beta - distances)
     value = torch.where(counted, value, 0.0).clamp_(min=0)
-    return (value.square(), 2 * value * sign) if squared else (value, sign * (value > 0))
+    return (0.5 * value.square(), value * sign) if squared else (value, sign * (value > 0))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -87,7 +87,7 @@ def loss_dense(
     counted = seen & kept[:, :, None] & kept[:, None, :]
     same = labels[:, :, None] == labels[:, None, :]
     values = torch.where(same, distances - alpha, beta - distances).clamp(min=0)
-    total = torch.where(counted, values.square() if squared else values, 0.0).sum()
+    total = torch.where(counted, 0.5 * values.square() if squared else values, 0.0).sum()
     if reduction == "sum":
         return total
     if border == "published":

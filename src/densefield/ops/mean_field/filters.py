@@ -11,7 +11,7 @@ from torch import Tensor
 from densefield.ops.gaussian import gaussian_filter
 from densefield.ops.mean_field.terms import GridTerm, LatticeTerm
 from densefield.ops.permutohedral import Lattice, lattice_filter, shifted_lattices
-from densefield.ops.permutohedral.lattice import outgrows
+from densefield.ops.permutohedral.lattice import joined, outgrows
 
 Filter = Callable[[Tensor], Tensor]  # (B, C, N) -> (B, C, N)
 
@@ -24,19 +24,28 @@ UNFILLED_STRETCH = 1.03
 
 
 def lattices_of(term: LatticeTerm) -> tuple[Lattice, ...]:
-    """Give the term's lattices, built where they are not."""
+    """Give the term's lattices, built where they are not: for each item as if it were alone."""
     if isinstance(term.lattice, Lattice):
         return (term.lattice,)
     if term.lattice is not None:
         return tuple(term.lattice)
     scaled = (term.features / term.widths[:, None]).detach()
-    if term.fill_rows:
-        if not outgrows(scaled, FILLED_STRETCH, term.fill_rows):
-            lattices = shifted_lattices(scaled * FILLED_STRETCH, term.shifts, term.fill_rows)
+    items = [_of_item(item, term.shifts, term.fill_rows) for item in scaled.split(1)]
+    return tuple(joined(each) for each in zip(*items, strict=True))
+
+
+def _of_item(
+    scaled: Tensor,  # (1, d, N)
+    shifts: int,
+    fill_rows: int,
+) -> tuple[Lattice, ...]:
+    if fill_rows:
+        if not outgrows(scaled, FILLED_STRETCH, fill_rows):
+            lattices = shifted_lattices(scaled * FILLED_STRETCH, shifts, fill_rows)
             if all(is_filled(lattice) for lattice in lattices):
                 return lattices
         scaled = scaled * UNFILLED_STRETCH
-    return shifted_lattices(scaled, term.shifts)
+    return shifted_lattices(scaled, shifts)
 
 
 def is_filled(lattice: Lattice) -> bool:
@@ -74,15 +83,17 @@ def normalized_filter(term: GridTerm | LatticeTerm, unary: Tensor, normalization
         return lambda values: plain(values / (mass + 1e-20))
     if normalization == "after":
         return lambda values: plain(values) / (mass + 1e-20)
-    factor = 1.0 if isinstance(term, GridTerm) else true_mass_factor(term, mass)
+    if isinstance(term, GridTerm):
+        return plain
+    factor = true_mass_factor(term, mass).to(mass)[:, None, None]
     return lambda values: factor * plain(values)
 
 
 def true_mass_factor(
     term: LatticeTerm,
     mass: Tensor,  # (B, 1, N), the lattice's sums of ones
-) -> float:
-    """Give what the lattice's sums are multiplied by to be, on average, the sums of the exact kernel.
+) -> Tensor:  # (B,) float64
+    """Give what each item's sums are multiplied by to be, on average, the sums of the exact kernel.
 
     A lattice leaves out points that no pixel touches, so its sums fall short, the more the sparser the features. The
     exact sums are taken over evenly spread samples, at most 512 pixels against 8192.
@@ -91,12 +102,12 @@ def true_mass_factor(
     points = features.shape[2]
     some = torch.linspace(0, points - 1, min(points, 512), device=features.device).round().long()
     others = torch.linspace(0, points - 1, min(points, 8192), device=features.device).round().long()
-    exact = 0.0
-    for item in features:
+    factors = []
+    for item, sums in zip(features, mass.detach()[:, 0], strict=True):
         distance = torch.cdist(item[:, some].T, item[:, others].T)
         kernel = torch.exp(-0.5 * distance.square())
         own = some[:, None] == others
         # The pixel itself is in its own sum once; the rest of the sum grows with the pixels left out.
         rest = kernel.masked_fill(own, 0).sum(1) * (points - 1) / (len(others) - own.sum(1)).clamp(min=1)
-        exact += float((1 + rest).mean())
-    return exact / float(mass.detach()[:, 0, some].double().mean(1).sum())
+        factors.append((1 + rest).mean() / sums[some].double().mean())
+    return torch.stack(factors)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -13,10 +14,12 @@ from densefield.ops import native
 from densefield.ops.mean_field.filters import lattices_of, true_mass_factor
 from densefield.ops.mean_field.loop import DoubtfulUnary, loop
 from densefield.ops.mean_field.pruning import pruned
+from densefield.ops.mean_field.scores import FLOOR, check_scores, levelled
 from densefield.ops.mean_field.terms import NORMALIZATIONS, GridTerm, LatticeTerm, check_terms
 from densefield.ops.mean_field.torch_path import mean_field_by_ops
 from densefield.ops.permutohedral import Lattice, lattice_filter
-from densefield.ops.permutohedral.finite import check_all_finite
+
+MOST_LATTICES = 128  # as csrc/field_limits.h has it
 
 
 def mean_field(
@@ -37,7 +40,8 @@ def mean_field(
     Begins with softmax(-unary), or with log-marginals `initial`. Differentiable by all tensors. `prune` leaves labels
     whose first marginal is below it everywhere out of the messages. Float32 on the CPU runs as one fused loop, which
     stores marginals in half precision where `half`; all else runs op by op. `scores`: `unary` holds scores, that is
-    negative energies, which spares a copy. Raises `InputError` for what does not fit.
+    negative energies, which spares a copy. A label whose score is -Inf at a pixel has the marginal 0 there. No image
+    depends on the others of its batch. Raises `InputError` for what does not fit.
     """
     check(
         unary.dim() >= 3 and unary.numel() > 0,
@@ -49,59 +53,57 @@ def mean_field(
             initial.shape == unary.shape,
             f"initial: wanted shape {tuple(unary.shape)} as unary, received {tuple(initial.shape)}",
         )
+        check_scores("initial", initial)
     check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
     check(normalization in NORMALIZATIONS, f"normalization: wanted one of {NORMALIZATIONS}, received {normalization!r}")
     check(0 <= prune < 1, f"prune: wanted a marginal from 0 to below 1, received {prune}")
     check_terms(terms, unary)
-    if prune > 0:
-        unary = _energies(unary, scores)
-        return pruned(mean_field, unary, terms, iterations, normalization, initial, prune, half)
     kind = unary.dtype
+    if prune > 0:
+
+        def with_fewer(energies: Tensor, mine: Sequence[GridTerm | LatticeTerm], start: Tensor | None) -> Tensor:
+            return pruned(mean_field, energies, mine, iterations, normalization, start, prune, half)
+
+        return each_item(with_fewer, -levelled(unary, scores), terms, initial).to(kind)
     dtype = torch.float64 if kind == torch.float64 else torch.float32
     unary = unary.to(dtype)
     initial = None if initial is None else initial.to(dtype)
     terms = [_cast(term, unary) for term in terms]
     if iterations == 0:
-        unary = _energies(unary, scores)
-        return torch.log_softmax(-unary if initial is None else initial, 1).to(kind)
-    if not _fused(unary, terms):
-        unary = _energies(unary, scores)
-        result = mean_field_by_ops(unary, terms, iterations=iterations, normalization=normalization, initial=initial)
-        return result.to(kind)
+        level = levelled(unary, scores)
+        return torch.log_softmax(level if initial is None else initial, 1).to(kind)
+    if _fused(unary, terms):
+
+        def fused(item: Tensor, mine: Sequence[GridTerm | LatticeTerm], start: Tensor | None) -> Tensor:
+            return _one(item, mine, iterations, normalization, start, half, scores)
+
+        return each_item(fused, unary, terms, initial).to(kind)
+
+    def by_ops(energies: Tensor, mine: Sequence[GridTerm | LatticeTerm], start: Tensor | None) -> Tensor:
+        return mean_field_by_ops(energies, mine, iterations=iterations, normalization=normalization, initial=start)
+
+    level = -levelled(unary, scores)
+    # Other devices want whole batches; their matrix products may round an image otherwise beside others.
+    alone = unary.device.type == "cpu"
+    return (each_item(by_ops, level, terms, initial) if alone else by_ops(level, terms, initial)).to(kind)
+
+
+def each_item(
+    infer: Callable[[Tensor, Sequence[GridTerm | LatticeTerm], Tensor | None], Tensor],
+    unary: Tensor,  # (B, C, *size)
+    terms: Sequence[GridTerm | LatticeTerm],
+    initial: Tensor | None,
+) -> Tensor:  # (B, C, *size)
+    """Infer image by image, so that none depends on the others of its batch."""
     items = [
-        _one(
-            unary[b],
+        infer(
+            unary[b : b + 1],
             [_item(term, b) for term in terms],
-            iterations,
-            normalization,
-            None if initial is None else initial[b],
-            half,
-            scores,
+            None if initial is None else initial[b : b + 1],
         )
         for b in range(unary.shape[0])
     ]
-    result = items[0][None] if len(items) == 1 else torch.stack(items)
-    return result.to(kind)
-
-
-def _energies(unary: Tensor, scores: bool) -> Tensor:
-    _check_finite(unary, scores)
-    return -unary if scores else unary
-
-
-def _check_finite(unary: Tensor, scores: bool) -> None:
-    if scores:
-        check_finite_scores(unary)
-    else:
-        check_all_finite("unary", unary)
-
-
-def check_finite_scores(scores: Tensor) -> None:
-    """Raise where scores hold NaN or Inf."""
-    check(
-        bool(torch.isfinite(scores.detach()).all()),
-        "scores: hold NaN or Inf; wanted finite numbers (clip probabilities before taking their logarithm)",
-    )
+    return items[0] if len(items) == 1 else torch.cat(items)
 
 
 def _cast(term: GridTerm | LatticeTerm, like: Tensor) -> GridTerm | LatticeTerm:
@@ -124,9 +126,17 @@ def _fused(unary: Tensor, terms: Sequence[GridTerm | LatticeTerm]) -> bool:
         and unary.dtype == torch.float32
         and unary.shape[1] <= 2048
         and len(terms) <= 8
+        and sum(_lattices(term) for term in terms) <= MOST_LATTICES
         and (not grids or axes <= 2)
         and native.available()
     )
+
+
+def _lattices(term: GridTerm | LatticeTerm) -> int:
+    if isinstance(term, GridTerm):
+        return 0
+    given = term.lattice
+    return term.shifts if given is None else 1 if isinstance(given, Lattice) else len(given)
 
 
 def _item(term: GridTerm | LatticeTerm, item: int) -> GridTerm | LatticeTerm:
@@ -140,14 +150,14 @@ def _item(term: GridTerm | LatticeTerm, item: int) -> GridTerm | LatticeTerm:
 
 
 def _one(
-    unary: Tensor,  # (C, *size)
+    unary: Tensor,  # (1, C, *size)
     terms: Sequence[GridTerm | LatticeTerm],
     iterations: int,
     normalization: str,
     initial: Tensor | None,
     half: bool,
     scores: bool,
-) -> Tensor:  # (C, *size)
+) -> Tensor:  # (1, C, *size)
     grids = [term for term in terms if isinstance(term, GridTerm)]
     others = [term for term in terms if isinstance(term, LatticeTerm)]
     lattices = [lattices_of(term) for term in others]
@@ -155,30 +165,31 @@ def _one(
     factors = [1.0] * len(others)
     if normalization == "none":
         for index, (term, built) in enumerate(zip(others, lattices, strict=True)):
-            ones = unary.new_ones((1, 1, unary[0].numel()))
+            ones = unary.new_ones((1, 1, math.prod(unary.shape[2:])))
             mass = sum(lattice_filter(ones, lattice) for lattice in built) / len(built)
             assert isinstance(mass, Tensor)
-            factors[index] = true_mass_factor(term, mass)
+            factors[index] = float(true_mass_factor(term, mass))
     tensors = [unary, initial, *(t for term in terms for t in (term.compatibility, term.widths))]
     tensors += [term.features for term in others]
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     arguments = (
-        unary.flatten(1),
-        None if initial is None else initial.flatten(1),
+        None if initial is None else initial[0].flatten(1),
         [term.compatibility for term in ordered],
         [term.widths.cpu() for term in ordered],
         [term.features for term in others],
         [part for built in lattices for lattice in built for part in lattice],
         [len(built) for built in lattices],
-        list(unary.shape[1:]),
+        list(unary.shape[2:]),
         iterations,
         normalization,
         factors,
     )
     try:
-        log_q, _ = loop(*arguments, half, keep, scores, False)
+        log_q, _ = loop(unary[0].flatten(1), *arguments, half, keep, scores, False)
     except DoubtfulUnary:
-        _check_finite(unary, scores)
-        log_q, _ = loop(*arguments, False, keep, scores, True)
+        level = levelled(unary, scores)[0].flatten(1)
+        within = level.clamp_min(FLOOR)
+        log_q, _ = loop(within, *arguments, False, keep, True, True)
+        log_q = log_q + (level - within)
     result: Tensor = log_q.reshape(unary.shape)
     return result

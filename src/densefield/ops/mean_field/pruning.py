@@ -53,8 +53,12 @@ def pruned(
         return infer(
             unary, terms, iterations=iterations, normalization=normalization, initial=initial, prune=0.0, half=half
         )
-    rest = -torch.logsumexp(-unary[:, others], 1, keepdim=True)
-    few = torch.cat([unary[:, kept], rest], 1)
+    # A pixel where all the others cannot be leaves them nothing, and infinities must not meet.
+    never = unary[:, others].detach().isinf()
+    nothing = never.all(1, keepdim=True)
+    aside = unary[:, others].masked_fill(never & nothing, 0.0)
+    rest = -torch.logsumexp(-aside, 1, keepdim=True)
+    few = torch.cat([unary[:, kept], rest.masked_fill(nothing, math.inf)], 1)
     few_initial = None
     if initial is not None:
         few_initial = torch.cat([start[:, kept], torch.logsumexp(start[:, others], 1, keepdim=True)], 1)
@@ -71,6 +75,6 @@ def pruned(
         prune=0.0,
         half=half,
     )
-    shares = rest - unary[:, others] + log_few[:, -1:]
+    shares = (rest - aside.masked_fill(never, 0.0) + log_few[:, -1:]).masked_fill(never, -math.inf)
     order = torch.argsort(torch.cat([kept, others]))
     return torch.cat([log_few[:, :-1], shares], 1)[:, order]

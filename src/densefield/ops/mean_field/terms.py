@@ -30,7 +30,7 @@ class LatticeTerm:
 
     `lattice`, where it is built already: that of `features / widths[:, None]`, or one for each shift
     (`shifted_lattices`). `shifts` lattices, shifted against each other, are averaged: slower, more accurate. Where
-    `fill_rows` is not 0, points are added to the lattice up to so many (`build_lattice`), and features are stretched,
+    `fill_rows` is not 0, points are added to each item's lattice up to so many (`build_lattice`), which is stretched,
     more where it was filled, less where it was not, to make up for its kernel's shape: less error for little time.
     """
 

@@ -54,6 +54,30 @@ class Lattice(NamedTuple):
         )
 
 
+def joined(lattices: Sequence[Lattice]) -> Lattice:
+    """Give the lattice of a batch from those of its items: the way back from `Lattice.item`."""
+    if len(lattices) == 1:
+        return lattices[0]
+    entries, total = sum(one.entries.numel() for one in lattices), sum(one.rows for one in lattices)
+    check(
+        max(entries, total) < 2**31,
+        f"features: a batch of {len(lattices)} needs {entries} lattice corners, wanted fewer than 2^31",
+    )
+    vertices, neighbours, starts, places = [], [], [], []
+    row, entry = 0, 0
+    for one in lattices:
+        vertices.append(one.vertices + row)
+        neighbours.append(torch.where(one.neighbours == one.rows, total, one.neighbours + row))
+        starts.append(one.starts[:-1] + entry)
+        places.append(one.entries + entry)
+        row, entry = row + one.rows, entry + one.entries.numel()
+    end = lattices[0].starts.new_tensor([entries])
+    weights = torch.cat([one.weights for one in lattices])
+    return Lattice(
+        torch.cat(vertices), weights, torch.cat(neighbours, 1).int(), torch.cat([*starts, end]), torch.cat(places)
+    )
+
+
 def build_lattice(
     features: Tensor,  # (B, d, N), divided by the kernel's widths
     fill_rows: int = 0,
@@ -62,9 +86,9 @@ def build_lattice(
 
     The lattice depends on `features` only: build once, filter any number of channels any number of times. Not
     differentiable; `lattice_filter` is given `features` again for that. Points one step away from those that pixels
-    touch are added where the lattice then has at most `fill_rows` points: blurring loses less over its edges. Raises
-    `InputError` for more than 16 dimensions, values that are not finite, no pixels, or features so wide that the
-    lattice's coordinates or memory overflow.
+    touch are added where an item's lattice then has at most `fill_rows` points: blurring loses less over its edges. An
+    item's part is the same whatever else is in the batch. Raises `InputError` for more than 16 dimensions, values that
+    are not finite, no pixels, or features so wide that the lattice's coordinates or memory overflow.
     """
     check(
         features.dim() == 3 and features.shape[0] > 0 and features.shape[2] > 0,
@@ -75,7 +99,8 @@ def build_lattice(
     check(1 <= d <= MAX_FEATURES, f"features: wanted 1 to {MAX_FEATURES} dimensions, received {d}")
     check_all_finite("features", features)
     wide = features.detach()
-    return Lattice(*_build(wide.float() if wide.dtype.itemsize < 4 else wide, fill_rows))
+    wide = wide.float() if wide.dtype.itemsize < 4 else wide
+    return joined([Lattice(*_build(item, fill_rows)) for item in wide.split(1)])
 
 
 def rescue_precision(features: Tensor) -> Tensor:  # (B, d, N)

@@ -19,6 +19,7 @@ from densefield.checks import InputError, check, check_finite
 from densefield.ops.mean_field import LatticeTerm
 from densefield.ops.mean_field.filters import lattices_of, normalized_filter, raw_filter
 from densefield.ops.mean_field.reference import compatible
+from densefield.ops.mean_field.scores import check_scores
 from densefield.ops.permutohedral.memory import check_memory
 from densefield.refine.compatibility import check_positive
 from densefield.refine.kernels import positions
@@ -54,7 +55,7 @@ _NAMES: dict[NormalizationType, Normalization] = {
 
 
 class Unary:
-    """Energies -log p (nlabels, nvar) for `DenseCRF.setUnary`."""
+    """Energies -log p (nlabels, nvar) for `DenseCRF.setUnary`; Inf, of p = 0, for a label that cannot be."""
 
     def __init__(self, energies: NDArray[np.float32]) -> None:
         self.energies = energies
@@ -64,7 +65,7 @@ class ConstUnary(Unary):
     """Energies as they are."""
 
     def __init__(self, u: ArrayLike) -> None:
-        super().__init__(_matrix("u", u))
+        super().__init__(_matrix("u", u, infinite=True))
 
 
 class LogisticUnary(Unary):
@@ -110,10 +111,11 @@ class DenseCRF:
 
     def setUnaryEnergy(self, u: ArrayLike, f: ArrayLike | None = None) -> None:
         """Take energies -log p (nlabels, nvar), or weights (nlabels, features) and features (features, nvar)."""
-        energies = _matrix("u", u) if f is None else LogisticUnary(u, f).energies
+        energies = _matrix("u", u, infinite=True) if f is None else LogisticUnary(u, f).energies
         wanted = (self._nlabel, self._nvar)
         check(energies.shape == wanted, f"Bad shape for unary energy (Need {wanted}, got {energies.shape})")
         unary = torch.from_numpy(energies)[None]
+        check_scores("u", unary, energies=True)
         if looks_like_probabilities(unary):
             warnings.warn(
                 "unary energies: look like probabilities; wanted -log(p), as utils.unary_from_softmax gives",
@@ -159,8 +161,10 @@ class DenseCRF:
     def klDivergence(self, Q: NDArray[np.float32]) -> float:
         """Σ Q log Q + Σ Q U + Σ Q·μKQ, the KL divergence up to a constant were the last sum halved: as pydensecrf's."""
         q = self._beliefs(Q)
-        wide = q.double()
-        total = wide * wide.clamp_min(1e-20).log() + wide * self._energies().flatten(2).double()
+        wide, energies = q.double(), self._energies().flatten(2).double()
+        # A label that cannot be, and is not, costs nothing; pydensecrf multiplies 0 by infinity.
+        energies = energies.masked_fill(energies.isposinf() & (wide == 0), 0.0)
+        total = wide * wide.clamp_min(1e-20).log() + wide * energies
         return float((total + wide * self._message(q).double()).sum())
 
     def _energies(self) -> Tensor:  # (1, nlabels, *size)
@@ -273,15 +277,17 @@ def _widths(name: str, value: Any, count: int) -> tuple[float, ...]:
     return widths
 
 
-def _matrix(name: str, values: ArrayLike) -> NDArray[np.float32]:
+def _matrix(name: str, values: ArrayLike, *, infinite: bool = False) -> NDArray[np.float32]:
+    """A copy, whatever shares the values' memory: `infinite` leaves it to the caller what may be infinite."""
     array = np.asarray(values)
     check(
         array.ndim == 2 and array.size > 0 and array.dtype.kind in "fiu",
         f"{name}: wanted a matrix of numbers, nothing empty, received {array.dtype} {array.shape}",
     )
-    given: NDArray[np.float32] = np.ascontiguousarray(array, dtype=np.float32)
-    check_finite(name, torch.from_numpy(given))
-    return given.copy() if given is values else given
+    given: NDArray[np.float32] = np.array(array, dtype=np.float32, order="C")
+    if not infinite:
+        check_finite(name, torch.from_numpy(given))
+    return given
 
 
 def _array(values: Tensor) -> NDArray[np.float32]:
