@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from densefield.ops import forks  # noqa: F401 - so that forked children do not wait for threads that are not there
+
 _SUFFIXES = (".so", ".dylib", ".dll")
 _SCALARS = {torch.float32: "f32", torch.float64: "f64"}
 
