@@ -72,6 +72,8 @@ def test_default_colours_differ_and_do_not_depend_on_the_number():
         ("[" * 3000, "YAML"),
         ("# " + "x" * 300_000, "KiB"),
         ("!!python/object/apply:os.getcwd []", "not a YAML"),
+        ("classes: [a, b]\nignore_index: " + "9" * 5000, "not a YAML"),
+        ("classes: [a, 2024-02-30]", "not a YAML"),
     ],
 )
 def test_bad_files_get_one_line_that_names_file_and_fault(tmp_path, text, wanted):

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "refine": GROUND | {"ops"},
     "explain": GROUND | {"ops"},
     "report": GROUND | {"metrics"},
-    "training": GROUND | {"metrics"},
+    "training": GROUND | {"metrics", "weights"},
     **dict.fromkeys(SEGMENTER, GROUND | SEGMENTER | {"networks", "weights", "refine"}),
     "recipes": GROUND | SEGMENTER | STEPS | {"training", "report"},
     "cli": GROUND | SEGMENTER | STEPS | {"training", "report", "recipes", "app", "__version__"},

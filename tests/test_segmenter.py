@@ -18,6 +18,7 @@ from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.networks.fc_densenet import FCDenseNet
 from densefield.segmenter import Segmenter
+from densefield.segmenter_image import as_pixels
 from densefield.weights import read_tensors, write_tensors
 
 CLASSES = ClassList(names=("sky", "road", "car"), colours=((0, 0, 255), (128, 128, 128), (255, 0, 0)))
@@ -110,6 +111,12 @@ def test_rotation_palette_and_alpha_follow_the_rules_of_files(photo: np.ndarray[
     for picture in (plain.quantize(7), plain.convert("RGBA"), Image.new("I;16", (9, 8))):
         picture.save(tmp_path / "a.png")
         assert whole(picture).tolist() == whole(tmp_path / "a.png").tolist()
+
+
+def test_a_broken_rotation_entry_says_nothing_about_the_pixels(photo: np.ndarray[Any, Any]) -> None:
+    picture = Image.fromarray(photo)
+    picture.info["exif"] = b"Exif\x001MM damaged"
+    np.testing.assert_array_equal(as_pixels(picture).values, as_pixels(photo).values)
 
 
 def test_grey_networks_read_luminance(photo: np.ndarray[Any, Any]) -> None:

@@ -137,7 +137,7 @@ class ClassList:
             if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
                 raise InputError(f"{path}: holds a YAML alias (*name); write each entry out")
             plain = yaml.safe_load(text)
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:  # dates, digits without end
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{path}: not a YAML class list ({reason}); see docs/data.md for one") from error
         check(isinstance(plain, (dict, list)), f"{path}: wanted a list of classes, each with name, colour and index")

@@ -100,6 +100,13 @@ def write_labels(
         picture.save(file, format="PNG")
 
 
+def upright(picture: Image.Image) -> Image.Image:
+    """A copy turned as its EXIF entry says; a broken entry is common, and says nothing about the pixels."""
+    with contextlib.suppress(Exception):
+        return ImageOps.exif_transpose(picture)
+    return picture.copy()
+
+
 @contextlib.contextmanager
 def _opened(source: Source) -> Iterator[tuple[Image.Image, str, int]]:
     """The decoded, upright picture, its name for messages, its `_grey_step`; every failure ends as an `InputError`."""
@@ -123,11 +130,9 @@ def _opened(source: Source) -> Iterator[tuple[Image.Image, str, int]]:
                 raise Image.DecompressionBombError
             step = _grey_step(picture)
             picture.load()
-            upright = picture.copy()
-            with contextlib.suppress(Exception):  # broken EXIF is common and says nothing about the pixels
-                ImageOps.exif_transpose(upright, in_place=True)
-            upright.format = picture.format
-        yield upright, name, step
+            turned = upright(picture)
+            turned.format = picture.format
+        yield turned, name, step
     except InputError:
         raise
     except Image.DecompressionBombError as error:

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from densefield.checks import InputError, check
-from densefield.images import read_image
+from densefield.images import read_image, upright
 from densefield.tiling import Span, mirrored
 
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any] | Tensor
@@ -102,11 +102,11 @@ def _from_tensor(image: Tensor) -> Pixels:
 
 
 def _from_pillow(image: Image.Image) -> np.ndarray[Any, Any]:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in ("RGB", "L"):
-        return np.array(upright.convert("RGB"))
+    image = upright(image)
+    if image.mode in ("RGB", "L"):
+        return np.array(image.convert("RGB"))
     # Transparency, palettes and 16 bits follow the one set of rules, that of files.
     file = io.BytesIO()
-    upright.save(file, format="TIFF" if upright.mode.startswith(("I", "F")) else "PNG")
+    image.save(file, format="TIFF" if image.mode.startswith(("I", "F")) else "PNG")
     file.seek(0)
     return read_image(file)

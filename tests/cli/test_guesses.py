@@ -127,6 +127,38 @@ def test_probabilities_in_half_precision_may_round_upwards(tmp_path: Path) -> No
     assert (scores.argmax(0) == 0).all()
 
 
+def header(text: str) -> bytes:
+    line = text.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line + bytes(64)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 6, 7, }"),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (-2, 6, 7), }"),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 99999999999, 99999999999), }"),
+        header("{'descr': '|O', 'fortran_order': False, 'shape': (2, 6, 7), }"),
+        b"PK\x03\x04 claims to be .npz",
+        b"",
+    ],
+)
+def test_a_damaged_file_of_scores_is_one_line(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "s.npy").write_bytes(data)
+    with pytest.raises(InputError, match=r"s\.npy: not a readable \.npy file .*numpy\.save") as caught:
+        beliefs(Guess(tmp_path / "s.npy", scores=True), SIZE)
+    assert "\n" not in str(caught.value)
+
+
+def test_scores_of_another_size_are_refused_before_they_fill_the_memory(tmp_path: Path) -> None:
+    shape = (255, 60_000, 60_000)
+    with (tmp_path / "s.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        file.truncate(file.tell() + 4 * 255 * 60_000**2)  # sparse: terabytes that take no room
+    with pytest.raises(InputError, match=r"s\.npy: is 60000×60000 pixels, the image 60×40"):
+        beliefs(Guess(tmp_path / "s.npy", scores=True), SIZE)
+
+
 def test_the_command_line_takes_threshold_and_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photo = np.where(disc()[..., None], [200, 60, 40], [40, 90, 160]).astype(np.uint8)
     Image.fromarray(photo).save(tmp_path / "a.png")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -47,6 +48,17 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"bad\.ckpt: not a usable checkpoint"):
         AtomicCheckpointIO().load_checkpoint(tmp_path / "bad.ckpt", weights_only=False)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("pickled", [b"q", b"\x80\x02]q\x01u.", b"\x80\x02}X\x01\x00\x00\x00au.", b"\x80\x02K\x03."])
+def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, pickled: bytes) -> None:
+    torch.save({"epoch": 1}, tmp_path / "good.ckpt")
+    with zipfile.ZipFile(tmp_path / "good.ckpt") as old, zipfile.ZipFile(tmp_path / "bad.ckpt", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, pickled if name.endswith("data.pkl") else old.read(name))
+    with pytest.raises(InputError, match=r"bad\.ckpt: .*; delete it, and its stage starts again") as caught:
+        AtomicCheckpointIO().load_checkpoint(tmp_path / "bad.ckpt")
+    assert "\n" not in str(caught.value)
 
 
 def trainer(value: float) -> pl.Trainer:

@@ -77,16 +77,17 @@ def guess_of(
 
 def beliefs(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Scores (K, H, W) for an image of `size`, and the label value that each of the K stands for (K,)."""
-    scores, values = _of_scores(guess) if guess.scores else _of_mask(guess)
-    check(
-        scores.shape[1:] == size,
-        f"{guess.path}: is {scores.shape[2]}×{scores.shape[1]} pixels, the image {size[1]}×{size[0]}; wanted one size",
-    )
-    return scores, values
+    return _of_scores(guess, size) if guess.scores else _of_mask(guess, size)
 
 
-def _of_mask(guess: Guess) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _check_size(path: Path, received: tuple[int, ...], size: tuple[int, ...]) -> None:
+    what = f"is {received[1]}×{received[0]} pixels, the image {size[1]}×{size[0]}"
+    check(received == size, f"{path}: {what}; wanted one size")
+
+
+def _of_mask(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     mask = _labels(guess)
+    _check_size(guess.path, mask.shape, size)
     known = np.ones(mask.shape, bool) if guess.unsure is None else mask != guess.unsure
     values = np.unique(mask[known])
     check(values.size > 0, f"{guess.path}: holds nothing but the unsure value {guess.unsure}; wanted labels too")
@@ -138,16 +139,16 @@ def _soft(counts: NDArray[np.intp]) -> bool:
     return bool(counts[0] > 0 and counts[255] > 0 and smooth)
 
 
-def _of_scores(guess: Guess) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _of_scores(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     path = guess.path
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())[:100]
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # numpy's reader of headers raises whatever it stumbles over: TokenError, OverflowError
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise InputError(f"{path}: not a readable .npy file ({reason}); save scores by numpy.save") from error
-    right = isinstance(array, np.ndarray) and array.ndim == 3 and array.dtype.kind == "f" and 1 <= len(array) <= 255
-    what = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
-    check(right and array.size > 0, f"{path}: wanted scores (K, H, W) in floating point, received {what}")
+    right = array.ndim == 3 and array.dtype.kind == "f" and 1 <= len(array) <= 255 and array.size > 0
+    check(right, f"{path}: wanted scores (K, H, W) in floating point, received {array.dtype} {array.shape}")
+    _check_size(path, array.shape[1:], size)  # before a copy: a sparse file of a kilobyte may claim gigabytes
     scores = np.array(array, np.float32)
     check(bool(np.isfinite(scores).all()), f"{path}: holds NaN or Inf; wanted finite scores")
     least, most = float(scores.min()), float(scores.max())

@@ -140,7 +140,11 @@ def _flags(tokens: Iterable[str]) -> Iterable[tuple[str, Any]]:
 def _value(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError:
+    except (
+        yaml.YAMLError,
+        RecursionError,
+        ValueError,
+    ):  # no YAML, no day of the calendar, more digits than a number has
         return text
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from densefield.checks import InputError
+from densefield.checks import InputError, check
 from densefield.files import atomic_write
+from densefield.weights import read_checkpoint
 
 
 class Interrupted(Exception):
@@ -52,13 +52,15 @@ class AtomicCheckpointIO(CheckpointIO):
     ) -> dict[str, Any]:
         """Read tensors and plain values only, whatever the caller asks; raises `InputError` for a damaged file."""
         try:
-            loaded: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())[:100]
+            loaded = read_checkpoint(path)
+        except InputError as error:
+            reason = str(error).removeprefix(f"{path}: ").partition(";")[0]
             raise InputError(
-                f"{path}: not a usable checkpoint ({reason} ...); delete it, and its stage starts again"
+                f"{path}: not a usable checkpoint ({reason}); delete it, and its stage starts again"
             ) from error
-        return loaded
+        whole = isinstance(loaded, dict) and all(isinstance(key, str) for key in loaded)
+        check(whole, f"{path}: holds no training's state; delete it, and its stage starts again")
+        return cast("dict[str, Any]", loaded)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Delete `path` if it is there."""

@@ -1,0 +1,203 @@
+"""What is fuzzed: for each kind of file a sound one, and the function that must read it or refuse it in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import random
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from mutations import altered, damaged
+from PIL import Image
+
+from densefield.classes import ClassList
+from densefield.cli.guesses import Guess, beliefs
+from densefield.images import read_image, read_labels
+from densefield.networks import unet
+from densefield.recipes.files import find_recipe, read_recipe
+from densefield.refine import DenseCRF
+from densefield.segmenter import Segmenter
+from densefield.segmenter_image import as_pixels
+from densefield.training.checkpoints import AtomicCheckpointIO
+from densefield.weights import read_checkpoint
+
+CLASSES = """classes:
+  - {index: 0, name: road, colour: [128, 64, 128]}
+  - {index: 1, name: tree, colour: "#008000"}
+ignore_index: 255
+ignore_colours: [[0, 0, 0]]
+"""
+RECIPE = """name: own
+network: {kind: unet, padding: same, width: 2}
+data: {kind: folder, root: data, val: 0.2}
+loss: {cross_entropy: 1.0, dice: 1.0, class_weights: median_frequency}
+refinement: {kind: dense_crf, theta_alpha: 50, theta_beta: 10, iterations: 5, learn: true}
+stages:
+  - epochs: 3
+    batch_size: 2
+    augmentation: {scale: [0.75, 1.5], rotation: 5, crop: [32, 32], flip: true, jitter: 0.2}
+    optimizer: {kind: sgd, rate: 1e-2, weight_decay: 5e-4, groups: [{pattern: classifier, factor: 10}]}
+    schedule: {kind: poly, power: 0.9}
+seed: 0
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One kind of input: `make(rng, folder)` writes a case, `read(path)` reads it; memory may grow by `mebibytes`."""
+
+    make: Callable[[random.Random, Path], Path]
+    read: Callable[[Path], object]
+    mebibytes: int = 300
+
+
+def targets() -> dict[str, Target]:
+    """All targets by name."""
+    pictures = {
+        f"{what} of {name}": Target(_bytes(f"a.{name}", sound), read, 1200)
+        for name, sound in _pictures().items()
+        for what, read in (
+            ("image", read_image),
+            ("mask", lambda path: read_labels(path, ClassList(("a",), ((0, 0, 0),)))),
+        )
+    }
+    recipe = yaml.safe_load(RECIPE)
+    return {
+        "checkpoint": Target(_repacked(_checkpoint()), read_checkpoint),
+        "checkpoint of training": Target(_repacked(_checkpoint()), AtomicCheckpointIO().load_checkpoint),
+        "checkpoint's bytes": Target(_bytes("a.ckpt", _checkpoint()), read_checkpoint),
+        "scores": Target(_bytes("a.npy", _npy()), lambda path: beliefs(Guess(path, scores=True), (6, 7))),
+        "scores as npz": Target(_bytes("a.npy", _npz()), lambda path: beliefs(Guess(path, scores=True), (6, 7))),
+        "classes": Target(_bytes("classes.yaml", CLASSES.encode()), ClassList.read),
+        "classes' values": Target(_tree("classes.yaml", yaml.safe_load(CLASSES), _yaml), ClassList.read),
+        "recipe": Target(_bytes("recipe.yaml", RECIPE.encode()), read_recipe),
+        "recipe's values": Target(_tree("recipe.yaml", recipe, _yaml), read_recipe),
+        "recipe's flags": Target(_bytes("flag.txt", b"--stages.0.optimizer.rate 1e-3 --seed 4"), _flags),
+        "segmenter's description": Target(_described(), Segmenter.load),
+        "segmenter's tensors": Target(_bytes("a.safetensors", _segmenter()[0]), Segmenter.load),
+        **pictures,
+        "picture in memory": Target(_bytes("a.exif", _orientation()), _turned),
+    }
+
+
+def _bytes(name: str, sound: bytes) -> Callable[[random.Random, Path], Path]:
+    def make(rng: random.Random, folder: Path) -> Path:
+        (folder / name).write_bytes(damaged(sound, rng))
+        return folder / name
+
+    return make
+
+
+def _tree(name: str, sound: Any, write: Callable[[Any], bytes]) -> Callable[[random.Random, Path], Path]:
+    def make(rng: random.Random, folder: Path) -> Path:
+        (folder / name).write_bytes(write(altered(sound, rng)))
+        return folder / name
+
+    return make
+
+
+def _yaml(tree: Any) -> bytes:
+    return yaml.safe_dump(tree).encode()
+
+
+def _checkpoint() -> bytes:
+    file = io.BytesIO()
+    state = {"weight": torch.arange(6.0).reshape(2, 3), "epoch": 3, "names": ["a", "b"], "bias": torch.zeros(2)}
+    torch.save(state, file)
+    return file.getvalue()
+
+
+def _repacked(sound: bytes) -> Callable[[random.Random, Path], Path]:
+    """The archive is whole, one of its entries is damaged: checksums would hide the unpickler from plain damage."""
+
+    def make(rng: random.Random, folder: Path) -> Path:
+        with zipfile.ZipFile(io.BytesIO(sound)) as old, zipfile.ZipFile(folder / "a.ckpt", "w") as new:
+            names = old.namelist()
+            chosen = rng.choice([name for name in names if name.endswith("data.pkl")] * 4 + names)
+            for name in names:
+                data = old.read(name)
+                new.writestr(name, damaged(data, rng) if name == chosen else data)
+        return folder / "a.ckpt"
+
+    return make
+
+
+def _npy() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.random.default_rng(0).normal(size=(2, 6, 7)).astype(np.float32))
+    return file.getvalue()
+
+
+def _npz() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, scores=np.zeros((2, 6, 7), np.float32))
+    return file.getvalue()
+
+
+def _pictures() -> dict[str, bytes]:
+    pixels = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 11, 3), np.uint8))
+    grey = Image.fromarray(np.arange(99, dtype=np.uint8).reshape(9, 11))
+    wide = Image.fromarray(np.arange(99, dtype=np.uint16).reshape(9, 11))
+    sound = {}
+    for name, picture, options in (
+        ("png", pixels.quantize(8), {}),
+        ("jpg", pixels, {"exif": _orientation()}),
+        ("tif", wide, {"compression": "tiff_lzw"}),
+        ("tiff", pixels, {"compression": "raw"}),
+        ("gif", grey, {}),
+        ("bmp", grey, {}),
+        ("webp", pixels, {"lossless": True}),
+    ):
+        file = io.BytesIO()
+        picture.save(file, Image.registered_extensions()[f".{name}"], **options)
+        sound[name] = file.getvalue()
+    return sound
+
+
+def _orientation() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a description"
+    return exif.tobytes()
+
+
+def _turned(path: Path) -> object:
+    """A Pillow image, never in a file, whose EXIF block is damaged."""
+    picture = Image.new("RGB", (5, 4))
+    picture.info["exif"] = path.read_bytes()
+    return as_pixels(picture)
+
+
+def _flags(path: Path) -> object:
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    return find_recipe("sample_deeplab_crf", text.split())
+
+
+def _segmenter() -> tuple[bytes, dict[str, Any]]:
+    """A saved segmenter's file of tensors, and its description."""
+    torch.manual_seed(0)
+    classes = ClassList(("a", "b"), ((0, 0, 0), (9, 9, 9)))
+    segmenter = Segmenter(unet(2, 3, padding="same", width=1), classes, mean=(0.5,) * 3, std=(0.2,) * 3)
+    segmenter.refinement = DenseCRF(2, iterations=2, learn_widths=True)
+    with tempfile.TemporaryDirectory() as folder:
+        segmenter.save(Path(folder) / "a.safetensors")
+        return (Path(folder) / "a.safetensors").read_bytes(), json.loads((Path(folder) / "a.json").read_text())
+
+
+def _described() -> Callable[[random.Random, Path], Path]:
+    tensors, words = _segmenter()
+
+    def make(rng: random.Random, folder: Path) -> Path:
+        (folder / "a.safetensors").write_bytes(tensors)
+        (folder / "a.json").write_text(json.dumps(altered(words, rng)))
+        return folder / "a.safetensors"
+
+    return make
