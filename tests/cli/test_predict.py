@@ -194,6 +194,33 @@ def test_the_folder_of_the_images_takes_no_results(run: Path, tmp_path: Path) ->
     assert files(tmp_path / "photos") == ["a.jpg"]
 
 
+def test_each_page_of_a_stack_is_an_image(run: Path, tmp_path: Path) -> None:
+    pages = [np.random.default_rng(seed).integers(0, 256, (23, 31, 3), np.uint8) for seed in range(3)]
+    first, *others = (Image.fromarray(page) for page in pages)
+    (tmp_path / "photos").mkdir()
+    first.save(tmp_path / "photos" / "scan.tif", save_all=True, append_images=others)
+    for image, name in ((tmp_path / "photos", "folder"), (tmp_path / "photos" / "scan.tif", "file")):
+        assert predict(run, image, out=tmp_path / name, device="cpu") == 0
+        assert files(tmp_path / name) == ["scan.0001.png", "scan.0002.png", "scan.0003.png"]
+        for number, page in enumerate(pages, 1):
+            with Image.open(tmp_path / name / f"scan.{number:04}.png") as labels:
+                assert np.array(labels).tolist() == known_scores(page).argmax(axis=0).tolist()
+
+
+def test_what_is_no_image_is_counted(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "cut.jpg").unlink()
+    for name in ("x.HEIC", "y.heic", "report.pdf", "clip.mpg"):
+        (photos / name).write_bytes(b"no picture")
+    (photos / "below").mkdir()
+    save(photos / "below" / "c.png", 1)
+    assert predict(run, photos, out=tmp_path / "out", device="cpu") == 0
+    said = capsys.readouterr().out
+    assert "2 segmented into" in said
+    assert "left out: 2 .heic files, 1 .mpg file, 1 .pdf file, 1 .txt file, 1 sub-folder" in " ".join(said.split())
+
+
 def test_names_as_long_as_they_can_be(run: Path, photos: Path, tmp_path: Path) -> None:
     (photos / "cut.jpg").unlink()
     save(photos / f"{'x' * 244}.jpg", 3)
@@ -231,7 +258,7 @@ def test_a_full_disk_ends_the_run_in_one_line(
 def test_what_cannot_begin_is_named(run: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: holds no images"):
+    with pytest.raises(InputError, match="empty: holds no picture"):
         predict(run, tmp_path / "empty", out=out)
     with pytest.raises(InputError, match="none: no such file or folder"):
         predict(run, tmp_path / "none", out=out)

@@ -133,6 +133,22 @@ def test_scores_are_checked(photos: Path, array: Any, said: str, capsys: pytest.
     assert re.search(said, capsys.readouterr().err)
 
 
+def test_pages_of_a_stack_are_refined_each_by_its_own_mask(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pages = [Image.open(photos / "images" / f"{name}.jpg.png") for name in "ab"]
+    (photos / "stack").mkdir()
+    pages[0].save(photos / "stack" / "scan.tif", save_all=True, append_images=pages[1:])
+    for number in (1, 2):
+        save(photos / "rough" / f"scan.{number:04}.png", read(photos / "rough" / "a.jpg.png"))
+    assert refine(photos / "stack", labels=photos / "rough", out=photos / "out", workers=1) == 0
+    for number in (1, 2):
+        np.testing.assert_array_equal(read(photos / "out" / f"scan.{number:04}.png"), right())
+    with pytest.raises(InputError, match=r"scan\.tif: holds several pages, .* is one file; wanted the folders of both"):
+        refine(photos / "stack" / "scan.tif", labels=photos / "rough" / "scan.0001.png", out=photos / "out2")
+    (photos / "stack" / "x.heic").write_bytes(b"no picture")
+    assert refine(photos / "stack", labels=photos / "rough", out=photos / "out", workers=1) == 0
+    assert "left out: 1 .heic file" in capsys.readouterr().out
+
+
 def test_probabilities_serve_when_named(photos: Path) -> None:
     first = np.where(np.arange(24) < 9, 0.8, 0.0)[None].repeat(16, 0)
     np.save(photos / "p.npy", np.stack([first, 1 - first]))

@@ -12,6 +12,7 @@ from PIL import Image
 from densefield.checks import InputError, check
 from densefield.files import atomic_write
 from densefield.images import read_image, read_labels
+from densefield.listing import Picture
 
 _MASKS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 _LEAST = 1e-5  # of a probability, before its logarithm is taken
@@ -52,7 +53,7 @@ def check_threshold(threshold: int | None, labels: Path | None) -> None:
 
 
 def guess_of(
-    source: Path,
+    source: Picture,
     images: Path,
     given: Path,
     *,
@@ -69,6 +70,8 @@ def guess_of(
         path = next((path for path in found if path.is_file()), None)
     else:
         check(given.is_file(), f"{given}: wanted a file, as {images} is one")
+        wanted = f"the folders of both, with masks named {source.stem}.png and so on"
+        check(source.page is None, f"{images}: holds several pages, {given} is one file; wanted {wanted}")
         path = given
     if path is None:
         return None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from densefield.checks import InputError, check
+from densefield.listing import Picture, list_pictures, pictures_of
 
 STANDARD_INPUT = Path("-")
 
@@ -17,7 +17,7 @@ STANDARD_INPUT = Path("-")
 class Job(NamedTuple):
     """One image, the name of its outputs, and the files that are wanted of it."""
 
-    source: Path
+    source: Picture
     labels: Path
     overlay: Path | None
     scores: Path | None
@@ -31,21 +31,25 @@ class Job(NamedTuple):
         return [path for path in (self.labels, self.overlay, self.scores) if path is not None]
 
 
-def find_sources(image: Path) -> list[Path]:
-    """The image itself, or the images of a folder in order of name."""
-    if image == STANDARD_INPUT or image.is_file():
-        return [image]
+class Sources(NamedTuple):
+    """The pictures to work through, and in words what else a folder holds and is left out."""
+
+    pictures: list[Picture]
+    left_out: str = ""
+
+
+def find_sources(image: Path) -> Sources:
+    """The image itself (of a stack each page), or the images of a folder in order of name."""
+    if image == STANDARD_INPUT:
+        return Sources([Picture(image)])
+    if image.is_file():
+        return Sources(pictures_of(image))
     check(image.exists(), f"{image}: no such file or folder; wanted an image, a folder of images, or -")
-    known = set(Image.registered_extensions())
-    try:
-        found = sorted(p for p in image.iterdir() if p.suffix.lower() in known and p.name[0] != "." and p.is_file())
-    except OSError as error:
-        raise InputError(f"{image}: cannot be read ({error.strerror}); check its permissions") from error
-    check(bool(found), f"{image}: holds no images; wanted files such as .jpg, .png or .tif directly inside it")
-    return found
+    listing = list_pictures(image)
+    return Sources(list(listing.pictures), listing.left_out())
 
 
-def plan_jobs(image: Path, sources: Sequence[Path], out: Path, *, overlay: bool, scores: bool) -> list[Job]:
+def plan_jobs(image: Path, sources: Sequence[Picture], out: Path, *, overlay: bool, scores: bool) -> list[Job]:
     """What to write for each source found in `image`.
 
     Raises `InputError` where two results, or a result and an input, collide.
@@ -63,25 +67,38 @@ def plan_jobs(image: Path, sources: Sequence[Path], out: Path, *, overlay: bool,
         )
         for source, name in zip(sources, _names(sources), strict=True)
     ]
-    inputs = {source.resolve() for source in sources if source != STANDARD_INPUT}
+    inputs = {source.path.resolve() for source in sources if source.path != STANDARD_INPUT}
     for job in jobs:
         for path in job.outputs():
             check(path.resolve() not in inputs, f"{path}: would overwrite an input image; choose another --out")
     return jobs
 
 
-def _names(sources: Sequence[Path]) -> list[str]:
+def _names(sources: Sequence[Picture]) -> list[str]:
     """An output name for each image: a.jpg → a, but a.jpg and a.png side by side keep their endings: a.jpg, a.png."""
-    names = ["stdin" if source == STANDARD_INPUT else source.stem for source in sources]
+    names = ["stdin" if source.path == STANDARD_INPUT else source.stem for source in sources]
+    whole = [source.path.name if source.page is None else f"{source.path.name}.{source.page:04}" for source in sources]
     while True:
         # Upper and lower case meet in one file on some systems.
         taken = Counter(name.casefold() for name in names)
         again = [place for place, name in enumerate(names) if taken[name.casefold()] > 1]
         if not again:
             return names
-        kept = [place for place in again if names[place] != sources[place].name]
+        kept = [place for place in again if names[place] != whole[place]]
         if not kept:
             first, second = (sources[place] for place in again[:2])
             raise InputError(f"{first} and {second}: would write the same result; rename one of them")
         for place in kept:
-            names[place] = sources[place].name
+            names[place] = whole[place]
+
+
+def summarize(
+    done: str, out: Path, written: int, skipped: int, failed: Sequence[tuple[Picture, str]], left_out: str
+) -> None:
+    """Print what was `done` ("refined"), what was there already, what failed and why, and what was no image."""
+    already = f", {skipped} already there (--overwrite does them again)" if skipped else ""
+    ignored = f"; left out: {left_out}" if left_out else ""
+    wrong = f", {len(failed)} failed:" if failed else ""
+    print(f"{written} {done} into {out}{already}{ignored}{wrong}")
+    for source, reason in failed:
+        print(f"  {reason}" if str(source) in reason else f"  {source}: {reason}", file=sys.stderr)

@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from densefield.checks import InputError
-from densefield.cli.jobs import STANDARD_INPUT, Job, find_sources, plan_jobs
+from densefield.cli.jobs import STANDARD_INPUT, Job, find_sources, plan_jobs, summarize
 from densefield.cli.terminal import plain_console
 from densefield.draw import overlay as overlaid
 from densefield.files import Unwritable, atomic_write
@@ -61,15 +61,15 @@ def predict(
     from densefield.segmenter import Segmenter
 
     sources = find_sources(image)
-    jobs = plan_jobs(image, sources, out, overlay=overlay, scores=scores)
+    jobs = plan_jobs(image, sources.pictures, out, overlay=overlay, scores=scores)
     segmenter = Segmenter.load(run).to(device_named(device))
     segmenter.tile = segmenter.tile if tile is None else tile
     segmenter.overlap = segmenter.overlap if overlap is None else overlap
-    waiting = [job for job in jobs if overwrite or job.source == STANDARD_INPUT or not job.done()]
+    waiting = [job for job in jobs if overwrite or job.source.path == STANDARD_INPUT or not job.done()]
     with contextlib.closing(_shown(waiting)) as shown:
         reasons = [(job.source, _failure(segmenter, job)) for job in shown]
     failed = [(source, reason) for source, reason in reasons if reason is not None]
-    _summarize(out, len(waiting) - len(failed), len(jobs) - len(waiting), failed)
+    summarize("segmented", out, len(waiting) - len(failed), len(jobs) - len(waiting), failed, sources.left_out)
     return 2 if failed else 0
 
 
@@ -97,7 +97,7 @@ def _failure(segmenter: Segmenter, job: Job) -> str | None:
 
 def _segment(segmenter: Segmenter, job: Job) -> None:
     """Read, segment and write one image, the labels last: they mark it as done."""
-    if job.source == STANDARD_INPUT:
+    if job.source.path == STANDARD_INPUT:
         image = read_image(_StandardInput(sys.stdin.buffer.read()))
     else:
         image = read_image(job.source)
@@ -136,11 +136,3 @@ def _shown(jobs: Sequence[Job]) -> Generator[Job]:
     columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=plain_console(stderr=True)) as progress:
         yield from progress.track(jobs)
-
-
-def _summarize(out: Path, written: int, skipped: int, failed: Sequence[tuple[Path, str]]) -> None:
-    already = f", {skipped} already there (--overwrite segments them again)" if skipped else ""
-    wrong = f", {len(failed)} failed:" if failed else ""
-    print(f"{written} segmented into {out}{already}{wrong}")
-    for source, reason in failed:
-        print(f"  {reason}" if str(source) in reason else f"  {source}: {reason}", file=sys.stderr)

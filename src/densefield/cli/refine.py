@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,13 @@ from densefield.checks import InputError, check
 from densefield.classes import ClassList, default_colours
 from densefield.cli.crf_kernels import NONE, Numbers, Preset, chosen_kernels
 from densefield.cli.guesses import Guess, beliefs, check_threshold, guess_of
-from densefield.cli.jobs import Job, find_sources, plan_jobs
+from densefield.cli.jobs import Job, find_sources, plan_jobs, summarize
 from densefield.cli.pool import outcomes
 from densefield.cli.refine_search import search
 from densefield.draw import overlay as overlaid
 from densefield.files import Unwritable, atomic_write
 from densefield.images import read_image, write_image, write_labels
+from densefield.listing import Picture
 
 if TYPE_CHECKING:
     from densefield.refine import Kernel
@@ -99,14 +99,14 @@ def refine(
     listed = None if classes is None else ClassList.read(classes)
     unsure = listed.ignore_index if unsure is None and listed is not None else unsure
     sources = find_sources(image)
-    jobs = plan_jobs(image, sources, out, overlay=overlay, scores=save_scores)
+    jobs = plan_jobs(image, sources.pictures, out, overlay=overlay, scores=save_scores)
     given = labels if labels is not None else scores
     assert given is not None
     guesses = [
         guess_of(
             source, image, given, certainty=certainty, unsure=unsure, probabilities=probabilities, threshold=threshold
         )
-        for source in sources
+        for source in sources.pictures
     ]
     taken = {guess.path.resolve() for guess in guesses if guess is not None}
     for job in jobs:
@@ -117,13 +117,13 @@ def refine(
         for job, guess in zip(jobs, guesses, strict=True)
         if overwrite or not job.done()
     ]
-    failed: list[tuple[Path, str]] = []
+    failed: list[tuple[Picture, str]] = []
     for task, outcome in outcomes(_refined, tasks, workers=workers if place == "cpu" else 1, title="refining"):
         if isinstance(outcome, Unwritable) and not outcome.for_its_name:
             raise outcome  # the next would fail alike
         if isinstance(outcome, Exception):
             failed.append((task.job.source, _reason(outcome)))
-    _summarize(out, len(tasks) - len(failed), len(jobs) - len(tasks), failed)
+    summarize("refined", out, len(tasks) - len(failed), len(jobs) - len(tasks), failed, sources.left_out)
     return 2 if failed else 0
 
 
@@ -171,11 +171,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, InputError | RuntimeError):
         return text
     raise error
-
-
-def _summarize(out: Path, written: int, skipped: int, failed: list[tuple[Path, str]]) -> None:
-    already = f", {skipped} already there (--overwrite refines them again)" if skipped else ""
-    wrong = f", {len(failed)} failed:" if failed else ""
-    print(f"{written} refined into {out}{already}{wrong}")
-    for source, reason in failed:
-        print(f"  {reason}" if str(source) in reason else f"  {source}: {reason}", file=sys.stderr)

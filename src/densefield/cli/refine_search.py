@@ -20,6 +20,7 @@ from densefield.cli.pool import outcomes
 from densefield.cli.terminal import plain_console
 from densefield.files import atomic_write
 from densefield.images import read_image, read_labels
+from densefield.listing import Picture
 
 _VALUES = 256  # of labels in a mask
 
@@ -46,7 +47,7 @@ class Setting:
 class _Trials:
     """One labelled image and all settings to try on it."""
 
-    image: Path
+    image: Picture
     guess: Guess
     truth: Path
     settings: tuple[Setting, ...]
@@ -112,7 +113,7 @@ def search(
     given = labels if labels is not None else scores
     assert given is not None
     tasks = []
-    for source in find_sources(images):
+    for source in find_sources(images).pictures:
         guess = guess_of(
             source, images, given, certainty=certainty, unsure=unsure, probabilities=probabilities, threshold=threshold
         )
