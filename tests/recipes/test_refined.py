@@ -131,7 +131,14 @@ def test_network_and_filter_learn_end_to_end_and_are_swept(tmp_path: Path) -> No
 
 def test_embeddings_share_the_networks_trunk(tmp_path: Path) -> None:
     """They learn its layers with it, and leave them alone where the network is held still."""
-    shared = {"kind": "embedding_filter", "trunk": "network", "dimension": 4, "window": 5, "iterations": 2}
+    shared = {
+        "kind": "embedding_filter",
+        "trunk": "network",
+        "width": None,
+        "dimension": 4,
+        "window": 5,
+        "iterations": 2,
+    }
     stages = [{**STAGE, "trains": trains} for trains in ("network", "refinement", "all")]
     train(recipe(refinement=shared, stages=stages), tmp_path, machine=MACHINE, console=QUIET)
     first, second, third = (checkpoint(tmp_path, number) for number in (1, 2, 3))
@@ -147,7 +154,7 @@ def test_embeddings_share_the_networks_trunk(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         (
-            {"refinement": {**EMBEDDINGS, "trunk": "network"}, "network": {"kind": "fc_densenet56"}},
+            {"refinement": {**EMBEDDINGS, "trunk": "network", "width": None}, "network": {"kind": "fc_densenet56"}},
             "refinement.trunk: ",
         ),
         ({"stages": [{**STAGE, "trains": "refinement"}]}, "wanted a refinement in the recipe"),

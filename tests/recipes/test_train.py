@@ -18,9 +18,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from densefield.checks import InputError
-from densefield.recipes.choices import LossChoice
 from densefield.recipes.files import validated
-from densefield.recipes.objective import border_weights, build_loss
 from densefield.recipes.recipe import Recipe
 from densefield.recipes.train import Machine, train
 from densefield.segmenter import Segmenter
@@ -195,37 +193,6 @@ def test_a_corrupt_checkpoint_is_one_clear_line(uninterrupted: Path, tmp_path: P
     (folder / "stage-1" / "last.ckpt").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(InputError, match=r"last\.ckpt"):
         train(tiny(), folder, resume=True, machine=MACHINE, console=QUIET)
-
-
-def test_the_loss_is_the_weighted_sum() -> None:
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.randn(2, 3, 4, 5, generator=generator)
-    target = torch.randint(0, 3, (2, 4, 5), generator=generator)
-    parts = [build_loss(LossChoice(cross_entropy=ce, dice=d), None)(scores, target, None) for ce, d in ((1, 0), (0, 1))]
-    both = build_loss(LossChoice(cross_entropy=0.5, dice=2.0), None)(scores, target, None)
-    assert float(both) == pytest.approx(0.5 * float(parts[0]) + 2.0 * float(parts[1]))
-    assert float(parts[0]) == pytest.approx(float(torch.nn.functional.cross_entropy(scores, target)), rel=1e-5)
-    weights = torch.tensor([0.2, 1.0, 3.0])
-    weighted = build_loss(LossChoice(class_weights="median_frequency"), weights)(scores, target, None)
-    assert float(weighted) == pytest.approx(float(torch.nn.functional.cross_entropy(scores, target, weights)), rel=1e-5)
-
-
-def test_a_loss_of_nothing_is_an_error() -> None:
-    with pytest.raises(InputError, match="nothing to learn"):
-        build_loss(LossChoice(cross_entropy=0.0), None)
-
-
-def test_border_weights_hold_the_class_weights() -> None:
-    target = np.zeros((20, 21), np.uint8)
-    target[:, :9] = target[:, 12:] = 1
-    weigh = border_weights(LossChoice(class_weights="median_frequency", border=10.0), torch.tensor([2.0, 0.5]))
-    assert weigh is not None
-    weights = weigh(target)
-    # equation 2 in the gap's middle column: distances 2 and 2 to the two cells
-    assert weights[10, 10] == pytest.approx(2.0 + 10 * np.exp(-((2 + 2) ** 2) / (2 * 25)), rel=1e-5)
-    assert border_weights(LossChoice(), None) is None
-    with pytest.raises(InputError, match="two classes"):
-        border_weights(LossChoice(border=1.0), torch.ones(3))
 
 
 def test_two_processes_train_together(tmp_path: Path) -> None:

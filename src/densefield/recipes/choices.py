@@ -6,11 +6,13 @@ They are the one place where words pick classes, so that a recipe can be a YAML 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import nn
 
 from densefield import networks, training
@@ -29,11 +31,27 @@ from densefield.data.transforms import (
     Transform,
 )
 
+# Every number has bounds, far beyond what anybody needs: a slip of the pen is better refused than computed for hours.
+Count = Annotated[int, Field(gt=0, le=1_000_000)]
+Channels = Annotated[int, Field(gt=0, le=1024)]
+Side = Annotated[int, Field(gt=0, le=16_384)]  # pixels
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+Magnification = Annotated[float, Field(ge=0.05, le=20)]
+
 
 class Choice(BaseModel):
     """Strict, frozen, and without room for unknown keys."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+def refuse_unused(choice: Choice, chosen: str, used: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise `ValueError` for a key that was set though only others than `chosen` of the kinds in `used` read it."""
+    for key in {key for keys in used.values() for key in keys}:
+        if key not in used[chosen] and getattr(choice, key) is not None:
+            readers = " and ".join(kind for kind, keys in used.items() if key in keys)
+            raise ValueError(f"{key}: {chosen} does not read it, only {readers}; leave it out")
 
 
 class FCDenseNetChoice(Choice):
@@ -55,7 +73,7 @@ class UNetChoice(Choice):
 
     kind: Literal["unet"] = "unet"
     padding: Literal["valid", "same"] = "valid"
-    width: PositiveInt = 64
+    width: Channels = 64
 
     def build(self, num_classes: int, in_channels: int) -> nn.Module:
         """The network, with fresh weights."""
@@ -66,8 +84,8 @@ class DeepLabChoice(Choice):
     """DeepLab's LargeFOV network (Chen et al. 2015); batch normalisation to learn it from scratch."""
 
     kind: Literal["deeplab_largefov"] = "deeplab_largefov"
-    width: PositiveInt = 64
-    rate: PositiveInt = 12
+    width: Channels = 64
+    rate: Channels = 12
     dropout: float = Field(0.5, ge=0, lt=1)
     batch_norm: bool = True
 
@@ -88,11 +106,11 @@ class SamplesChoice(Choice):
     """
 
     kind: Literal["samples"] = "samples"
-    size: PositiveInt = 96
-    scenes: PositiveInt = 1024
-    held_out_size: PositiveInt = 192
-    held_out_scenes: PositiveInt = 64
-    digits: tuple[NonNegativeInt, ...] = DIGITS
+    size: int = Field(96, ge=32, le=2048)
+    scenes: Count = 1024
+    held_out_size: int = Field(192, ge=32, le=2048)
+    held_out_scenes: Count = 64
+    digits: tuple[Annotated[int, Field(ge=0, le=9)], ...] = DIGITS
 
     def build(self, split: str) -> SampleScenes:
         """One split."""
@@ -154,13 +172,21 @@ DataChoice = Annotated[SamplesChoice | CamVidChoice | CellImagesChoice | FolderC
 class Augmentation(Choice):
     """Random changes of a training pair: warp, then crop, then mirror, then colour."""
 
-    scale: tuple[PositiveFloat, PositiveFloat] | None = None
-    rotation: float = Field(0.0, ge=0, description="degrees either way")
-    elastic: float = Field(0.0, ge=0, description="σ in pixels of the 3×3 displacements (U-Net, section 3.1)")
-    crop: tuple[PositiveInt, PositiveInt] | None = Field(None, description="height, width")
+    scale: tuple[Magnification, Magnification] | None = Field(None, description="least, most")
+    rotation: float = Field(0.0, ge=0, le=180, description="degrees either way")
+    elastic: float = Field(0.0, ge=0, le=1000, description="σ in pixels of the 3×3 displacements (U-Net, section 3.1)")
+    crop: tuple[Side, Side] | None = Field(None, description="height, width")
     flip: bool = False
     dihedral: bool = Field(False, description="all eight mirrorings and quarter turns")
     jitter: float = Field(0.0, ge=0, lt=1, description="brightness, contrast and saturation, as a share")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Augmentation:
+        if self.scale is not None and self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale: wanted the smaller factor first, received {list(self.scale)}")
+        if self.flip and self.dihedral:
+            raise ValueError("flip: dihedral holds every mirroring already; leave flip out")
+        return self
 
     def build(self) -> Compose:
         """The transform."""
@@ -177,7 +203,7 @@ class Augmentation(Choice):
             steps.append(RandomCrop(*self.crop))
         if self.dihedral:
             steps.append(RandomDihedral())
-        elif self.flip:
+        if self.flip:
             steps.append(RandomFlip())
         if self.jitter:
             steps.append(ColourJitter(self.jitter, self.jitter, self.jitter))
@@ -185,65 +211,114 @@ class Augmentation(Choice):
 
 
 class LossChoice(Choice):
-    """Cross-entropy and soft Dice, each by its weight."""
+    """Cross-entropy and soft Dice, each by its weight; class and border weights are those of the cross-entropy."""
 
-    cross_entropy: float = Field(1.0, ge=0)
-    dice: float = Field(0.0, ge=0)
+    cross_entropy: Weight = 1.0
+    dice: Weight = 0.0
     class_weights: Literal["none", "median_frequency"] = "none"
-    border: float = Field(0.0, ge=0, description="w_0 of U-Net's border weights; class 1 is what has borders")
-    border_sigma: PositiveFloat = 5.0
+    border: Weight = Field(0.0, description="w_0 of U-Net's border weights; class 1 is what has borders")
+    border_sigma: float | None = Field(None, gt=0, le=1000, description="pixels; 5 by default")
+
+    @model_validator(mode="after")
+    def _all_used(self) -> LossChoice:
+        if self.border_sigma is not None and self.border == 0:
+            raise ValueError("border_sigma: there are no border weights (border is 0); set border, or leave it out")
+        weighted = "class_weights" if self.class_weights != "none" else "border" if self.border > 0 else None
+        if weighted and self.cross_entropy == 0:
+            raise ValueError(f"{weighted}: weighs the cross-entropy, which is 0; give it a weight, or leave this out")
+        return self
 
 
 class GroupChoice(Choice):
     """Parameters whose name matches `pattern` learn at `factor` times the rate."""
 
-    pattern: str
-    factor: float = Field(1.0, ge=0)
-    weight_decay: float | None = Field(None, ge=0)
+    pattern: str = Field(max_length=1000)
+    factor: Weight = 1.0
+    weight_decay: Weight | None = None
+
+    @field_validator("pattern")
+    @classmethod
+    def _readable(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"not a regular expression ({error})") from error
+        return pattern
 
 
 class OptimizerChoice(Choice):
     """An optimizer and its base rate; RMSprop's alpha 0.9 and eps 1e-6 are the ones of the FC-DenseNet paper's code."""
 
     kind: Literal["sgd", "rmsprop", "adam", "adamw"] = "adamw"
-    rate: PositiveFloat = 1e-3
-    weight_decay: float = Field(1e-4, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="SGD's; Adam's β1")
-    alpha: float = Field(0.9, ge=0, lt=1, description="RMSprop's decay")
-    eps: PositiveFloat | None = None
+    rate: Positive = 1e-3
+    weight_decay: Weight = 1e-4
+    momentum: float | None = Field(None, ge=0, lt=1, description="SGD's, 0.9; RMSprop's, 0; Adam's β1, 0.9")
+    alpha: float | None = Field(None, ge=0, lt=1, description="RMSprop's decay, 0.9")
+    eps: float | None = Field(None, gt=0, le=1, description="RMSprop's, 1e-6; Adam's, 1e-8")
     groups: tuple[GroupChoice, ...] = ()
+
+    @model_validator(mode="after")
+    def _all_used(self) -> OptimizerChoice:
+        refuse_unused(self, self.kind, OPTIMIZER_KEYS)
+        return self
 
     def build(self, network: nn.Module) -> torch.optim.Optimizer:
         """The optimizer of the network's parameters."""
         named = tuple(training.ParameterGroup(g.pattern, g.factor, g.weight_decay) for g in self.groups)
         groups = training.parameter_groups(network, self.rate, self.weight_decay, named)
-        if self.kind == "sgd":
-            return torch.optim.SGD(groups, lr=self.rate, momentum=self.momentum)
         if self.kind == "rmsprop":
-            return torch.optim.RMSprop(groups, lr=self.rate, alpha=self.alpha, eps=self.eps or 1e-6)
+            alpha, momentum = _or(self.alpha, 0.9), _or(self.momentum, 0.0)
+            return torch.optim.RMSprop(groups, lr=self.rate, alpha=alpha, eps=_or(self.eps, 1e-6), momentum=momentum)
+        momentum = _or(self.momentum, 0.9)
+        if self.kind == "sgd":
+            return torch.optim.SGD(groups, lr=self.rate, momentum=momentum)
         adam = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
-        return adam(groups, lr=self.rate, betas=(self.momentum, 0.999), eps=self.eps or 1e-8)
+        return adam(groups, lr=self.rate, betas=(momentum, 0.999), eps=_or(self.eps, 1e-8))
 
 
 class ScheduleChoice(Choice):
-    """How the learning rate moves; each field is used by the schedule that knows it."""
+    """How the learning rate moves; each field belongs to the schedules that know it."""
 
     kind: Literal["constant", "poly", "step", "exponential", "cosine"] = "constant"
-    power: PositiveFloat = 0.9
-    every: PositiveInt = 2000
-    gamma: PositiveFloat = 0.995
-    warmup: float = Field(0.05, ge=0, lt=1)
+    power: float | None = Field(None, gt=0, le=100, description="poly's, 0.9")
+    every: int | None = Field(None, ge=1, le=1_000_000_000, description="steps from one fall to the next, 2000")
+    gamma: float | None = Field(None, gt=0, le=1, description="step's and exponential's, 0.995")
+    warmup: float | None = Field(None, ge=0, lt=1, description="cosine's share of rising, 0.05")
+
+    @model_validator(mode="after")
+    def _all_used(self) -> ScheduleChoice:
+        refuse_unused(self, self.kind, SCHEDULE_KEYS)
+        return self
 
     def factor(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
         """The factor on the base rate at `step`."""
+        gamma = _or(self.gamma, 0.995)
         if self.kind == "poly":
-            return training.poly(step, total_steps=total_steps, power=self.power)
+            return training.poly(step, total_steps=total_steps, power=_or(self.power, 0.9))
         if self.kind == "step":
-            return training.step(step, total_steps=total_steps, every=self.every, gamma=self.gamma)
+            return training.step(step, total_steps=total_steps, every=self.every or 2000, gamma=gamma)
         if self.kind == "exponential":
-            return training.exponential(
-                step, total_steps=total_steps, steps_per_epoch=steps_per_epoch, gamma=self.gamma
-            )
+            return training.exponential(step, total_steps=total_steps, steps_per_epoch=steps_per_epoch, gamma=gamma)
         if self.kind == "cosine":
-            return training.cosine(step, total_steps=total_steps, warmup=self.warmup)
+            return training.cosine(step, total_steps=total_steps, warmup=_or(self.warmup, 0.05))
         return training.constant(step, total_steps=total_steps)
+
+
+# Which of the keys that not all kinds know each kind reads.
+OPTIMIZER_KEYS: Mapping[str, tuple[str, ...]] = {
+    "sgd": ("momentum",),
+    "rmsprop": ("momentum", "alpha", "eps"),
+    "adam": ("momentum", "eps"),
+    "adamw": ("momentum", "eps"),
+}
+SCHEDULE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "constant": (),
+    "poly": ("power",),
+    "step": ("every", "gamma"),
+    "exponential": ("gamma",),
+    "cosine": ("warmup",),
+}
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

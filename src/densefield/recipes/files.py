@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from densefield.checks import InputError, check
 from densefield.files import atomic_write
+from densefield.recipes.choices import OPTIMIZER_KEYS, SCHEDULE_KEYS
 from densefield.recipes.recipe import Recipe
 
 _LARGEST = 256 * 1024  # bytes of YAML; a recipe takes two thousand
@@ -149,7 +150,7 @@ def _value(text: str) -> Any:
 
 
 def _lay(plain: dict[str, Any], key: str, value: Any, source: str) -> None:
-    """Set the dotted `key`; another `kind` of network, data or refinement starts its choice afresh: keys differ."""
+    """Set the dotted `key`; another `kind` of a part starts it afresh where its keys differ."""
     *path, last = key.split(".")
     place: Any = plain
     for step in path:
@@ -169,9 +170,18 @@ def _lay(plain: dict[str, Any], key: str, value: Any, source: str) -> None:
         )
         place[int(last)] = value
     else:
-        if last == "kind" and path in (["network"], ["data"], ["refinement"]) and place.get("kind") != value:
-            place.clear()
+        if last == "kind" and path and place.get("kind") != value:
+            if path[-1] in ("network", "data", "refinement"):
+                place.clear()
+            for unused in _unused_by(path[-1], value):
+                place.pop(unused, None)
         place[last] = value
+
+
+def _unused_by(part: str, kind: Any) -> set[str]:
+    """Keys of an optimizer or a schedule that others than `kind` read: another kind does not take them over."""
+    table = {"optimizer": OPTIMIZER_KEYS, "schedule": SCHEDULE_KEYS}.get(part, {})
+    return {key for keys in table.values() for key in keys if key not in table.get(kind, ())}
 
 
 def _explain(error: ValidationError, source: str) -> NoReturn:
@@ -190,18 +200,23 @@ def _explain(error: ValidationError, source: str) -> NoReturn:
         near = difflib.get_close_matches(tag, kinds, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise InputError(f"{source}: {key}.kind: there is no {tag!r}{hint} Wanted one of: {', '.join(kinds)}")
+    if first["type"] == "union_tag_not_found":
+        kinds = sorted(_kinds_of(key))
+        raise InputError(f"{source}: the key '{key}.kind' is missing; wanted one of: {', '.join(kinds)}")
     if first["type"] == "missing":
         raise InputError(f"{source}: the key {key!r} is missing")
     received = f", received {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
-    raise InputError(f"{source}: {key}: {first['msg']}{received}")
+    place = f"{key}: " if key else ""
+    raise InputError(f"{source}: {place}{first['msg'].removeprefix('Value error, ')}{received}")
 
 
 def _kinds() -> set[str]:
-    found: set[str] = set()
-    for field in ("network", "data", "refinement"):
-        for model in _models(Recipe.model_fields[field].annotation):
-            found.update(typing.get_args(model.model_fields["kind"].annotation))
-    return found
+    return {kind for field in ("network", "data", "refinement") for kind in _kinds_of(field)}
+
+
+def _kinds_of(field: str) -> set[str]:
+    models = _models(Recipe.model_fields[field].annotation)
+    return {kind for model in models for kind in typing.get_args(model.model_fields["kind"].annotation)}
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

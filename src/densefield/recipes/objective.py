@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -44,9 +45,9 @@ def build_objective(recipe: Recipe, trains: Trains, segmenter: Segmenter, class_
         embeddings = refinement.embeddings(image).float() if isinstance(refinement, EmbeddingRefinement) else None
         total = image.new_zeros(())
         if embeddings is not None and pairs is not None and pairs.pair_loss > 0:
-            regions = target if pairs.pair_labels == "target" else _regions(image)
+            regions = _regions(image) if pairs.pair_labels == "superpixels" else target
             total = total + pairs.pair_loss * losses.embedding_losses(
-                embeddings, regions, window=pairs.pair_window, rates=pairs.pair_rates
+                embeddings, regions, window=pairs.pair_window or 3, rates=pairs.pair_rates or (1, 2, 5)
             )
         if loss is None:
             return total
@@ -113,17 +114,22 @@ def build_loss(choice: LossChoice, class_weights: Tensor | None) -> Loss:
     return loss
 
 
-def border_weights(
-    choice: LossChoice, class_weights: Tensor | None
-) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
-    """U-Net's weight map of a two-class target whose class 1 is the objects, or None where `choice` wants none."""
+@dataclasses.dataclass(frozen=True)
+class BorderWeights:
+    """U-Net's weight map of a target (H, W) whose class 1 is the objects; an object, as loader workers pickle it."""
+
+    w0: float
+    sigma: float
+    class_weights: NDArray[np.float32] | None
+
+    def __call__(self, target: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return losses.border_weights(target == 1, class_weights=self.class_weights, w0=self.w0, sigma=self.sigma)
+
+
+def border_weights(choice: LossChoice, class_weights: Tensor | None, num_classes: int) -> BorderWeights | None:
+    """U-Net's weight map as `choice` describes it, or None; raises `InputError` unless there are two classes."""
     if choice.border == 0:
         return None
-    count = 2 if class_weights is None else len(class_weights)
-    check(count == 2, f"loss.border: wanted two classes (background, objects), received {count}")
+    check(num_classes == 2, f"loss.border: wanted two classes (background, objects), received {num_classes}")
     balance = None if class_weights is None else class_weights.numpy()
-
-    def weigh(target: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return losses.border_weights(target == 1, class_weights=balance, w0=choice.border, sigma=choice.border_sigma)
-
-    return weigh
+    return BorderWeights(choice.border, choice.border_sigma or 5.0, balance)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, model_validator
 
 from densefield.recipes.choices import (
     Augmentation,
     Choice,
+    Count,
     DataChoice,
     LossChoice,
     NetworkChoice,
     OptimizerChoice,
     ScheduleChoice,
+    Side,
 )
 from densefield.recipes.refinements import RefinementChoice
 
@@ -28,13 +30,13 @@ class Stage(Choice):
     """
 
     trains: Trains = "all"
-    epochs: PositiveInt
-    batch_size: PositiveInt = 3
+    epochs: Count
+    batch_size: Count = 3
     augmentation: Augmentation = Augmentation()
     optimizer: OptimizerChoice = OptimizerChoice()
     schedule: ScheduleChoice = ScheduleChoice()
-    patience: PositiveInt | None = Field(None, description="validations without a better mean IoU before stopping")
-    validate_every: PositiveInt = Field(1, description="epochs from one validation to the next")
+    patience: Count | None = Field(None, description="validations without a better mean IoU before stopping")
+    validate_every: Count = Field(1, description="epochs from one validation to the next")
 
 
 class Recipe(Choice):
@@ -50,12 +52,21 @@ class Recipe(Choice):
     data: DataChoice
     loss: LossChoice = LossChoice()
     stages: tuple[Stage, ...] = Field(min_length=1)
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    std: tuple[PositiveFloat, ...] = (0.25, 0.25, 0.25)
-    tile: PositiveInt | None = None
-    seed: NonNegativeInt = 0
+    mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] = (0.5, 0.5, 0.5)
+    std: tuple[Annotated[float, Field(gt=0, le=1000)], ...] = (0.25, 0.25, 0.25)
+    tile: Side | None = None
+    seed: int = Field(0, ge=0, lt=2**32)
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     channels_last: bool = True
-    recalibrate: NonNegativeInt = Field(
-        0, description="whole training images over which batch normalisation's statistics are taken anew at the end"
+    recalibrate: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="whole training images over which batch normalisation's statistics are taken anew at the end",
     )
+
+    @model_validator(mode="after")
+    def _alike(self) -> Recipe:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"std: wanted {len(self.mean)} values, one a channel as in mean, received {len(self.std)}")
+        return self

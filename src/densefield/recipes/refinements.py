@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, model_validator
 from torch import nn
 
 from densefield import networks
 from densefield.checks import InputError
 from densefield.networks.embedding import ALONE, IN_VGG
-from densefield.recipes.choices import Choice
+from densefield.recipes.choices import Channels, Choice, Positive, Weight, refuse_unused
 from densefield.refine import BilateralKernel, DenseCRF, EmbeddingFilter, EmbeddingRefinement, SpatialKernel
 
 
@@ -19,12 +19,12 @@ class DenseCRFChoice(Choice):
     """A dense CRF with diagonal widths; `learn` makes its nine numbers parameters (Schwing and Urtasun 2015)."""
 
     kind: Literal["dense_crf"] = "dense_crf"
-    spatial_weight: PositiveFloat = 3.0
-    theta_gamma: PositiveFloat = Field(3.0, description="pixels")
-    bilateral_weight: PositiveFloat = 10.0
-    theta_alpha: PositiveFloat = Field(80.0, description="pixels")
-    theta_beta: PositiveFloat = Field(13.0, description="8-bit units")
-    iterations: PositiveInt = 5
+    spatial_weight: Positive = 3.0
+    theta_gamma: Positive = Field(3.0, description="pixels")
+    bilateral_weight: Positive = 10.0
+    theta_alpha: Positive = Field(80.0, description="pixels")
+    theta_beta: Positive = Field(13.0, description="8-bit units")
+    iterations: Channels = 5
     learn: bool = True
     accurate: bool = False
     recompute: bool = False
@@ -53,20 +53,29 @@ class EmbeddingFilterChoice(Choice):
     taps: tuple[str, ...] | None = Field(
         None, min_length=1, description="layers of VGG, or image; by default those published for such a trunk"
     )
-    width: PositiveInt = Field(64, description="channels of conv1_1 of an own trunk")
-    dimension: PositiveInt = 64
-    batch_norm: bool = Field(True, description="of an own trunk")
-    window: PositiveInt = 9
-    iterations: PositiveInt = 7
-    rate: PositiveInt = 1
-    initial_lambda: PositiveFloat = Field(8.0, description="smaller, thin things drown (docs/embeddings.md)")
+    width: Channels | None = Field(None, description="channels of conv1_1 of an own trunk, 64")
+    dimension: Channels = 64
+    batch_norm: bool | None = Field(None, description="of an own trunk, true")
+    window: Channels = 9
+    iterations: Channels = 7
+    rate: Channels = 1
+    initial_lambda: Positive = Field(8.0, description="smaller, thin things drown (docs/embeddings.md)")
     learn_lambda: bool = True
-    pair_loss: NonNegativeFloat = Field(1.0, description="weight of the sum of pair losses")
-    pair_window: PositiveInt = 3
-    pair_rates: tuple[PositiveInt, ...] = (1, 2, 5)
-    pair_labels: Literal["target", "superpixels"] = Field(
-        "target", description="superpixels: pairs are alike within one, so that no pixel labels are needed"
+    pair_loss: Weight = Field(1.0, description="weight of the sum of pair losses")
+    pair_window: Channels | None = Field(None, description="3")
+    pair_rates: tuple[Channels, ...] | None = Field(None, min_length=1, description="1, 2, 5")
+    pair_labels: Literal["target", "superpixels"] | None = Field(
+        None, description="superpixels: pairs are alike within one, so that no pixel labels are needed; else target"
     )
+
+    @model_validator(mode="after")
+    def _all_used(self) -> EmbeddingFilterChoice:
+        refuse_unused(self, f"trunk: {self.trunk}", {"trunk: own": ("width", "batch_norm"), "trunk: network": ()})
+        chosen = "a pair_loss above 0" if self.pair_loss > 0 else "pair_loss: 0"
+        refuse_unused(
+            self, chosen, {"a pair_loss above 0": ("pair_window", "pair_rates", "pair_labels"), "pair_loss: 0": ()}
+        )
+        return self
 
     def build(
         self, network: nn.Module, num_classes: int, mean: Sequence[float], std: Sequence[float]
@@ -86,7 +95,11 @@ class EmbeddingFilterChoice(Choice):
         else:
             mean, std = (values if len(values) == 3 else (*values,) * 3 for values in (mean, std))
             embedder = networks.embedding_network(
-                3, dimension=self.dimension, taps=self.taps or ALONE, width=self.width, batch_norm=self.batch_norm
+                3,
+                dimension=self.dimension,
+                taps=self.taps or ALONE,
+                width=self.width or 64,
+                batch_norm=self.batch_norm is not False,
             )
         chosen = EmbeddingFilter(
             self.window, self.iterations, self.rate, self.learn_lambda, initial_lambda=self.initial_lambda

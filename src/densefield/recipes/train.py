@@ -239,7 +239,7 @@ class _Stage(NamedTuple):
                 stage.augmentation.build(),
                 seed=seed,
                 margin=margin,
-                pixel_weights=border_weights(recipe.loss, class_weights),
+                pixel_weights=border_weights(recipe.loss, class_weights, len(segmenter.classes)),
             )
             data = training.SegmentationData(
                 batches, val_pairs, batch_size=stage.batch_size, seed=seed, workers=machine.workers

@@ -66,3 +66,9 @@ def test_bad_arguments():
         warp(image, target, displacement=np.zeros((30, 44, 2), np.float32))
     with pytest.raises(InputError, match="sides"):
         warp(np.zeros((1, 40_000, 3), np.uint8), np.zeros((1, 40_000), np.uint8))
+
+
+def test_a_displacement_beyond_all_pictures_is_refused() -> None:
+    image, target = np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.uint8)
+    with pytest.raises(InputError, match="displacement: wanted at most 32766 pixels, received 1e\\+10"):
+        warp(image, target, displacement=np.full((2, 4, 5), 1e10, np.float32))

@@ -46,6 +46,10 @@ def warp(
             displacement.shape == (2, height, width),
             f"displacement: wanted shape {(2, height, width)}, received {displacement.shape}",
         )
+        farthest = float(np.abs(displacement).max(initial=0.0))
+        check(  # beyond, mirroring at the border takes forever
+            farthest <= _LONGEST, f"displacement: wanted at most {_LONGEST} pixels, received {farthest:.3g}"
+        )
         from_x, from_y = from_x + displacement[0], from_y + displacement[1]
     from_x, from_y = from_x.astype(np.float32), from_y.astype(np.float32)
     warped = cv2.remap(image, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
