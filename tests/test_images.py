@@ -223,3 +223,14 @@ def test_write_image_round_trip_and_bad_arguments(tmp_path):
     with pytest.raises(InputError, match="labels: wanted"):
         write_labels(tmp_path / "b.png", np.array([[300]]), CLASSES)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.png", "new"]
+
+
+def test_labels_are_written_as_the_values_that_the_list_declares(tmp_path):
+    cells = ClassList(("back", "cell"), ((1, 2, 3), (4, 5, 6)), values=(0, 255))
+    write_labels(tmp_path / "m.png", np.array([[0, 1, 255]]), cells)
+    with Image.open(tmp_path / "m.png") as picture:
+        assert np.array(picture).tolist() == [[0, 255, 254]]
+        colours = np.asarray(picture.convert("RGB")).tolist()
+    assert colours == [[[1, 2, 3], [4, 5, 6], [224, 224, 192]]]
+    write_image(tmp_path / "colours.png", np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8))
+    assert read_labels(tmp_path / "colours.png", cells).tolist() == [[0, 255]]

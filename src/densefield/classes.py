@@ -25,9 +25,10 @@ MOST_BYTES = 256 * 1024  # a class list is a page of text; anything longer is th
 class ClassList:
     """Names and RGB colours of classes 0 … K-1, in order of their index.
 
-    `ignore_index` is the label value that means "not labelled", in 0 … 255 and none of the classes. A list only
-    promises that masks hold this value when `ignore_declared` is True: otherwise it counts as a wrong label.
-    `ignore_colours` are the colours that mean the same in colour masks.
+    `values` are what masks hold for them in files, in 0 … 255: by default the indices. `ignore_index` is the value that
+    means "not labelled", in 0 … 255 and none of the classes'. A list only promises that masks hold this value when
+    `ignore_declared` is True: otherwise it counts as a wrong label. `ignore_colours` are the colours that mean the same
+    in colour masks.
     """
 
     names: tuple[str, ...]
@@ -35,6 +36,7 @@ class ClassList:
     ignore_index: int = 255
     ignore_declared: bool = False
     ignore_colours: tuple[Colour, ...] = ()
+    values: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         names, colours = tuple(self.names), tuple(_colour(colour, "colours") for colour in self.colours)
@@ -50,20 +52,54 @@ class ClassList:
         check(twice is None, f"names: {twice!r} stands there twice; give each class its own name")
         same = _first_repeated(colours + self.ignore_colours)
         check(same is None, f"colours: {same} stands there twice; give each class its own colour")
+        values = tuple(self.values) or tuple(range(len(names)))
+        object.__setattr__(self, "values", values)
+        right = len(values) == len(names) and all(_is_label(value) for value in values)
+        check(right, f"values: wanted a whole number from 0 to 255 for each of {len(names)} names, received {values}")
+        taken = _first_repeated(values)
+        check(taken is None, f"values: {taken} stands there twice; give each class its own")
+        if not self.ignore_declared and self.ignore_index in values:
+            object.__setattr__(self, "ignore_index", _free_value(values))
+        check(_is_label(self.ignore_index), f"ignore_index: wanted 0 to 255, received {self.ignore_index}")
+        owner = names[values.index(self.ignore_index)] if self.ignore_index in values else ""
         check(
-            isinstance(self.ignore_index, int) and len(names) <= self.ignore_index <= 255,
-            f"ignore_index: wanted a value from {len(names)} (behind the classes) to 255, received {self.ignore_index}",
+            not owner,
+            f"ignore_index: {self.ignore_index} is the value of {owner!r}; wanted one that no class has, or name what"
+            f" masks hold for the class, such as {{name: {owner}, value: 1}}",
         )
 
     def __len__(self) -> int:
         return len(self.names)
 
     def palette(self) -> npt.NDArray[np.uint8]:
-        """The colour of each label value, (256, 3) uint8: black for what is no class, cream for what is ignored."""
+        """The colour of each class index, (256, 3) uint8: black for what is no class, cream for what is ignored."""
         palette = np.zeros((256, 3), np.uint8)
-        palette[self.ignore_index] = self.ignore_colours[0] if self.ignore_colours else IGNORED_COLOUR
+        palette[[self.ignore_index, 255]] = self.ignore_colours[0] if self.ignore_colours else IGNORED_COLOUR
         palette[: len(self)] = self.colours
         return palette
+
+    def file_values(self) -> npt.NDArray[np.uint8]:
+        """What files hold for each label, (256,) uint8: the classes' `values`, and their own for what is no class."""
+        table = np.arange(256, dtype=np.uint8)
+        if 255 in self.values:  # what is ignored, 255 among indices
+            table[255] = self.ignore_index
+        table[: len(self)] = self.values
+        return table
+
+    def foreign(self, labels: npt.NDArray[np.integer]) -> list[int]:
+        """The values in `labels` (of a file) that are neither a class's nor declared as ignored, in rising order."""
+        known = np.zeros(256, bool)
+        known[list(self.values)] = True
+        known[self.ignore_index] |= self.ignore_declared
+        wrong = (labels < 0) | (labels > 255) | ~known[labels.clip(0, 255)]
+        return [int(value) for value in np.unique(labels[wrong])]
+
+    def indices(self, labels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+        """The class index of each value in `labels` (of a file, 0 … 255); 255 for what is no class's."""
+        table = np.full(256, 255, np.uint8)
+        table[list(self.values)] = np.arange(len(self), dtype=np.uint8)
+        found: npt.NDArray[np.uint8] = table[labels]
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary of lists, numbers and text, for YAML or JSON; `from_dict` reads it."""
@@ -71,7 +107,10 @@ class ClassList:
         plain: dict[str, Any] = {
             "classes": [{"index": i, "name": name, "colour": list(colour)} for i, (name, colour) in enumerate(entries)]
         }
-        if self.ignore_declared or self.ignore_index != 255:
+        for entry, value in zip(plain["classes"], self.values, strict=True):
+            if value != entry["index"]:
+                entry["value"] = value
+        if self.ignore_declared or self.ignore_index != _free_value(self.values):
             plain["ignore_index"] = self.ignore_index
         if self.ignore_colours:
             plain["ignore_colours"] = [list(colour) for colour in self.ignore_colours]
@@ -82,6 +121,7 @@ class ClassList:
         """A class list from `{"classes": [{name, colour, index}, ...], "ignore_index": 255}` or from the bare list.
 
         `colour` ([r, g, b] or "#rrggbb") and `index` may be left out: they then follow from the place in the list.
+        `value` is what masks hold for the class, where that is not its index.
         """
         plain = plain if isinstance(plain, Mapping) else {"classes": plain}
         _known_keys(plain, ("classes", "ignore_index", "ignore_colours"), "class list")
@@ -91,23 +131,27 @@ class ClassList:
         assert isinstance(entries, Sequence)
         names: list[str | None] = [None] * len(entries)
         colours: list[Colour] = list(default_colours(len(entries)))
+        values = list(range(len(entries)))
         for place, entry in enumerate(entries):
             entry = {"name": entry} if isinstance(entry, str) else entry
             where = f"classes[{place}]"
-            check(isinstance(entry, Mapping), f"{where}: wanted {{name: ..., colour: ..., index: ...}}")
-            _known_keys(entry, ("name", "colour", "index"), where)
+            check(isinstance(entry, Mapping), f"{where}: wanted {{name: ..., colour: ..., index: ..., value: ...}}")
+            _known_keys(entry, ("name", "colour", "index", "value"), where)
             name, index = entry.get("name"), entry.get("index", place)
             check(isinstance(name, str) and bool(name), f"{where}.name: wanted text")
             whole = isinstance(index, int) and not isinstance(index, bool)
             check(
                 whole and 0 <= index < len(entries),
                 f"{where}.index: wanted a whole number from 0 to {len(entries) - 1}, every one once"
-                " (what is not a class is named by ignore_index)",
+                " (what masks hold for it is its value; what is not a class is named by ignore_index)",
             )
             check(names[index] is None, f"{where}.index: {index} is taken by {names[index]!r}; give each class its own")
             names[index] = name
             if entry.get("colour") is not None:
                 colours[index] = _colour(entry["colour"], f"{where}.colour")
+            if entry.get("value") is not None:
+                check(_is_label(entry["value"]), f"{where}.value: wanted a whole number from 0 to 255")
+                values[index] = entry["value"]
         ignored = plain.get("ignore_index")
         whole = ignored is None or (isinstance(ignored, int) and not isinstance(ignored, bool))
         check(whole, "ignore_index: wanted a whole number such as 255")
@@ -116,9 +160,10 @@ class ClassList:
         return cls(
             names=tuple(str(name) for name in names),
             colours=tuple(colours),
-            ignore_index=255 if ignored is None else ignored,
+            ignore_index=_free_value(values) if ignored is None else ignored,
             ignore_declared=ignored is not None or bool(masked),
             ignore_colours=tuple(_colour(colour, "ignore_colours") for colour in masked),
+            values=tuple(values),
         )
 
     @classmethod
@@ -174,6 +219,15 @@ def _colour(colour: Any, where: str) -> Colour:
     right = right and all(isinstance(part, int) and 0 <= part <= 255 for part in colour)
     check(right, f'{where}: wanted three numbers from 0 to 255 such as [128, 64, 128], or "#804080"')
     return (int(colour[0]), int(colour[1]), int(colour[2]))
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
+
+
+def _free_value(values: Sequence[int]) -> int:
+    """The greatest label value that is no class's: 255, unless a class has it."""
+    return max(set(range(256)) - set(values))
 
 
 def _known_keys(plain: Mapping[Any, Any], known: tuple[str, ...], where: str) -> None:

@@ -50,7 +50,7 @@ def read_image(source: Source) -> Pixels:  # (H, W, 3)
 def read_labels(source: Source, classes: ClassList | None = None) -> npt.NDArray[np.integer]:  # (H, W)
     """Read a mask's label values just as the file holds them: palettes are never expanded, nothing is rescaled.
 
-    A colour mask is translated by the colours of `classes` (its `ignore_colours` become `ignore_index`).
+    A colour mask is translated by the colours of `classes` to their `values` (`ignore_colours` to `ignore_index`).
     Raises `InputError` like `read_image`, and for JPEG masks, colour masks without `classes` and unknown colours.
     """
     with _opened(source) as (picture, name, step):
@@ -88,14 +88,20 @@ def write_labels(
     labels: npt.NDArray[np.integer],  # (H, W)
     classes: ClassList,
 ) -> None:
-    """Write labels as a PNG whose pixels are the class indices and whose palette shows the classes' colours."""
+    """Write class indices as a PNG whose pixels are the classes' `values` and whose palette shows their colours.
+
+    What is no class is written as it is (255 as `ignore_index` where a class has the value 255).
+    """
     labels = np.asarray(labels)
     right = labels.ndim == 2 and np.issubdtype(labels.dtype, np.integer) and labels.size > 0
     check(right, f"labels: wanted whole numbers (H, W), received {labels.dtype} {labels.shape}")
     least, most = int(labels.min()), int(labels.max())
     check(least >= 0 and most <= 255, f"labels: wanted values from 0 to 255, received {least} to {most}")
-    picture = Image.fromarray(labels.astype(np.uint8)).convert("L")
-    picture.putpalette(classes.palette().tobytes())
+    values = classes.file_values()
+    palette = np.zeros((256, 3), np.uint8)
+    palette[values[::-1]] = classes.palette()[::-1]  # where two write the same value, the class comes last
+    picture = Image.fromarray(values[labels.astype(np.uint8)]).convert("L")
+    picture.putpalette(palette.tobytes())
     with atomic_write(path) as file:
         picture.save(file, format="PNG")
 
@@ -178,8 +184,8 @@ def _to_8_bits(values: npt.NDArray[np.generic], name: str) -> Pixels:
 
 
 def _labels_of_colours(image: Pixels, classes: ClassList, name: str) -> Pixels:
-    """Class indices (H, W) of a colour mask (H, W, 3)."""
-    table = {colour: index for index, colour in enumerate(classes.colours)}
+    """The label values (H, W) of a colour mask (H, W, 3)."""
+    table = dict(zip(classes.colours, classes.values, strict=True))
     table.update(dict.fromkeys(classes.ignore_colours, classes.ignore_index))
     wide = image.astype(np.int64)
     codes = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]

@@ -11,8 +11,9 @@ CLASSES = ClassList(("a", "b"), ((255, 0, 0), (0, 255, 0)))
 
 @pytest.fixture
 def directory(tmp_path):
-    write_image(tmp_path / "photos" / "0.png", np.zeros((4, 5, 3), np.uint8))
-    write_labels(tmp_path / "masks" / "0.png", np.array([[0, 1, 1, 255, 0]] * 4), CLASSES)
+    for name in ("0.png", "1.png"):
+        write_image(tmp_path / "photos" / name, np.zeros((4, 5, 3), np.uint8))
+        write_labels(tmp_path / "masks" / name, np.array([[0, 1, 1, 255, 0]] * 4), CLASSES)
     return tmp_path
 
 

@@ -104,7 +104,7 @@ def test_a_folder_is_refined_on_two_processes_and_resumed(photos: Path, capsys: 
     said = capsys.readouterr()
     assert f"3 refined into {photos / 'out'}, 3 failed:" in said.out
     assert "small.png: is 5×4 pixels, the image 4×4" in said.err
-    assert "alone.png: has no mask or scores of its name" in said.err
+    assert "alone.png: has no mask of its name" in said.err
     assert "broken.png" in said.err
     for name in "abc":
         np.testing.assert_array_equal(read(photos / "out" / f"{name}.jpg.png"), right())
@@ -264,3 +264,69 @@ def test_classes_name_what_is_unsure(photos: Path) -> None:
     args: dict[str, Any] = {"labels": photos / "mask.png", "out": photos / "out", "classes": photos / "classes.yaml"}
     assert refine(photos / "images" / "a.jpg.png", **args) == 0
     np.testing.assert_array_equal(read(photos / "out" / "a.jpg.png"), right() // 200)
+
+
+def classes_file(photos: Path, text: str) -> Path:
+    (photos / "classes.yaml").write_text(text)
+    return photos / "classes.yaml"
+
+
+def test_masks_of_0_and_255_with_a_class_list_of_two(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rough = np.where(np.arange(24) < 9, 0, 255)[None].repeat(16, 0)
+    save(photos / "mask.png", rough)
+    args: dict[str, Any] = {"labels": photos / "mask.png", "out": photos / "out", "workers": 1}
+    image = photos / "images" / "a.jpg.png"
+    # Nothing is guessed: 255 was taken for unsure, and the object erased.
+    assert refine(image, classes=classes_file(photos, "[back, thing]"), **args) == 2
+    assert "255, which is no class; wanted 0 to 1; it looks like 'thing'" in capsys.readouterr().err
+    assert not (photos / "out").exists()
+    assert refine(image, classes=classes_file(photos, "[back, {name: thing, value: 255}]"), overlay=True, **args) == 0
+    np.testing.assert_array_equal(read(photos / "out" / "a.jpg.png"), np.where(right() > 0, 255, 0))
+    # A mask that holds another value than the list's two.
+    save(photos / "mask.png", np.where(rough > 0, 7, 0))
+    assert refine(image, classes=classes_file(photos, "[back, thing]"), overwrite=True, **args) == 2
+    assert "label value 7, which is no class" in capsys.readouterr().err
+
+
+def test_scores_of_another_number_of_classes_are_refused(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(photos / "s.npy", np.zeros((3, 16, 24), np.float32))
+    args: dict[str, Any] = {"scores": photos / "s.npy", "out": photos / "out"}
+    assert refine(photos / "images" / "a.jpg.png", classes=classes_file(photos, "[a, b]"), **args) == 2
+    assert "scores of 3 classes, the class list names 2" in capsys.readouterr().err
+
+
+def test_masks_and_scores_are_not_mistaken_for_each_other(photos: Path) -> None:
+    images, out = photos / "images", photos / "out"
+    np.save(photos / "rough" / "a.jpg.npy", np.zeros((4, 16, 24), np.float32))
+    with pytest.raises(InputError, match=r"a\.jpg\.png: has the same name as a\.jpg\.npy, .* keep one"):
+        refine(images, labels=photos / "rough", out=out)
+    with pytest.raises(InputError, match="is no mask; give scores as --scores"):
+        refine(images / "a.jpg.png", labels=photos / "rough" / "a.jpg.npy", out=out)
+    with pytest.raises(InputError, match=r"is no \.npy file; give masks as --labels"):
+        refine(images / "a.jpg.png", scores=photos / "rough" / "a.jpg.png", out=out)
+    for mask in (photos / "rough").glob("*.png"):
+        mask.unlink()
+    with pytest.raises(InputError, match=r"holds \.npy files and no masks"):
+        refine(images, labels=photos / "rough", out=out)
+
+
+def test_masks_are_found_whatever_the_case_of_their_ending(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rough = photos / "rough"
+    (rough / "a.jpg.png").rename(rough / "a.jpg.PNG")
+    (rough / "b.jpg.png").rename(rough / "b.jpg_mask.png")
+    Image.open(rough / "c.jpg.png").save(rough / "c.jpg.jpeg")
+    (rough / "c.jpg.png").unlink()
+    assert refine(photos / "images", labels=rough, out=photos / "out", workers=1) == 2
+    np.testing.assert_array_equal(read(photos / "out" / "a.jpg.png"), right())
+    said = capsys.readouterr().err
+    assert "b.jpg.png: has no mask of its name in" in said
+    assert "if b.jpg_mask.png is meant, rename it to b.jpg.png" in said
+    assert "c.jpg.jpeg: a JPEG changes label values" in said
+
+
+def test_a_black_and_white_mask_comes_back_black_and_white(photos: Path) -> None:
+    Image.fromarray(np.arange(24)[None].repeat(16, 0) >= 9).save(photos / "mask.png")
+    assert refine(photos / "images" / "a.jpg.png", labels=photos / "mask.png", out=photos / "out") == 0
+    with Image.open(photos / "out" / "a.jpg.png") as result:
+        assert result.mode == "1"
+        np.testing.assert_array_equal(np.array(result), right() > 0)

@@ -76,10 +76,11 @@ def test_every_problem_is_found_at_once(folders):
 
 def test_undeclared_255_is_named_with_and_without_a_list(folders):
     write_labels(folders[1] / "1.png", np.array([[0, 1, 255, 1, 0]] * 4), CLASSES)
-    for classes in (CLASSES, None):
-        found = audit(*folders, classes)
-        assert kinds(found) == ["value outside the class list"]
-        assert "255" in found.problems[0].message
+    found = audit(*folders, CLASSES)
+    assert kinds(found) == ["value outside the class list"]
+    assert "ignore_index: 255" in found.problems[0].message
+    assert kinds(audit(*folders)) == ["no class list"]
+    assert "255" in audit(*folders).problems[0].message
     declared = ClassList(CLASSES.names, CLASSES.colours, ignore_declared=True)
     assert audit(*folders, declared).good
 
@@ -137,3 +138,54 @@ def test_a_suffix_finds_the_masks(folders):
     assert kinds(audit(*folders, CLASSES)) == ["image without mask"] * 3 + ["mask without image"] * 3
     assert "data.suffix: _mask" in audit(*folders, CLASSES).problems[0].message
     assert audit(*folders, CLASSES, suffix="_mask").good
+
+
+CELLS = ClassList.from_dict(["background", "cell"])
+
+
+def fill(masks, *rows):
+    for index, row in enumerate(rows):
+        Image.fromarray(np.array([row] * 4, np.uint8)).save(masks / f"{index}.png")
+
+
+def test_0_and_255_masks_are_told_how_to_name_the_object(folders):
+    fill(folders[1], *[[0, 255, 255, 255, 0]] * 3)
+    found = audit(*folders, CELLS)
+    assert kinds(found) == ["value outside the class list"] * 3 + ["nothing to tell apart"]
+    assert "if that is 'cell', write value: 255 into its entry" in found.problems[-1].message
+    # The advice of old, after which a training reported 100 % at a loss of 0.
+    ignoring = ClassList.from_dict({"classes": ["background", "cell"], "ignore_index": 255})
+    found = audit(*folders, ignoring)
+    assert kinds(found) == ["nothing to tell apart"]
+    assert "60.0 % of the pixels hold 255, which the class list ignores" in found.problems[0].message
+    assert "in place of ignore_index: 255" in found.problems[0].message
+    assert audit(*folders, ClassList.from_dict(["background", {"name": "cell", "value": 255}])).good
+
+
+def test_nothing_to_learn_is_a_problem(folders):
+    ignoring = ClassList.from_dict({"classes": ["background", "cell"], "ignore_index": 255})
+    fill(folders[1], *[[255] * 5] * 3)
+    assert "no pixel is of any class" in audit(*folders, ignoring).problems[0].message
+    fill(folders[1], *[[0] * 5] * 3)
+    assert "the only class with pixels is 'background'" in audit(*folders, ignoring).problems[0].message
+
+
+def test_a_single_pair_cannot_be_split(folders):
+    for folder in folders:
+        for index in (1, 2):
+            (folder / f"{index}.png").unlink()
+    assert kinds(audit(*folders, CLASSES)) == ["too few pairs"]
+
+
+def test_without_a_class_list_one_is_suggested(folders):
+    fill(folders[1], *[[0, 255, 255, 255, 0]] * 3)
+    message = audit(*folders).problems[0].message
+    assert "classes: [{name: class0, value: 0}, {name: class1, value: 255}]" in message
+
+
+def test_several_sizes_get_a_hint(folders):
+    write_image(folders[0] / "0.png", np.zeros((9, 9, 3), np.uint8))
+    write_labels(folders[1] / "0.png", np.array([[0, 1, 1] * 3] * 9), CLASSES)
+    found = audit(*folders, CLASSES)
+    assert found.good
+    assert "several sizes: train with augmentation.crop" in printed(found)

@@ -43,7 +43,7 @@ def test_declared_ignored_value_becomes_255(folders):
     assert folder.classes.ignore_index == 255
 
 
-@pytest.mark.parametrize(("value", "hint"), [(255, "ignore_index: 255"), (2, "wanted 0 to 1")])
+@pytest.mark.parametrize(("value", "hint"), [(255, "ignore_index: 255"), (2, "wanted 0 to 1"), (9, "value: 9")])
 def test_undeclared_values_are_named_never_ignored(folders, value, hint):
     write_labels(folders[1] / "x.png", np.array([[0, value, 1, 0]] * 3), CLASSES)
     with pytest.raises(InputError, match=rf"x\.png: holds label value {value}.*{hint}"):
@@ -97,3 +97,11 @@ def test_a_suffix_and_what_is_meant_without_one(folders):
     with pytest.raises(InputError, match=r"has no mask of the same name \(2 such files\); .*data\.suffix: _mask"):
         Folder(*folders, CLASSES)
     assert Folder(*folders, CLASSES, suffix="_mask")[1].target.tolist() == [[0, 1, 1, 0]] * 3
+
+
+def test_masks_of_0_and_255(folders):
+    for mask in folders[1].rglob("*.png"):
+        Image.fromarray(np.array([[0, 255, 255, 0]] * 3, np.uint8)).save(mask)
+    folder = Folder(*folders, ClassList.from_dict(["a", {"name": "b", "value": 255}]))
+    assert folder[0].target.tolist() == [[0, 1, 1, 0]] * 3
+    assert folder.classes.values == (0, 255)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from densefield.checks import InputError, check
+from densefield.classes import ClassList
+from densefield.data.sample import IGNORED, target_of
 from densefield.files import atomic_write
 from densefield.images import read_image, read_labels
-from densefield.listing import Picture
+from densefield.listing import Picture, picture_endings
 
-_MASKS = (".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 _LEAST = 1e-5  # of a probability, before its logarithm is taken
 _MOST_LABELS = 64  # in one grey mask
 
@@ -24,6 +27,7 @@ class Guess:
     """A file that says what an image may show: a mask right with probability `certainty`, or scores.
 
     `threshold` makes two classes of any grey picture, 0 and 255: those darker, and those at least as bright, of 255.
+    With `classes` a mask's values are those of the class list, and scores are of its classes.
     """
 
     path: Path
@@ -32,14 +36,18 @@ class Guess:
     unsure: int | None = None
     probabilities: bool = False
     threshold: int | None = None
+    classes: ClassList | None = None
 
     def write_alike(self, path: Path, labels: NDArray[np.uint8]) -> None:
-        """Write labels (H, W) as the mask's own kind of PNG: with its palette, or grey."""
+        """Write labels (H, W) as the mask's own kind of PNG: with its palette, grey, or black and white."""
         picture = Image.fromarray(labels)
         with Image.open(self.path) as mask:
             palette = mask.getpalette() if mask.mode == "P" else None
+            bilevel = mask.mode == "1"
         if palette is not None:
             picture.putpalette(palette)
+        elif bilevel:
+            picture = Image.fromarray(labels > 0)
         with atomic_write(path) as file:
             picture.save(file, format="PNG")
 
@@ -52,34 +60,84 @@ def check_threshold(threshold: int | None, labels: Path | None) -> None:
     )
 
 
-def guess_of(
-    source: Picture,
+def find_guesses(
+    sources: Sequence[Picture],
     images: Path,
     given: Path,
     *,
+    scores: bool,
     certainty: float = 0.7,
     unsure: int | None = None,
     probabilities: bool = False,
     threshold: int | None = None,
-) -> Guess | None:
-    """The guess for one image: the file `given` itself, or the one of the image's name in the folder `given`."""
-    check(given.exists(), f"{given}: no such file or folder; wanted a mask, a .npy file, or a folder of them")
-    if images.is_dir():
-        check(given.is_dir(), f"{given}: wanted a folder, as {images} is one")
-        found = [given / f"{source.stem}{ending}" for ending in (".npy", *_MASKS)]
-        path = next((path for path in found if path.is_file()), None)
-    else:
+    classes: ClassList | None = None,
+) -> list[Guess | InputError]:
+    """For each image of `images` the mask, or with `scores` the .npy file: `given`, or that of its name in the folder.
+
+    An image without one gets the error that says so. Raises `InputError` where `given` is no file or folder as `images`
+    is, and where two files of the folder claim one name.
+    """
+    what = "scores" if scores else "mask"
+    wanted = "a .npy file" if scores else "a mask"
+    check(given.exists(), f"{given}: no such file or folder; wanted {wanted}, or a folder of them")
+
+    def guess(path: Path) -> Guess:
+        return Guess(path, scores, certainty, unsure, probabilities, threshold, classes)
+
+    if not images.is_dir():
         check(given.is_file(), f"{given}: wanted a file, as {images} is one")
-        wanted = f"the folders of both, with masks named {source.stem}.png and so on"
-        check(source.page is None, f"{images}: holds several pages, {given} is one file; wanted {wanted}")
-        path = given
-    if path is None:
-        return None
-    return Guess(path, path.suffix.lower() == ".npy", certainty, unsure, probabilities, threshold)
+        is_array = given.suffix.lower() == ".npy"
+        check(scores or not is_array, f"{given}: is no mask; give scores as --scores, a label map as PNG")
+        check(is_array or not scores, f"{given}: is no .npy file; give masks as --labels, scores saved by numpy.save")
+        wanted = f"the folders of both, with masks named {sources[0].stem}.png and so on"
+        check(sources[0].page is None, f"{images}: holds several pages, {given} is one file; wanted {wanted}")
+        return [guess(given)]
+    check(given.is_dir(), f"{given}: wanted a folder, as {images} is one")
+    found = _by_name(given, scores=scores)
+    return [
+        guess(found[name]) if name in found else InputError(_missing(source, given, found, what))
+        for source in sources
+        for name in (_name(source.stem),)
+    ]
+
+
+def _name(stem: str) -> str:
+    return unicodedata.normalize("NFC", stem)
+
+
+def _by_name(folder: Path, *, scores: bool) -> dict[str, Path]:
+    """The masks or the .npy files in a folder, by name."""
+    endings = {".npy"} if scores else picture_endings() | {".npy"}
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in endings and path.name[0] != "."):
+        name = _name(path.stem)
+        check(
+            name not in found,
+            f"{path}: has the same name as {found.get(name, path).name}, and which is meant is not to be guessed; "
+            "keep one of them in the folder",
+        )
+        found[name] = path
+    if not scores:
+        arrays = [name for name, path in found.items() if path.suffix.lower() == ".npy"]
+        for name in arrays:
+            found.pop(name)
+        check(bool(found) or not arrays, f"{folder}: holds .npy files and no masks; give scores as --scores")
+    return found
+
+
+def _missing(source: Picture, folder: Path, found: Mapping[str, Path], what: str) -> str:
+    """That an image has no file of its name, and which may be meant."""
+    name = _name(source.stem)
+    near = [path for other, path in found.items() if other.startswith(name) or other.casefold() == name.casefold()]
+    hint = f"; if {near[0].name} is meant, rename it to {name}{near[0].suffix}" if near else ""
+    return f"{source}: has no {what} of its name in {folder}{hint}"
 
 
 def beliefs(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Scores (K, H, W) for an image of `size`, and the label value that each of the K stands for (K,)."""
+    """Scores (K, H, W) for an image of `size`, and what each of the K stands for (K,).
+
+    That is the mask's value, or with a class list the class's index.
+    """
     return _of_scores(guess, size) if guess.scores else _of_mask(guess, size)
 
 
@@ -91,9 +149,10 @@ def _check_size(path: Path, received: tuple[int, ...], size: tuple[int, ...]) ->
 def _of_mask(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     mask = _labels(guess)
     _check_size(guess.path, mask.shape, size)
-    known = np.ones(mask.shape, bool) if guess.unsure is None else mask != guess.unsure
+    unsure = IGNORED if guess.classes is not None else guess.unsure
+    known = np.ones(mask.shape, bool) if unsure is None else mask != unsure
     values = np.unique(mask[known])
-    check(values.size > 0, f"{guess.path}: holds nothing but the unsure value {guess.unsure}; wanted labels too")
+    check(values.size > 0, f"{guess.path}: holds nothing but what is unsure; wanted labels too")
     count = len(values)
     check(
         count == 1 or guess.certainty * count > 1,
@@ -107,20 +166,28 @@ def _of_mask(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], 
 
 
 def _labels(guess: Guess) -> NDArray[np.uint8]:  # (H, W)
-    """The mask's label values; raises `InputError` for a picture whose greys are no labels."""
-    path = guess.path
+    """The mask's label values, with a class list class indices, 255 where unsure.
+
+    Raises `InputError` for a picture whose greys are no labels, and for values that the class list does not know.
+    """
+    path, classes = guess.path, guess.classes
     if guess.threshold is not None:
-        bright: NDArray[np.uint8] = 255 * (read_image(path).mean(2) >= guess.threshold).astype(np.uint8)
-        return bright
+        bright = read_image(path).mean(2) >= guess.threshold
+        check(
+            classes is None or len(classes) == 2,
+            f"threshold: makes two classes, the class list names {0 if classes is None else len(classes)}",
+        )
+        return np.where(bright, 255 if classes is None else 1, 0).astype(np.uint8)
     try:
-        mask = read_labels(path)
+        labels = read_labels(path, classes)
     except InputError as error:
         if path.suffix.lower() not in (".jpg", ".jpeg", ".jpe", ".jfif"):
             raise
         raise InputError(f"{error}, or give --threshold 128 where it shows two classes") from error
-    check(mask.min() >= 0 and mask.max() <= 255, f"{path}: holds {mask.max()}; wanted label values of 0 to 255")
-    narrow: NDArray[np.uint8] = mask.astype(np.uint8)
-    counts = np.bincount(narrow.ravel(), minlength=256)
+    least, most = int(labels.min()), int(labels.max())
+    right = least >= 0 and most <= 255
+    check(right, f"{path}: holds {most if most > 255 else least}; wanted label values of 0 to 255")
+    counts = np.bincount(labels.ravel(), minlength=256)
     with Image.open(path) as picture:
         indexed = picture.mode == "P"
     check(
@@ -128,7 +195,7 @@ def _labels(guess: Guess) -> NDArray[np.uint8]:  # (H, W)
         f"{path}: holds {np.count_nonzero(counts)} values, as the soft edges or shades of a grey picture do, and each "
         "would be a class; --threshold 128 makes two classes of it, and a palette PNG says that the values are labels",
     )
-    return narrow
+    return labels.astype(np.uint8) if classes is None else target_of(labels, classes, str(path), guess.unsure)
 
 
 def _soft(counts: NDArray[np.intp]) -> bool:
@@ -152,6 +219,10 @@ def _of_scores(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32]
     right = array.ndim == 3 and array.dtype.kind == "f" and 1 <= len(array) <= 255 and array.size > 0
     check(right, f"{path}: wanted scores (K, H, W) in floating point, received {array.dtype} {array.shape}")
     _check_size(path, array.shape[1:], size)  # before a copy: a sparse file of a kilobyte may claim gigabytes
+    if guess.classes is not None:
+        listed = len(guess.classes)
+        count = 2 if len(array) == 1 else len(array)
+        check(count == listed, f"{path}: scores of {count} classes, the class list names {listed}")
     scores = np.array(array, np.float32)
     check(bool(np.isfinite(scores).all()), f"{path}: holds NaN or Inf; wanted finite scores")
     least, most = float(scores.min()), float(scores.max())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from densefield.checks import InputError, check
 from densefield.classes import ClassList, default_colours
 from densefield.cli.crf_kernels import NONE, Numbers, Preset, chosen_kernels
-from densefield.cli.guesses import Guess, beliefs, check_threshold, guess_of
+from densefield.cli.guesses import Guess, beliefs, check_threshold, find_guesses
 from densefield.cli.jobs import Job, find_sources, plan_jobs, summarize
 from densefield.cli.pool import outcomes
 from densefield.cli.refine_search import search
@@ -32,7 +32,7 @@ class _Task:
     """One image to refine, in a form that another process can be handed."""
 
     job: Job
-    guess: Guess | None
+    guess: Guess | InputError
     kernels: tuple[Kernel, ...]
     iterations: int
     accurate: bool
@@ -73,13 +73,13 @@ def refine(
         preset: Published settings: default (Krähenbühl and Koltun: 10, 80, 13 / 3, 3) or one of DeepLab's models.
         iterations: How many updates.
         certainty: How probable the mask's label is to be right.
-        unsure: The mask's value that means "could be anything", such as 255; the classes' own by default.
+        unsure: The mask's value that means "could be anything", such as 255; so does the class list's ignore_index.
         probabilities: The scores are probabilities, after softmax.
         threshold: Make two classes, 0 and 255, of a soft, smoothed or JPEG mask: what is at least so bright is 255.
         device: Where to compute: cpu, cuda, cuda:1, mps, or auto for the best there is; any but cpu takes one image
             at a time.
         accurate: Average shifted lattices: slower, closer to the exact model.
-        classes: A class list (YAML), for the colours of the results.
+        classes: A class list (YAML): what the mask's values or colours mean, and the colours of the results.
         overlay: Also draw the result over the image, as OUT/overlays/NAME.png.
         save_scores: Also keep log-marginals, float32 (K, H, W), as OUT/scores/NAME.npy.
         workers: How many images at a time, each in its own process; 0: one a processor.
@@ -97,18 +97,22 @@ def refine(
     kernels = chosen_kernels(preset, numbers)
     place = str(device_named(device))
     listed = None if classes is None else ClassList.read(classes)
-    unsure = listed.ignore_index if unsure is None and listed is not None else unsure
     sources = find_sources(image)
     jobs = plan_jobs(image, sources.pictures, out, overlay=overlay, scores=save_scores)
     given = labels if labels is not None else scores
     assert given is not None
-    guesses = [
-        guess_of(
-            source, image, given, certainty=certainty, unsure=unsure, probabilities=probabilities, threshold=threshold
-        )
-        for source in sources.pictures
-    ]
-    taken = {guess.path.resolve() for guess in guesses if guess is not None}
+    guesses = find_guesses(
+        sources.pictures,
+        image,
+        given,
+        scores=scores is not None,
+        certainty=certainty,
+        unsure=unsure,
+        probabilities=probabilities,
+        threshold=threshold,
+        classes=listed,
+    )
+    taken = {guess.path.resolve() for guess in guesses if isinstance(guess, Guess)}
     for job in jobs:
         for path in job.outputs():
             check(path.resolve() not in taken, f"{path}: would overwrite a mask to refine; choose another --out")
@@ -133,8 +137,8 @@ def _refined(task: _Task) -> None:
 
     from densefield.refine import DenseCRF
 
-    if task.guess is None:
-        raise InputError(f"{task.job.source}: has no mask or scores of its name")
+    if isinstance(task.guess, InputError):
+        raise task.guess
     image = read_image(task.job.source)
     scores, values = beliefs(task.guess, image.shape[:2])
     crf = DenseCRF(scores.shape[0], task.kernels, iterations=task.iterations, accurate=task.accurate)

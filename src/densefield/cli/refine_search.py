@@ -13,8 +13,8 @@ from cyclopts import Parameter
 from numpy.typing import NDArray
 from rich.table import Table
 
-from densefield.checks import check
-from densefield.cli.guesses import Guess, beliefs, check_threshold, guess_of
+from densefield.checks import InputError, check
+from densefield.cli.guesses import Guess, beliefs, check_threshold, find_guesses
 from densefield.cli.jobs import find_sources
 from densefield.cli.pool import outcomes
 from densefield.cli.terminal import plain_console
@@ -113,15 +113,23 @@ def search(
     given = labels if labels is not None else scores
     assert given is not None
     tasks = []
-    for source in find_sources(images).pictures:
-        guess = guess_of(
-            source, images, given, certainty=certainty, unsure=unsure, probabilities=probabilities, threshold=threshold
-        )
-        right = guess_of(source, images, truth)
-        check(guess is not None, f"{source}: has no mask or scores of its name in {given}")
-        check(right is not None and not right.scores, f"{source}: has no mask of its name in {truth}")
-        assert guess is not None
-        assert right is not None
+    sources = find_sources(images).pictures
+    guesses = find_guesses(
+        sources,
+        images,
+        given,
+        scores=scores is not None,
+        certainty=certainty,
+        unsure=unsure,
+        probabilities=probabilities,
+        threshold=threshold,
+    )
+    for source, guess, right in zip(sources, guesses, find_guesses(sources, images, truth, scores=False), strict=True):
+        for found in (guess, right):
+            if isinstance(found, InputError):
+                raise found
+        assert isinstance(guess, Guess)
+        assert isinstance(right, Guess)
         tasks.append(_Trials(source, guess, right.path, settings, iterations, ignore))
     total = np.zeros((len(settings) + 1, _VALUES, _VALUES), np.int64)
     for _, counted in outcomes(_counted, tasks, workers=workers, title="searching"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from rich.console import Console, Group
@@ -15,7 +15,7 @@ from rich.text import Text
 from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.data.pairs import Pairs, find_pairs
-from densefield.data.sample import describe_foreign, foreign_values
+from densefield.data.sample import describe_foreign
 from densefield.images import read_image, read_labels
 from densefield.listing import Picture
 
@@ -55,8 +55,10 @@ class Audit:
     @property
     def unseen(self) -> list[str]:
         """Classes without a single pixel; no error, yet nothing can be learned of them."""
-        names = self.classes.names if self.classes else ()
-        return [name for index, name in enumerate(names) if not self.pixels.get(index)]
+        if self.classes is None:
+            return []
+        listed = zip(self.classes.names, self.classes.values, strict=True)
+        return [name for name, value in listed if not self.pixels.get(value)]
 
     def show(self, console: Console) -> None:
         """Print the class table, the problems by kind and a last line that says whether all is well."""
@@ -69,6 +71,9 @@ class Audit:
             (width, height), most = max(self.sizes.items(), key=lambda item: item[1])
             others = f", {len(self.sizes) - 1} other sizes" if len(self.sizes) > 1 else ""
             yield Text(f"{self.pairs} pairs of image and mask; {most} images are {width}x{height}{others}")
+            if others:
+                advice = "Images of several sizes: train with augmentation.crop, or with batch_size 1 where all differ."
+                yield Text(advice, style="yellow")
         if self.unseen:
             yield Text(f"No pixel of: {', '.join(self.unseen)}", style="yellow")
         kinds = Counter(problem.kind for problem in self.problems)
@@ -90,14 +95,15 @@ class Audit:
         for column in table.columns[:1] + table.columns[2:]:
             column.justify = "right"
         total = sum(self.pixels.values())
-        named = range(len(self.classes)) if self.classes else ()
+        named = self.classes.values if self.classes else ()
         for value in sorted({*self.pixels, *named}):
             name = Text("no class", style="red")
             if self.classes is None:
                 name = Text("")
-            elif 0 <= value < len(self.classes):
-                red, green, blue = self.classes.colours[value]
-                name = Text.assemble(("██", f"rgb({red},{green},{blue})"), f" {self.classes.names[value]}")
+            elif value in self.classes.values:
+                index = self.classes.values.index(value)
+                red, green, blue = self.classes.colours[index]
+                name = Text.assemble(("██", f"rgb({red},{green},{blue})"), f" {self.classes.names[index]}")
             elif value == self.classes.ignore_index and self.classes.ignore_declared:
                 name = Text("not labelled (ignored)", style="dim")
             count = self.pixels.get(value, 0)
@@ -116,8 +122,8 @@ def audit(
 ) -> Audit:
     """Read every image and mask of two folders and note what is wrong with them.
 
-    Masks are named as their images, with `suffix` behind the name. Without `classes` any value may be a class, except
-    255: it mostly means "not labelled", which a class list has to say. `progress` may wrap the names to show how far
+    Masks are named as their images, with `suffix` behind the name. Without `classes` nothing says what the values mean,
+    which is a problem too, as is whatever leaves nothing to learn. `progress` may wrap the names to show how far
     the work is. Raises `InputError` for a missing or empty folder.
     """
     pairs = find_pairs(images, masks, suffix=suffix)
@@ -142,6 +148,7 @@ def audit(
             pixels[value] += count
             images_with[value] += 1
         problems += _label_problems(pairs.masks[name], values, classes)
+    problems += _problems_of_all(pixels, len(pairs.names), classes)
     left_out = tuple(f"{one.folder}: left out {one.left_out()}" for one in pairs.listings if one.others)
     return Audit(len(pairs.names), tuple(problems), dict(pixels), dict(images_with), dict(sizes), classes, left_out)
 
@@ -187,11 +194,45 @@ def _size_problem(image: Picture, image_size: tuple[int, int], mask: Picture, si
 
 def _label_problems(mask: Picture, values: np.ndarray, classes: ClassList | None) -> list[Problem]:
     """Label values of one mask that the class list does not know."""
-    if classes is None:
-        undeclared = 255 in values
-        message = f"{mask}: holds label value 255 and no class list says what it means; name it in classes.yaml"
-        return [Problem("value outside the class list", message)] if undeclared else []
-    foreign = foreign_values(values, classes)
-    if not foreign:
+    foreign = classes.foreign(values) if classes is not None else []
+    if classes is None or not foreign:
         return []
     return [Problem("value outside the class list", f"{mask}: {describe_foreign(foreign, classes)}")]
+
+
+def _problems_of_all(pixels: Mapping[int, int], pairs: int, classes: ClassList | None) -> list[Problem]:
+    """What is wrong with the masks as a whole: no class list, nothing that could be learned, nothing to hold out."""
+    problems = []
+    if pairs == 1:
+        message = "one image with its mask; wanted at least two, one of them for validation"
+        problems.append(Problem("too few pairs", message))
+    total = sum(pixels.values())
+    if classes is None:
+        message = f"no class list says what masks hold{_suggested(sorted(pixels))}"
+        return [*problems, Problem("no class list", message)]
+    labelled = {name: pixels.get(value, 0) for name, value in zip(classes.names, classes.values, strict=True)}
+    seen = [name for name, count in labelled.items() if count]
+    if total == 0 or len(seen) > 1:
+        return problems
+    unseen = [name for name in classes.names if name not in seen]
+    others = {value: count for value, count in pixels.items() if value not in classes.values}
+    message = f"the only class with pixels is {seen[0]!r}" if seen else "no pixel is of any class"
+    message += "; wanted two classes at least"
+    if others:
+        value, count = max(others.items(), key=lambda item: item[1])
+        ignored = classes.ignore_declared and value == classes.ignore_index
+        what = ", which the class list ignores," if ignored else ""
+        message += f"; {100 * count / total:.1f} % of the pixels hold {value}{what}"
+        meant = repr(unseen[0]) if len(unseen) == 1 else "one of the classes"
+        instead = f" in place of ignore_index: {value}" if ignored else ""
+        message += f": if that is {meant}, write value: {value} into its entry in the class list{instead}"
+    return [*problems, Problem("nothing to tell apart", message)]
+
+
+def _suggested(values: list[int]) -> str:
+    """The class list that would fit the values, as far as they are few."""
+    if not 2 <= len(values) <= 20 or values[0] < 0 or values[-1] > 255:
+        return f" ({len(values)} values); name the classes in classes.yaml beside the folders, or by --classes"
+    plain = values == list(range(len(values)))
+    entries = [f"class{place}" if plain else f"{{name: class{place}, value: {v}}}" for place, v in enumerate(values)]
+    return f"; write classes.yaml beside the folders, such as: classes: [{', '.join(entries)}]"

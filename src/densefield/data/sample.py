@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,38 +30,72 @@ def read_sample(name: str, image_path: Source, mask_path: Source, classes: Class
     Raises `InputError` naming the file when sizes differ or a label is neither a class nor declared as ignored.
     """
     image = read_image(image_path)
-    labels = read_labels(mask_path, classes)
+    target = read_target(mask_path, classes)
     check(
-        labels.shape == image.shape[:2],
-        f"{mask_path}: the mask is {labels.shape[1]}x{labels.shape[0]} pixels, its image {image_path} is"
+        target.shape == image.shape[:2],
+        f"{mask_path}: the mask is {target.shape[1]}x{target.shape[0]} pixels, its image {image_path} is"
         f" {image.shape[1]}x{image.shape[0]}; make them the same size",
     )
-    foreign = foreign_values(labels, classes)
+    return Sample(image, target, name)
+
+
+def read_target(mask_path: Source, classes: ClassList) -> npt.NDArray[np.uint8]:  # (H, W)
+    """The class index of each pixel of a mask; 255 for what the list declares as ignored.
+
+    Raises `InputError` naming the file when a value is neither.
+    """
+    return target_of(read_labels(mask_path, classes), classes, str(mask_path))
+
+
+def target_of(
+    labels: npt.NDArray[np.integer],  # (H, W)
+    classes: ClassList,
+    name: str,
+    unsure: int | None = None,
+) -> npt.NDArray[np.uint8]:  # (H, W)
+    """The class index of each label value; 255 for what is ignored, and for the value `unsure`.
+
+    Raises `InputError` that begins with `name` when a value is neither.
+    """
+    foreign = [value for value in classes.foreign(labels) if value != unsure]
     if foreign:
-        raise InputError(f"{mask_path}: {describe_foreign(foreign, classes)}")
-    ignored = labels == classes.ignore_index
-    return Sample(image, np.where(ignored, IGNORED, labels).astype(np.uint8), name)
+        raise InputError(f"{name}: {describe_foreign(foreign, classes, _unseen(labels, classes))}")
+    if unsure is None:
+        return classes.indices(labels)
+    return np.where(labels == unsure, IGNORED, classes.indices(labels.clip(0, 255))).astype(np.uint8)
 
 
-def foreign_values(labels: npt.NDArray[np.integer], classes: ClassList) -> list[int]:
-    """The label values that are neither a class nor declared as ignored, in rising order."""
-    wrong = (labels < 0) | (labels >= len(classes))
-    if classes.ignore_declared:
-        wrong &= labels != classes.ignore_index
-    return [int(value) for value in np.unique(labels[wrong])]
+def describe_foreign(values: list[int], classes: ClassList, unseen: Sequence[str] = ()) -> str:
+    """One line on `values` that `ClassList.foreign` found: what they are and what to do.
 
-
-def describe_foreign(values: list[int], classes: ClassList) -> str:
-    """One line on `values` that `foreign_values` found: what they are and what to do."""
-    shown = ", ".join(str(value) for value in values[:8]) + (", ..." if len(values) > 8 else "")
-    fix = f"wanted 0 to {len(classes) - 1}"
-    if values == [classes.ignore_index]:
-        fix += f"; if {values[0]} means not labelled, write ignore_index: {values[0]} into the class list"
+    `unseen` are the classes without a pixel beside them: one of them may be what is meant.
+    """
+    shown = ", ".join(str(value) for value in values[:8]) + (f", ... ({len(values)} in all)" if len(values) > 8 else "")
+    listed = classes.values == tuple(range(len(classes)))
+    wanted = f"0 to {len(classes) - 1}" if listed else ", ".join(str(value) for value in classes.values[:8])
+    wanted += f" or the declared ignore_index {classes.ignore_index}" if classes.ignore_declared else ""
+    fix = f"wanted {wanted}"
+    if len(values) > 8:
+        fix += "; so many look like soft edges or a lossy format on the way: save each pixel as one class"
+    elif len(values) == 1 and 0 <= values[0] <= 255:
+        if len(unseen) == 1:
+            fix += f"; it looks like {unseen[0]!r}, of which there is no pixel: then write value: {values[0]} into its"
+            fix += " entry in the class list"
+        else:
+            fix += f"; if it is one of the classes, write value: {values[0]} into its entry in the class list"
+        if not classes.ignore_declared:
+            fix += f"; if it means not labelled, ignore_index: {values[0]}"
     else:
-        fix += f" or a declared ignore_index (now {classes.ignore_index if classes.ignore_declared else 'none'})"
+        fix += "; name every class in the class list, and by value: what masks hold for it"
     return f"holds label value {shown}, which is no class; {fix}"
 
 
+def _unseen(labels: npt.NDArray[np.integer], classes: ClassList) -> list[str]:
+    present = set(np.unique(labels).tolist())
+    return [name for name, value in zip(classes.names, classes.values, strict=True) if value not in present]
+
+
 def trained_classes(classes: ClassList) -> ClassList:
-    """The class list of a dataset's samples: that of its files with 255 as the ignored value."""
-    return dataclasses.replace(classes, ignore_index=IGNORED, ignore_declared=True)
+    """The class list of a dataset's samples: that of its files with 255 as the ignored value, where no class has it."""
+    ignored = classes.ignore_index if IGNORED in classes.values else IGNORED
+    return dataclasses.replace(classes, ignore_index=ignored, ignore_declared=True)
