@@ -52,8 +52,17 @@ def test_missing_library_warns_once_and_torch_serves(load_anew):
 
 def test_required_library_missing_is_an_error(load_anew, tmp_path):
     load_anew(DENSEFIELD_NATIVE=str(tmp_path), DENSEFIELD_REQUIRE_NATIVE="1")
-    with pytest.raises(native.NativeLibraryMissing, match="not found"):
+    with pytest.raises(native.NativeLibraryMissing, match=f"not found in {tmp_path}"):
         native.available()
+
+
+def test_the_warning_tells_why_the_install_has_no_library(load_anew, tmp_path, monkeypatch):
+    monkeypatch.setattr(native.resources, "files", lambda package: tmp_path)
+    monkeypatch.delenv("DENSEFIELD_NATIVE", raising=False)
+    (tmp_path / "not_built.txt").write_text("csrc/few_labels.h:45: error: no type named 'Lanes'\n")
+    load_anew(DENSEFIELD_REQUIRE_NATIVE="0")
+    with pytest.warns(RuntimeWarning, match="few_labels.h:45: error: no type named 'Lanes'.*pip install --verbose"):
+        assert not native.available()
 
 
 def test_unloadable_library_warns_with_the_reason(load_anew, tmp_path):

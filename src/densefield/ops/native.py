@@ -98,21 +98,32 @@ def _library() -> ctypes.CDLL | None:
     reason = "switched off by DENSEFIELD_NATIVE=0"
     if os.environ.get("DENSEFIELD_NATIVE") != "0":
         path = _find()
-        reason = "not found beside densefield/ops; was densefield installed without a C++ compiler?"
-        if path is not None:
-            try:
+        try:
+            if path is not None:
                 return ctypes.CDLL(str(path))
-            except OSError as error:
-                reason = str(error)
-    advice = "Reinstall densefield where GCC or Clang is present (docs/native.md)."
+            reason = _why_missing()
+        except OSError as error:
+            reason = str(error)
     if os.environ.get("DENSEFIELD_REQUIRE_NATIVE", "0") not in ("", "0"):
-        raise NativeLibraryMissing(f"densefield's native library: {reason}. {advice}")
+        raise NativeLibraryMissing(f"densefield's native library: {reason}. docs/native.md says how to build it.")
     warnings.warn(
-        f"densefield's native library: {reason}. Slower torch paths serve instead. {advice}",
+        f"densefield's native library: {reason}. Slower torch paths serve; docs/native.md says how to build it.",
         RuntimeWarning,
         stacklevel=2,
     )
     return None
+
+
+def _why_missing() -> str:
+    """Give the reason that the install has written down, where there is one (backend/densefield_build.py)."""
+    asked = os.environ.get("DENSEFIELD_NATIVE")
+    told = resources.files("densefield.ops").joinpath("not_built.txt")
+    if asked or not told.is_file():
+        return f"not found in {asked or 'densefield/ops'}"
+    return (
+        f"not built while installing ({told.read_text(encoding='utf-8').strip()}); DENSEFIELD_REQUIRE_NATIVE=1 "
+        "pip install --verbose --force-reinstall --no-deps --no-cache-dir densefield shows all of it"
+    )
 
 
 def _find() -> Path | None:
