@@ -146,7 +146,7 @@ def test_pages_of_a_stack_are_refined_each_by_its_own_mask(photos: Path, capsys:
         refine(photos / "stack" / "scan.tif", labels=photos / "rough" / "scan.0001.png", out=photos / "out2")
     (photos / "stack" / "x.heic").write_bytes(b"no picture")
     assert refine(photos / "stack", labels=photos / "rough", out=photos / "out", workers=1) == 0
-    assert "left out: 1 .heic file" in capsys.readouterr().out
+    assert "left out, as no images: 1 .heic file" in capsys.readouterr().out
 
 
 def test_probabilities_serve_when_named(photos: Path) -> None:

@@ -97,8 +97,9 @@ def summarize(
 ) -> None:
     """Print what was `done` ("refined"), what was there already, what failed and why, and what was no image."""
     already = f", {skipped} already there (--overwrite does them again)" if skipped else ""
-    ignored = f"; left out: {left_out}" if left_out else ""
     wrong = f", {len(failed)} failed:" if failed else ""
-    print(f"{written} {done} into {out}{already}{ignored}{wrong}")
+    print(f"{written} {done} into {out}{already}{wrong}")
     for source, reason in failed:
         print(f"  {reason}" if str(source) in reason else f"  {source}: {reason}", file=sys.stderr)
+    if left_out:
+        print(f"left out, as no images: {left_out}")
