@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -203,3 +205,42 @@ def test_the_advice_fits_what_the_system_said(
     monkeypatch.setattr("densefield.cli.app.application", failing)
     assert run(["train"]) == 2
     one_line(capsys, "some.file", os.strerror(number), advice)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        MemoryError("Caught MemoryError in DataLoader worker process 0.\nTraceback:\n  ...\nMemoryError: no more"),
+    ],
+)
+def test_too_little_memory_is_one_line(
+    error: Exception, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hungry(*arguments: object, **named: object) -> float:
+        raise error
+
+    monkeypatch.setattr("densefield.recipes.train.train", hungry)
+    assert train(folder) == 2
+    one_line(capsys, "out of memory", "batch_size")
+
+
+def test_a_bug_is_no_lack_of_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*arguments: object, **named: object) -> float:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr("densefield.recipes.train.train", wrong)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        train(folder)
+
+
+def test_closed_streams_are_empty_streams(model: Path, tmp_path: Path) -> None:
+    code = "import os\nfor stream in (0, 1): os.close(stream)\n"
+    code += "import sys\nsys.stdin = sys.stdout = None\nfrom densefield.cli import main\nmain()\n"
+    command = [sys.executable, "-c", code, "predict", str(model), "-", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "standard input" in done.stderr

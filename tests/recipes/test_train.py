@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from densefield.recipes.files import validated
 from densefield.recipes.recipe import Recipe
 from densefield.recipes.train import Machine, train
 from densefield.segmenter import Segmenter
+from densefield.training import Interrupted, SegmentationTask
 
 MACHINE = Machine(accelerator="cpu", devices=1, workers=0, bar=False)
 QUIET = Console(quiet=True)
@@ -59,8 +62,8 @@ def final_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    tables = [(folder / "stage-1" / "metrics.csv").read_text().split() for folder in (one, other)]
-    assert [row.split(",")[:2] for row in tables[0]] == [row.split(",")[:2] for row in tables[1]]
+    tables = [(folder / "stage-1" / "metrics.csv").read_text() for folder in (one, other)]
+    assert tables[0] == tables[1]
     first, second = final_weights(one), final_weights(other)
     assert first.keys() == second.keys()
     for name, tensor in first.items():
@@ -69,7 +72,8 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def test_a_run_leaves_what_it_promises(uninterrupted: Path) -> None:
     names = {path.name for path in uninterrupted.iterdir()}
-    assert names == {"recipe.yaml", "versions.json", "best.json", "segmenter.safetensors", "segmenter.json", "stage-1"}
+    noted = {"recipe.yaml", "data.json", "versions.json", "best.json"}
+    assert names == {*noted, "segmenter.safetensors", "segmenter.json", "stage-1"}
     assert {"last.ckpt", "metrics.csv", "tensorboard", "done"} == {
         p.name for p in (uninterrupted / "stage-1").iterdir()
     }
@@ -92,8 +96,6 @@ def test_the_best_weights_are_those_of_the_best_validation(uninterrupted: Path) 
 def test_every_epoch_has_an_order_and_an_augmentation_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from densefield.training import SegmentationTask
-
     seen: dict[int, list[float]] = {0: [], 1: []}
     step = SegmentationTask.training_step
 
@@ -140,20 +142,24 @@ def test_a_killed_run_resumes_to_the_same_weights(uninterrupted: Path, tmp_path:
     assert_same_run(uninterrupted, folder)
 
 
-def test_ctrl_c_saves_and_the_run_goes_on(uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from densefield.training import Interrupted, SegmentationTask
-
+@contextlib.contextmanager
+def signal_at_step(number: int) -> Iterator[None]:
+    """Ctrl-C in the given step (from 0) of a run."""
     step = SegmentationTask.training_step
 
     def interrupted(self: SegmentationTask, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        if self.current_epoch == 1 and batch_idx == 1:
+        if self.global_step == number:
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, batch, batch_idx)
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SegmentationTask, "training_step", interrupted)
-        with pytest.raises(Interrupted) as stopped:
-            train(tiny(), tmp_path / "run", machine=MACHINE, console=QUIET)
+        yield
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(uninterrupted: Path, tmp_path: Path) -> None:
+    with signal_at_step(5), pytest.raises(Interrupted) as stopped:
+        train(tiny(), tmp_path / "run", machine=MACHINE, console=QUIET)
     assert stopped.value.status == 130
     assert Segmenter.load(tmp_path / "run")
     assert not (tmp_path / "run" / "stage-1" / "done").exists()
@@ -208,3 +214,64 @@ def test_two_processes_train_together(tmp_path: Path) -> None:
     rows = (folder / "stage-1" / "metrics.csv").read_text().split()[1:]
     assert [row.split(",")[:2] for row in rows] == [["1", "2"], ["2", "4"]]
     assert Segmenter.load(folder)
+    # One process alone goes on at an epoch's end, in four steps an epoch.
+    longer = tiny(stages=[{**TINY["stages"][0], "epochs": 3}])  # type: ignore[index]
+    train(longer, folder, resume=True, machine=MACHINE, console=QUIET)
+    rows = (folder / "stage-1" / "metrics.csv").read_text().split()[1:]
+    assert [row.split(",")[:2] for row in rows] == [["1", "2"], ["2", "4"], ["3", "8"]]
+
+
+def test_another_number_of_processes_does_not_go_on_within_an_epoch(tmp_path: Path) -> None:
+    stops = signal_at_step(1)
+    with stops, pytest.raises(Interrupted):
+        train(tiny(), tmp_path / "run", machine=MACHINE, console=QUIET)
+    last = tmp_path / "run" / "stage-1" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    checkpoint["world_size"] = 2
+    torch.save(checkpoint, last)
+    with pytest.raises(InputError, match=r"saved within an epoch by 2 process\(es\); go on with as many devices"):
+        train(tiny(), tmp_path / "run", resume=True, machine=MACHINE, console=QUIET)
+
+
+def test_a_run_whose_patience_ended_when_it_was_stopped_has_nothing_left_to_do(tmp_path: Path) -> None:
+    still = {**TINY["stages"][0], "epochs": 6, "optimizer": {"kind": "sgd", "rate": 1e-30}, "patience": 1}  # type: ignore[index]
+    train(tiny(stages=[still]), tmp_path / "whole", machine=MACHINE, console=QUIET)
+    rows = (tmp_path / "whole" / "stage-1" / "metrics.csv").read_text().split()[1:]
+    assert 1 < len(rows) < 6
+    with signal_at_step(4 * len(rows) - 1), pytest.raises(Interrupted):
+        train(tiny(stages=[still]), tmp_path / "run", machine=MACHINE, console=QUIET)
+    train(tiny(stages=[still]), tmp_path / "run", resume=True, machine=MACHINE, console=QUIET)
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_run_that_diverges_stops_with_one_line_and_keeps_nothing_of_it(tmp_path: Path) -> None:
+    wild = {**TINY["stages"][0], "optimizer": {"kind": "sgd", "rate": 1e6}, "schedule": {}}  # type: ignore[index]
+    with pytest.raises(InputError, match=r"stage 1/1 epoch 1: .*(NaN|nan|inf).*\(rate 1\.0e\+06, precision 32-true\)"):
+        train(tiny(stages=[wild]), tmp_path / "run", machine=MACHINE, console=QUIET)
+    assert not (tmp_path / "run" / "segmenter.safetensors").exists()
+
+
+def test_weights_of_other_classes_are_named(uninterrupted: Path, tmp_path: Path) -> None:
+    other = tiny(data={**TINY["data"], "digits": [3, 4]}, weights=str(uninterrupted))  # type: ignore[dict-item]
+    with pytest.raises(InputError, match=r"knows 3 classes \(background, 0, 1\), the data has 3 \(background, 3, 4\)"):
+        train(other, tmp_path / "run", machine=MACHINE, console=QUIET)
+    scaled = tiny(weights=str(uninterrupted), std=[0.5, 0.5, 0.5])
+    with pytest.raises(InputError, match=r"was trained with std \[0.25, 0.25, 0.25\], the recipe has \[0.5, "):
+        train(scaled, tmp_path / "run", machine=MACHINE, console=QUIET)
+
+
+def test_a_killed_loader_worker_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.utils.data import get_worker_info
+
+    from densefield.data import SampleScenes
+
+    read = SampleScenes.__getitem__
+
+    def killed(self: SampleScenes, index: int) -> object:
+        if get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)  # as a system without memory does
+        return read(self, index)
+
+    monkeypatch.setattr(SampleScenes, "__getitem__", killed)
+    with pytest.raises(InputError, match=r"stage 1/1: a reading process has ended .*try fewer --workers, or 0"):
+        train(tiny(), tmp_path / "run", machine=MACHINE._replace(workers=1), console=QUIET)

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 from densefield.checks import InputError
 from densefield.training import AtomicCheckpointIO, KeepBest
@@ -65,18 +66,39 @@ def trainer(value: float) -> pl.Trainer:
     found = {"val/mean_iou": torch.tensor(value)}
     return cast(
         pl.Trainer,
-        SimpleNamespace(sanity_checking=False, callback_metrics=found, is_global_zero=True, current_epoch=0),
+        SimpleNamespace(
+            sanity_checking=False,
+            callback_metrics=found,
+            is_global_zero=True,
+            current_epoch=0,
+            optimizers=[SimpleNamespace(param_groups=[{"lr": 1e-3}])],
+            precision="bf16-mixed",
+        ),
     )
 
 
 def test_only_a_better_value_is_kept_and_the_best_is_remembered() -> None:
     kept: list[float] = []
     callback = KeepBest("val/mean_iou", lambda value, epoch: kept.append(value), floor=0.2)
-    module = cast(pl.LightningModule, None)
-    for value in (0.1, 0.5, 0.5, 0.4, float("nan"), 0.75):
+    module = cast(pl.LightningModule, nn.Linear(2, 2))
+    for value in (0.1, 0.5, 0.5, 0.4, 0.75):
         callback.on_validation_end(trainer(value), module)
     assert kept == [0.5, 0.75]
     resumed = KeepBest("val/mean_iou", lambda value, epoch: kept.append(value))
     resumed.load_state_dict(callback.state_dict())
     resumed.on_validation_end(trainer(0.7), module)
     assert kept == [0.5, 0.75]
+    better = KeepBest("val/mean_iou", lambda value, epoch: kept.append(value), floor=0.8)
+    better.load_state_dict(callback.state_dict())
+    better.on_validation_end(trainer(0.78), module)
+    assert kept == [0.5, 0.75]
+
+
+def test_what_is_no_number_is_never_kept() -> None:
+    callback = KeepBest("val/mean_iou", lambda value, epoch: None, title="stage 1/1")
+    layer = nn.Linear(2, 2)
+    with pytest.raises(InputError, match="stage 1/1: val/mean_iou is undefined; wanted labelled validation pixels"):
+        callback.on_validation_end(trainer(float("nan")), cast(pl.LightningModule, layer))
+    nn.init.constant_(layer.bias, float("nan"))
+    with pytest.raises(InputError, match=r"epoch 1: weights are NaN .*rate 1\.0e-03, precision bf16-mixed.*32-true"):
+        callback.on_validation_end(trainer(0.5), cast(pl.LightningModule, layer))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Entry point of the `densefield` command."""
+    _open_closed_streams()
     if sys.argv[1:] == ["--version"]:  # scripts ask for it often: nothing else is imported
         from densefield import __version__
 
@@ -23,3 +25,10 @@ def main() -> None:
     from densefield.cli.app import run
 
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_closed_streams() -> None:
+    """A scheduler may have closed standard input or output: then nothing is read, and what is written is lost."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115

@@ -86,10 +86,23 @@ def run(arguments: Sequence[str]) -> int:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         _fail(f"{where}{error.strerror}; {'free some space' if full else 'check it'} or choose another place")
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        # A loader worker's comes with its traceback, the message last.
+        last = (str(error).strip().splitlines() or ["no more to be had"])[-1]
+        _fail(f"out of memory ({last[:120]}); try a smaller batch_size, crop or tile, or fewer --workers")
+        return 2
     except KeyboardInterrupt:
         _fail("interrupted")
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether Python, NumPy or torch (whose CPU allocator raises plain RuntimeErrors) found no memory."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _fail(message: str) -> None:

@@ -65,8 +65,8 @@ def evaluate(
     from densefield.recipes.evaluate import evaluate as measure
     from densefield.recipes.evaluate import write_report
     from densefield.recipes.files import find_recipe
+    from densefield.recipes.run_folder import RECIPE
     from densefield.recipes.sweep import sweep_filter, swept_refinement
-    from densefield.recipes.train import RECIPE
     from densefield.refine import DenseCRF
     from densefield.segmenter import Segmenter
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,8 @@ def train(
     out
         The run's folder; runs/NAME by default.
     resume
-        Continue the run in that folder with the recipe it was begun with.
+        Continue the run in that folder. More epochs, other workers and devices, and the same data in another place are
+        fine; any other difference from what it was begun with is named and refused.
     accelerator
         auto, cpu, gpu, mps ... as Lightning names them.
     devices
@@ -55,8 +57,9 @@ def train(
     """
     from pytorch_lightning.utilities import rank_zero_only
 
-    from densefield.recipes.files import find_recipe, read_recipe
-    from densefield.recipes.train import RECIPE, SEGMENTER, Machine
+    from densefield.recipes.files import find_recipe, read_recipe, recipe_names
+    from densefield.recipes.machine import Machine
+    from densefield.recipes.run_folder import RECIPE, SEGMENTER, has_learned
     from densefield.recipes.train import train as run
     from densefield.training import Interrupted
 
@@ -64,8 +67,10 @@ def train(
     console = plain_console(quiet=bool(getattr(rank_zero_only, "rank", 0)))
     chosen = find_recipe(recipe, overrides)
     folder = out or Path("runs") / chosen.name
-    if resume and (folder / RECIPE).exists():
-        chosen = read_recipe(folder / RECIPE)
+    begun = resume and (folder / RECIPE).exists() and has_learned(folder)
+    if begun and recipe in recipe_names() and read_recipe(folder / RECIPE).name == chosen.name:
+        # Of a built-in recipe a person asks for its name and for the flags; the run knows the rest.
+        chosen = find_recipe(str(folder / RECIPE), overrides)
     machine = Machine(
         accelerator=accelerator,
         devices=int(devices) if devices.isdigit() else devices,
@@ -77,8 +82,13 @@ def train(
     )
     try:
         best = run(chosen, folder, resume=resume, machine=machine, console=console)
-    except Interrupted as interrupted:
-        console.print(f"stopped by {interrupted}; saved. Go on with: densefield train {recipe} --out {folder} --resume")
-        return interrupted.status
+    except Interrupted as stop:
+        if not has_learned(folder):
+            console.print(f"stopped by {stop} before anything was learned; the same command begins again")
+            return stop.status
+        saved = "saved" if stop.saved else "at once, what came after the last checkpoint is lost"
+        again = shlex.join(["densefield", "train", str(folder / RECIPE), "--out", str(folder), "--resume"])
+        console.print(f"stopped by {stop}; {saved}. Go on with: {again}")
+        return stop.status
     console.print(f"best validation mean IoU {100 * best:.1f} %; weights in {folder / SEGMENTER}")
     return 0

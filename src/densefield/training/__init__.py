@@ -1,11 +1,14 @@
 """Training on Lightning: the task, batches that resume exactly, checkpoints that are never half written."""
 
 from densefield.training.batches import EpochBatches, TrainingSet, ValidationSet, collate
-from densefield.training.checkpoints import AtomicCheckpointIO, Interrupted, KeepBest, KeepLast
+from densefield.training.checkpoints import AtomicCheckpointIO, KeepBest, KeepLast
 from densefield.training.data_module import SegmentationData
+from densefield.training.mean_loss import MeanLoss
 from densefield.training.optimizers import ParameterGroup, parameter_groups
+from densefield.training.patience import Patience
 from densefield.training.progress import EpochLines
 from densefield.training.schedules import constant, cosine, exponential, poly, step
+from densefield.training.signals import Interrupted, StopSignals
 from densefield.training.table import MetricsTable
 from densefield.training.task import Batch, Objective, SegmentationTask
 
@@ -17,11 +20,14 @@ __all__ = [
     "Interrupted",
     "KeepBest",
     "KeepLast",
+    "MeanLoss",
     "MetricsTable",
     "Objective",
     "ParameterGroup",
+    "Patience",
     "SegmentationData",
     "SegmentationTask",
+    "StopSignals",
     "TrainingSet",
     "ValidationSet",
     "collate",

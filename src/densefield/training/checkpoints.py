@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -18,15 +17,9 @@ from pytorch_lightning.plugins.io import CheckpointIO
 
 from densefield.checks import InputError, check
 from densefield.files import atomic_write
+from densefield.training.mean_loss import diverged
+from densefield.training.signals import Interrupted, StopSignals
 from densefield.weights import read_checkpoint
-
-
-class Interrupted(Exception):
-    """Ctrl-C or SIGTERM, after the checkpoint was written; `status` is the process's exit status (130 or 143)."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.status = 128 + number
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -67,32 +60,22 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-class KeepLast(pl.Callback):
-    """Keeps `path` at the newest state: after every epoch, every `minutes`, and on SIGINT or SIGTERM.
+class KeepLast(pl.callbacks.Checkpoint):
+    """Keeps `path` at the newest state: after every epoch, every `minutes`, and when `signals` hold a wish to stop.
 
-    A signal is acted on between two steps, where the state is consistent, by saving and raising `Interrupted`; a
-    second Ctrl-C interrupts at once.
+    A signal is acted on where the state is consistent, between two steps or in validation, by saving and raising
+    `Interrupted`. As a `Checkpoint` it comes behind all other callbacks, whose state it keeps.
     """
 
-    def __init__(self, path: Path, minutes: float = 10.0) -> None:
-        self.path, self.minutes = path, minutes
-        self._signal = 0
+    def __init__(self, path: Path, signals: StopSignals, minutes: float = 10.0) -> None:
+        self.path, self.signals, self.minutes = path, signals, minutes
         self._saved_at = time.monotonic()
-        self._handlers: dict[int, Any] = {}
+        self._validated = True
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over the signals."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._note)
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give the signals back."""
-        self._restore()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
-        self._restore()
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals back: Lightning's handler would leave the loop, with status 0, before anything is saved."""
+        self.signals.retake()
+        trainer._signal_connector.received_sigterm = False
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -102,25 +85,68 @@ class KeepLast(pl.Callback):
         Here and not after the step before: Lightning counts a step as completed only once its last hook has run, and
         would repeat it on resuming.
         """
-        stop = self._asked(trainer)
-        if stop or (batch_idx > 0 and self._due(trainer)):
+        self._stop_if_asked(trainer)
+        if batch_idx > 0 and self._due(trainer):
             self._save(trainer)
-        if stop:
-            raise Interrupted(self._signal or signal.SIGTERM)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """An epoch's last step has no next one; what it learned is saved here."""
+        self._validated = False
+        self._stop_if_asked(trainer)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Validation changes no weights, so a wish to stop need not wait for its end.
+
+        Of several processes one may have an image less: these stop behind it, together.
+        """
+        if trainer.world_size == 1:
+            self._stop_if_asked(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """From here on a resumed run need not validate again."""
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save after the epoch's validation."""
         self._save(trainer)
-        if self._asked(trainer):
-            raise Interrupted(self._signal or signal.SIGTERM)
+        self._stop_if_asked(trainer, saved=True)
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Validation changes no weights, so a request to stop need not wait for its end."""
-        if self._signal and not trainer.sanity_checking and trainer.world_size == 1:
-            raise Interrupted(self._signal)
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note how many processes share an epoch; a validation that is not over has to begin again on resuming.
 
-    def _asked(self, trainer: pl.Trainer) -> bool:
-        return bool(trainer.strategy.reduce_boolean_decision(bool(self._signal), all=False))
+        Lightning goes back into a validation whose first image was begun and not done; else it takes it for done.
+        """
+        checkpoint["world_size"] = trainer.world_size
+        if not self._validated:
+            begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+            progress = {"total": begun, "current": dict(begun), "is_last_batch": False}
+            checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"] = progress
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Another number of processes divides epochs otherwise: they may take over at an epoch's end only."""
+        before = checkpoint.get("world_size", trainer.world_size)
+        if before == trainer.world_size:
+            return
+        loops = checkpoint["loops"]["fit_loop"]
+        epochs, steps = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
+        check(
+            epochs["processed"] == epochs["ready"],
+            f"{self.path}: was saved within an epoch by {before} process(es); go on with as many devices and nodes "
+            f"until the epoch ends, received {trainer.world_size}",
+        )
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        steps["current"] = dict.fromkeys(steps["current"], data.steps_an_epoch())
+
+    def _stop_if_asked(self, trainer: pl.Trainer, *, saved: bool = False) -> None:
+        asked = self.signals.number is not None
+        if trainer.strategy.reduce_boolean_decision(asked, all=False):
+            if not saved:
+                self._save(trainer)
+            raise Interrupted(self.signals.number or signal.SIGTERM, saved=True)
 
     def _due(self, trainer: pl.Trainer) -> bool:
         due = time.monotonic() - self._saved_at > 60 * self.minutes
@@ -130,33 +156,31 @@ class KeepLast(pl.Callback):
         trainer.save_checkpoint(self.path)
         self._saved_at = time.monotonic()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._signal:
-            signal.default_int_handler(number, frame)
-        self._signal = number
-
-    def _restore(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
-
 
 class KeepBest(pl.Callback):
     """Calls `save(value, epoch)` whenever validation's `monitor` rises above all before; checkpoints keep the best.
 
-    `floor` is a value to beat from the start (an earlier stage's best).
+    `floor` is a value to beat from the start (an earlier stage's best); `rose` is the epoch (from 0) of the last rise.
+    Raises `InputError` where there is nothing to compare: validation without a labelled pixel, weights of NaN.
     """
 
-    def __init__(self, monitor: str, save: Callable[[float, int], None], floor: float = float("-inf")) -> None:
-        self.monitor, self.save, self.best = monitor, save, floor
+    def __init__(
+        self, monitor: str, save: Callable[[float, int], None], floor: float = -math.inf, *, title: str = "training"
+    ) -> None:
+        self.monitor, self.save, self.best, self.title = monitor, save, floor, title
+        self.rose: int | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare, and save."""
         if trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
             return
         value = float(trainer.callback_metrics[self.monitor])
+        check(not math.isnan(value), f"{self.title}: {self.monitor} is undefined; wanted labelled validation pixels")
+        state = pl_module.state_dict()
+        if not all(bool(tensor.isfinite().all()) for tensor in state.values() if tensor.is_floating_point()):
+            raise diverged(trainer, self.title, "weights are NaN or infinite")
         if value > self.best:
-            self.best = value
+            self.best, self.rose = value, trainer.current_epoch
             if trainer.is_global_zero:
                 self.save(value, trainer.current_epoch)
 
@@ -165,5 +189,5 @@ class KeepBest(pl.Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best value of the interrupted run."""
-        self.best = float(state_dict["best"])
+        """Take up the best value of the interrupted run, where the floor is not above it by now."""
+        self.best = max(self.best, float(state_dict["best"]))

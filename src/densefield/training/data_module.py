@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytorch_lightning as pl
 from torch import Tensor
@@ -77,16 +77,23 @@ class SegmentationData(pl.LightningDataModule):
         def position() -> tuple[int, int]:
             return trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
-        batches = EpochBatches(
+        self._loader = TrainingLoader(self.training_set, self._batches(position), self.workers)
+        return self._loader
+
+    def steps_an_epoch(self) -> int:
+        """How many batches each process takes from an epoch."""
+        return len(self._batches(lambda: (0, 0)))
+
+    def _batches(self, position: Callable[[], tuple[int, int]]) -> EpochBatches:
+        assert self.trainer is not None
+        return EpochBatches(
             len(self.training_set),
             self.batch_size,
             position,
             seed=self.seed,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
         )
-        self._loader = TrainingLoader(self.training_set, batches, self.workers)
-        return self._loader
 
     def close(self) -> None:
         """End the training loader's workers."""

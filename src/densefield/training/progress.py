@@ -8,6 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
+from densefield.training.checkpoints import KeepBest
+
 
 class EpochLines(pl.Callback):
     """Prints epoch, loss, validation mean IoU (and whether it is the best), learning rate and time on `console`.
@@ -15,10 +17,9 @@ class EpochLines(pl.Callback):
     Within an epoch it prints the step and its loss every `seconds`.
     """
 
-    def __init__(self, console: Console, title: str, seconds: float = 10.0) -> None:
-        self.console, self.title, self.seconds = console, title, seconds
+    def __init__(self, console: Console, title: str, best: KeepBest, seconds: float = 10.0) -> None:
+        self.console, self.title, self.best, self.seconds = console, title, best, seconds
         self._started = self._spoken = time.monotonic()
-        self._best = float("-inf")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the epoch's clock."""
@@ -43,11 +44,8 @@ class EpochLines(pl.Callback):
         if "train/loss" in metrics:
             line += f"  loss {float(metrics['train/loss']):.3f}"
         if trainer.fit_loop.epoch_loop._should_check_val_epoch() and "val/mean_iou" in metrics:
-            value = float(metrics["val/mean_iou"])
-            line += f"  val mean IoU {100 * value:.1f} %"
-            if value > self._best:
-                self._best = value
-                line += " (best)"
+            line += f"  val mean IoU {100 * float(metrics['val/mean_iou']):.1f} %"
+            line += " (best)" if self.best.rose == trainer.current_epoch else ""
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         line += f"  rate {rate:.1e}  {time.monotonic() - self._started:.0f} s"
         self.console.print(line, highlight=False)

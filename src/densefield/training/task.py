@@ -9,7 +9,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from densefield.metrics import ConfusionMatrix
 
@@ -19,7 +18,7 @@ Predict = Callable[[Tensor], Tensor]  # image (1, 3, H, W) in [0, 1] -> scores (
 
 
 class SegmentationTask(pl.LightningModule):
-    """Lowers `objective(batch)` by the parameters of `network` and `refinement`; logs it and the four metrics.
+    """Lowers `objective(batch)` by the parameters of `network` and `refinement`; logs the four metrics.
 
     `predict` scores a whole validation image; `optimizer` makes the optimizer of this module's parameters;
     `factor(step, total_steps, steps_per_epoch)` is the learning-rate schedule.
@@ -43,25 +42,26 @@ class SegmentationTask(pl.LightningModule):
         self.objective, self.predict = objective, predict
         self.make_optimizer, self.factor, self.seed = optimizer, factor, seed
         self.confusion = ConfusionMatrix(num_classes)
+        self._rates: list[float] = []
 
-    def configure_optimizers(self) -> Any:
-        """The optimizer, and the schedule moved every step."""
-        total = int(self.trainer.estimated_stepping_batches)
-        per_epoch = max(1, int(self.trainer.num_training_batches))
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer; its rates move with the epochs done, not with a count of steps that other devices change."""
         optimizer = self.make_optimizer(self)
-        schedule = LambdaLR(optimizer, lambda step: self.factor(step, total, per_epoch))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        self._rates = [group["lr"] for group in optimizer.param_groups]
+        return optimizer
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed this step's dropout."""
+        """Set this step's rates, and seed its dropout."""
+        total, per_epoch = int(self.trainer.estimated_stepping_batches), int(self.trainer.num_training_batches)
+        factor = self.factor(self.current_epoch * per_epoch + batch_idx, total, per_epoch)
+        for group, rate in zip(self.trainer.optimizers[0].param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
         state = np.random.SeedSequence((self.seed, self.current_epoch, batch_idx, self.global_rank))
         torch.manual_seed(int(state.generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        loss = self.objective(batch)
-        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
-        return loss
+        return self.objective(batch)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last epoch's counts."""

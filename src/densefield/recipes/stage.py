@@ -1,0 +1,123 @@
+"""One stage of a recipe on Lightning: its callbacks, its loss, its batches."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
+from torch import Tensor
+
+from densefield import training
+from densefield.checks import InputError, check
+from densefield.recipes.machine import Machine
+from densefield.recipes.objective import border_weights, build_objective
+from densefield.recipes.recipe import Recipe, Stage
+from densefield.recipes.run_folder import BEST, LAST, METRICS, SEGMENTER, write_json
+from densefield.segmenter import Segmenter
+
+
+class StageRun(NamedTuple):
+    """One stage of a recipe, to be trained in `home` within the run's `folder`."""
+
+    recipe: Recipe
+    stage: Stage
+    number: int
+    home: Path
+    folder: Path
+    machine: Machine
+    console: Console
+    signals: training.StopSignals
+
+    def fit(
+        self, segmenter: Segmenter, class_weights: Tensor | None, train_pairs: Any, val_pairs: Any, floor: float
+    ) -> float:
+        """Train `segmenter` from the stage's last checkpoint, or as it is; returns the best validation mean IoU.
+
+        Raises `Interrupted` with everything saved, and `InputError` for what a person can mend.
+        """
+        recipe, stage, machine = self.recipe, self.stage, self.machine
+        seed = recipe.seed + 1000 * self.number
+        last = self.home / LAST
+        margin = int(getattr(segmenter.network, "margin", 0))
+
+        def save(value: float, epoch: int) -> None:
+            segmenter.save(self.folder / SEGMENTER)
+            write_json(self.folder / BEST, {"mean_iou": value, "stage": self.number, "epoch": epoch + 1})
+
+        title = f"stage {self.number}/{len(recipe.stages)}"
+        best = training.KeepBest("val/mean_iou", save, floor, title=title)
+        callbacks: list[pl.Callback] = [
+            training.MeanLoss(title),
+            best,
+            training.EpochLines(self.console, title, best),
+            training.MetricsTable(self.home / METRICS),
+            training.KeepLast(last, self.signals, machine.checkpoint_minutes),
+        ]
+        if stage.patience is not None:
+            callbacks.append(training.Patience("val/mean_iou", stage.patience))
+        if machine.bar and sys.stderr.isatty():
+            callbacks.append(pl.callbacks.RichProgressBar())
+        with warnings.catch_warnings():
+            # Lightning's hints about workers, logging intervals and its own warnings are noise to the person training.
+            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torch.utils.data")
+            warnings.filterwarnings("ignore", message=".*torch.jit.*|.*isinstance.*LeafSpec.*")
+            trainer = pl.Trainer(
+                default_root_dir=self.home,
+                accelerator=machine.accelerator,
+                devices=machine.devices,
+                num_nodes=machine.nodes,
+                precision=recipe.precision,
+                max_epochs=stage.epochs,
+                check_val_every_n_epoch=min(stage.validate_every, stage.epochs),
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                callbacks=callbacks,
+                enable_progress_bar=any(isinstance(c, pl.callbacks.ProgressBar) for c in callbacks),
+                enable_model_summary=False,
+                logger=TensorBoardLogger(self.home, name="tensorboard", version=""),
+                log_every_n_steps=1,
+                plugins=[training.AtomicCheckpointIO()],
+            )
+            task = training.SegmentationTask(
+                segmenter.network,
+                build_objective(recipe, stage.trains, segmenter, class_weights),
+                refinement=segmenter.refinement,
+                num_classes=len(segmenter.classes),
+                predict=segmenter.scores,
+                optimizer=stage.optimizer.build,
+                factor=stage.schedule.factor,
+                seed=seed,
+            )
+            batches = training.TrainingSet(
+                train_pairs,
+                stage.augmentation.build(),
+                seed=seed,
+                margin=margin,
+                pixel_weights=border_weights(recipe.loss, class_weights, len(segmenter.classes)),
+            )
+            data = training.SegmentationData(
+                batches, val_pairs, batch_size=stage.batch_size, seed=seed, workers=machine.workers
+            )
+            still = stage.trains == "refinement"
+            try:
+                segmenter.network.requires_grad_(not still).train(not still)
+                learns = any(parameter.requires_grad for parameter in task.parameters())
+                check(learns, f"{title}: nothing learns; wanted refinement.learn, or a stage that trains the network")
+                with self.signals.deferred():
+                    trainer.fit(task, data, ckpt_path=last if last.exists() else None, weights_only=True)
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                reason = " ".join(str(error).split())[:120]
+                raise InputError(
+                    f"{title}: a reading process has ended ({reason}); out of memory? try fewer --workers, or 0"
+                ) from error
+            finally:
+                segmenter.network.requires_grad_(True).train()
+                data.close()
+        return best.best

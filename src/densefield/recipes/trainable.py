@@ -1,0 +1,74 @@
+"""What would end a run after its first step, or after its last, said before it begins."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from densefield.checks import check
+from densefield.data import Folder
+from densefield.recipes.recipe import Recipe
+
+_IGNORED = 255
+
+
+def check_trainable(recipe: Recipe, train_pairs: Any, val_pairs: Any) -> None:
+    """Raise `InputError` for images that fit no batch, and for a split without a labelled pixel."""
+    check(len(val_pairs) > 0, f"data: the validation split of {recipe.data.kind} is empty; wanted at least one image")
+    check_sizes(recipe, train_pairs)
+    for split, pairs in (("training", train_pairs), ("validation", val_pairs)):
+        labelled = any((pairs[index].target != _IGNORED).any() for index in range(len(pairs)))
+        check(labelled, f"data: no pixel of the {len(pairs)} {split} images is labelled; wanted at least one that is")
+    count = recipe.recalibrate
+    check(
+        count <= len(train_pairs),
+        f"recalibrate: wanted at most the {len(train_pairs)} training images, received {count}",
+    )
+
+
+def check_sizes(recipe: Recipe, pairs: Any) -> None:
+    """Raise `InputError` where a stage would stack images of several sizes into one batch."""
+    sizes: set[tuple[int, int]] | None = None
+    for number, stage in enumerate(recipe.stages):
+        changes = stage.augmentation
+        if min(stage.batch_size, len(pairs)) == 1 or changes.crop is not None:
+            continue
+        place, fix = f"stages.{number}", "give augmentation.crop [height, width], or batch_size 1"
+        scaled = changes.scale is not None and changes.scale[0] < changes.scale[1]
+        check(not scaled, f"{place}.augmentation.scale: makes images of several sizes, which fit no batch; {fix}")
+        sizes = set(_sizes(pairs)) if sizes is None else sizes
+        some = ", ".join(f"{height}x{width}" for height, width in sorted(sizes)[:3])
+        check(len(sizes) <= 1, f"data: training images have {len(sizes)} sizes ({some} ...), which fit no batch; {fix}")
+        oblong = changes.dihedral and any(height != width for height, width in sizes)
+        check(
+            not oblong,
+            f"{place}.augmentation.dihedral: turns images of {some} by 90 degrees, which fit no batch; {fix}",
+        )
+
+
+def _sizes(pairs: Any) -> Iterator[tuple[int, int]]:
+    """(height, width) of each image; the built-in sets' are all of one size."""
+    if isinstance(pairs, Folder):
+        for name in pairs.names:
+            yield from _declared_size(pairs.pairs.images[name])
+    else:
+        height, width = np.shape(pairs[0].target)
+        yield height, width
+
+
+def _declared_size(source: Any) -> Iterator[tuple[int, int]]:
+    """(height, width) by an image's header alone; nothing where that fails, which reading the image will explain."""
+    try:
+        with warnings.catch_warnings(), Image.open(getattr(source, "path", source)) as picture:
+            warnings.simplefilter("ignore")
+            page = getattr(source, "page", None)
+            picture.seek(0 if page is None else page - 1)
+            width, height = picture.size
+            turned = picture.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    except Exception:  # decoders raise whatever they stumble over
+        return
+    yield (width, height) if turned else (height, width)
