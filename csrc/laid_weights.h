@@ -1,34 +1,40 @@
 // Weights of the pairs of a band as the gradient reads them.
 #pragma once
 
-#include "pair_slopes.h"
+#include <cstring>
+
+#include "pairs.h"
 
 namespace densefield::DF_TARGET {
 namespace {
 
-// L1 with weights of -1, 0 and 1: where one instruction answers by class of number, each weight is laid as the answers it
-// gives, and nothing is multiplied.
-struct L1OfSigns : L1 {
+// Calls body(first offset dy, number of offsets, dx) for the runs that together make the half offsets.
+template <class Body>
+DF_INLINE void each_run(const Window& w, const Body& body) {
+    for (int64_t dx = -w.half_x; dx <= w.half_x; ++dx)
+        for (int64_t dy = w.first_dy(dx); dy <= w.half_y; dy += most_slopes)
+            body(dy, at_most(w.half_y - dy + 1, most_slopes), dx);
+}
+
 #if defined(__AVX512F__)
-    template <class T>
-    static DF_INLINE Vector<T> laid(Vector<T> weight) {
-        constexpr auto zero = static_cast<Lane<T>>(0x88888888u);
-        const Integers<T> one = Integers<T>{} + static_cast<Lane<T>>(answers_of_sign);
-        const Integers<T> minus = Integers<T>{} + static_cast<Lane<T>>(answers_of_opposite);
-        const Integers<T> others = weight < Vector<T>{} ? minus : Integers<T>{} + zero;
-        return reinterpret_cast<Vector<T>>(weight > Vector<T>{} ? one : others);
-    }
-    template <class T, bool>
-    static DF_INLINE void add_slopes(Vector<T>& by_p, Vector<T>& by_q, Vector<T> p, Vector<T> q, Vector<T> weight) {
-        const Vector<T> change = held(answers<T>(p - q, weight));
-        by_p += change * opaque_one<T>();  // beside the subtraction
-        by_q -= change;
-    }
+// A vector of -1, 0 and 1 as the answers that L1OfSigns gives to the sign of a difference.
+template <class T>
+DF_INLINE Vector<T> lay_signs(Vector<T> weight) {
+    constexpr auto zero = static_cast<Lane<T>>(0x88888888u);
+    const Integers<T> one = Integers<T>{} + static_cast<Lane<T>>(answers_of_sign);
+    const Integers<T> minus = Integers<T>{} + static_cast<Lane<T>>(answers_of_opposite);
+    const Integers<T> others = weight < Vector<T>{} ? minus : Integers<T>{} + zero;
+    return reinterpret_cast<Vector<T>>(weight > Vector<T>{} ? one : others);
+}
+#else
+template <class T>
+DF_INLINE Vector<T> lay_signs(Vector<T> weight) {
+    return weight;
+}
 #endif
-};
 
 // Weights of a band's pairs, one vector of columns, in the order in which runs read them.
-template <class T, class Op, class Stored>
+template <class T, class Stored>
 class LaidWeights {
 public:
     LaidWeights(const Window& w, int64_t band_rows)
@@ -36,6 +42,7 @@ public:
         std::memset(zeros.data(), 0, sizeof(Stored) * static_cast<size_t>(w.planes * w.stride + 2 * w.lead));
     }
 
+    template <bool signs>
     void lay(const Window& w, const Band& band, const Stored* planes, int64_t x) {
         for (int64_t row = -w.half_y; row < band.rows; ++row) {
             const int64_t r = band.row + row;
@@ -47,9 +54,10 @@ public:
                 const int64_t before = dy + count - 1;
                 T* const to = run + (row + before) * count * lanes<T>;
                 if (row + before >= 0)
-                    for (int64_t d = 0; d < count; ++d)
-                        store(to + d * lanes<T>,
-                              Op::template laid<T>(load_as<T>(from + w.plane(dy + d, dx) * w.stride)));
+                    for (int64_t d = 0; d < count; ++d) {
+                        const Vector<T> weight = load_as<T>(from + w.plane(dy + d, dx) * w.stride);
+                        store(to + d * lanes<T>, signs ? lay_signs<T>(weight) : weight);
+                    }
                 run += (band.rows + before) * count * lanes<T>;
             });
         }

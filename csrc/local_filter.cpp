@@ -44,10 +44,8 @@ struct MaskEpilogue {
 template <class T>
 void pair_masks_of(const Window& w, const T* embeddings, T* masks, int64_t channels, int distance, T scale,
                    int n_threads) {
-    with_distance(distance, [&](auto op) {
-        each_distance<T, decltype(op)>(w, embeddings, channels, masks, n_threads,
-                                       [&](int64_t) { return MaskEpilogue<T>{scale}; });
-    });
+    each_distance<T>(w, pair_kernels<T>(distance), embeddings, channels, masks, n_threads,
+                     [&](int64_t) { return MaskEpilogue<T>{scale}; });
 }
 
 template <class T>
@@ -102,10 +100,8 @@ void pack_map(const Window& w, const PackCall<T>& call, int n_threads) {
     }                                                                                                                 \
     void gradient(const Window& w, const T* embeddings, const T* weights, T* result, int64_t channels, int distance,  \
                   T scale, double* scale_gradient, int n_threads) {                                                   \
-        with_distance(distance, [&](auto op) {                                                                        \
-            const GradientCall<T, T> call{embeddings, weights, result, channels, scale, nullptr};                     \
-            pair_gradient<T, decltype(op)>(w, call, scale_gradient, n_threads);                                       \
-        });                                                                                                           \
+        const GradientCall<T, T> call{embeddings, weights, result, channels, scale, nullptr};                         \
+        pair_gradient(w, pair_kernels<T>(distance), call, scale_gradient, n_threads);                                 \
     }
 DF_DEFINE_FOR(float)
 DF_DEFINE_FOR(double)

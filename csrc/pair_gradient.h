@@ -3,7 +3,6 @@
 #pragma once
 
 #include "laid_weights.h"
-#include "pair_slopes.h"
 #include "parallel.h"
 
 namespace densefield::DF_TARGET {
@@ -49,12 +48,13 @@ struct GradientCall {
 // The gradient of a band, one vector of columns after the other. Sums at p are complete with their vector. Sums at q lie
 // in lines that move along with it and begin `lanes + reach` columns before it: what no later vector reaches, and what is
 // not yet written because it does not fill a line of memory.
-template <class T, class Op, class Call>
+template <class T, class Call>
 class BandGradient {
 public:
-    BandGradient(const Window& w, const Call& call, const Band& band, int64_t channels)
+    BandGradient(const Window& w, const Call& call, Slopes<T>* slopes, const Band& band, int64_t channels)
         : w(w),
           call(call),
+          slopes(slopes),
           band(band),
           line(round_up(2 * (lanes<T> + w.reach), lanes<T>)),
           rows(band.rows + w.half_y),
@@ -87,13 +87,7 @@ public:
                                   rows * lanes<T>,
                                   line,
                                   rows * line};
-            switch (count) {
-                case 1: run_slopes<T, Op, 1>(at, weights, steps); break;
-                case 2: run_slopes<T, Op, 2>(at, weights, steps); break;
-                case 3: run_slopes<T, Op, 3>(at, weights, steps); break;
-                case 4: run_slopes<T, Op, 4>(at, weights, steps); break;
-                default: run_slopes<T, Op, 5>(at, weights, steps); break;
-            }
+            slopes(at, weights, steps, count);
             weights += steps * count * lanes<T>;
         });
         for (int64_t i = 0; i < slope_channels; ++i) {
@@ -152,6 +146,7 @@ private:
 
     const Window& w;
     const Call& call;
+    Slopes<T>* const slopes;
     const Band& band;
     const int64_t line, rows;
     const bool streams;
@@ -159,8 +154,11 @@ private:
     int64_t first_channel = 0;
 };
 
-template <class T, class Op, class Stored>
-void pair_gradient(const Window& w, GradientCall<T, Stored> call, double* scale_gradient, int n_threads) {
+// Weights stored as bytes are -1, 0 and 1.
+template <class T, class Stored>
+void pair_gradient(const Window& w, const PairKernels<T>& kernels, GradientCall<T, Stored> call, double* scale_gradient,
+                   int n_threads) {
+    const bool signs = sizeof(Stored) == 1 && kernels.slopes_of_signs != nullptr;
     constexpr int64_t channel_group = 32;
     const int64_t band_rows = slope_rows(w), chunks = Band::count(w, band_rows), pixels = w.height * w.width;
     const int64_t group = at_most(call.channels, channel_group);
@@ -168,7 +166,7 @@ void pair_gradient(const Window& w, GradientCall<T, Stored> call, double* scale_
     Buffer<T> means(w.batch * call.channels);
     if (scale_gradient != nullptr) {
         std::memset(means.data(), 0, sizeof(T) * static_cast<size_t>(w.batch * call.channels));
-        if (Op::of_differences) channel_means(w, call.embeddings, call.channels, means.data(), n_threads);
+        if (kernels.of_differences) channel_means(w, call.embeddings, call.channels, means.data(), n_threads);
         call.means = means.data();
     }
     const auto body = [&](int64_t chunk, int) {
@@ -176,8 +174,9 @@ void pair_gradient(const Window& w, GradientCall<T, Stored> call, double* scale_
         of_scale[chunk] = 0;
         if (band.rows == 0) return;
         Tile<T> tile(w, group, band.rows + 2 * w.half_y);
-        LaidWeights<T, Op, Stored> laid(w, band.rows);
-        BandGradient<T, Op, GradientCall<T, Stored>> gradient(w, call, band, group);
+        LaidWeights<T, Stored> laid(w, band.rows);
+        BandGradient<T, GradientCall<T, Stored>> gradient(w, call, signs ? kernels.slopes_of_signs : kernels.slopes, band,
+                                                          group);
         for (int64_t first = 0; first < call.channels; first += group) {
             tile.channels = at_most(group, call.channels - first);
             gradient.start(first, tile.channels);
@@ -191,7 +190,8 @@ void pair_gradient(const Window& w, GradientCall<T, Stored> call, double* scale_
                     x0 = x;
                     tile.fill(w, band, call.embeddings + (band.b * call.channels + first) * pixels, x0, w.half_y);
                 }
-                laid.lay(w, band, call.weights, x);
+                signs ? laid.template lay<sizeof(Stored) == 1>(w, band, call.weights, x)
+                      : laid.template lay<false>(w, band, call.weights, x);
                 for (int64_t c = 0; c < tile.channels; c += slope_channels) {
                     gradient.visit(tile, laid.data(), c, x - x0);
                     for (int64_t i = c; i < at_most(c + slope_channels, tile.channels); ++i) write(i, x, x0);
@@ -206,7 +206,7 @@ void pair_gradient(const Window& w, GradientCall<T, Stored> call, double* scale_
         // Distances are homogeneous in the embeddings, of degree `degree`: Euler's theorem gives their weighted sum.
         double sum = 0;
         for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += of_scale[chunk];
-        *scale_gradient = sum / Op::degree;
+        *scale_gradient = sum / kernels.degree;
     }
 }
 

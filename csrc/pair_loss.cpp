@@ -1,8 +1,6 @@
 // Distances are turned into losses and slopes while they are still in registers. Slopes of a plain hinge take a byte each.
 #include "pair_loss.h"
 
-#include <type_traits>
-
 #include "dispatch.h"
 #include "pair_gradient.h"
 
@@ -97,17 +95,21 @@ public:
     Buffer<Lane<T>> map, outside;
 };
 
-template <class T, class Distance, class Slope, class Stored>
-void pair_loss_with(const Window& w, const LossCall<T>& call, const Hinge<T>& hinge, Stored* slopes, int n_threads) {
+template <class T, class Stored>
+void pair_loss_with(const Window& w, const PairKernels<T>& kernels, const LossCall<T>& call, const Hinge<T>& hinge,
+                    int n_threads) {
+    const int64_t size = call.gradient != nullptr ? w.batch * w.height * w.planes * w.stride + 2 * w.lead : 0;
+    Buffer<Stored> slopes(size);
     const LabelMap<T> labels(w, call.labels);
     const int64_t chunks = distance_chunks(w);
     Buffer<double> losses(chunks);
     Buffer<int64_t> counts(chunks);
     for (int64_t chunk = 0; chunk < chunks; ++chunk) losses[chunk] = 0, counts[chunk] = 0;
-    each_distance<T, Distance>(w, call.embeddings, call.channels, slopes, n_threads, [&](int64_t chunk) {
-        return LossEpilogue<T>{hinge, labels.map.data() + w.lead, labels.outside.data() + w.lead, &losses[chunk],
-                               &counts[chunk]};
-    });
+    each_distance<T>(w, kernels, call.embeddings, call.channels, size > 0 ? slopes.data() : nullptr, n_threads,
+                     [&](int64_t chunk) {
+                         return LossEpilogue<T>{hinge, labels.map.data() + w.lead, labels.outside.data() + w.lead,
+                                                &losses[chunk], &counts[chunk]};
+                     });
     *call.loss = 0;
     *call.count = 0;
     for (int64_t chunk = 0; chunk < chunks; ++chunk) *call.loss += losses[chunk], *call.count += counts[chunk];
@@ -116,35 +118,19 @@ void pair_loss_with(const Window& w, const LossCall<T>& call, const Hinge<T>& hi
         *call.weight = 1 / (counted > 1 ? counted : 1);
     }
     if (call.gradient == nullptr) return;
-    const GradientCall<T, Stored> gradient{call.embeddings, slopes,  call.gradient,
-                                           call.channels,   static_cast<T>(2 * *call.weight), nullptr};
-    pair_gradient<T, Slope>(w, gradient, nullptr, n_threads);
-}
-
-template <class T>
-void pair_loss_of(const Window& w, const LossCall<T>& call, int distance, const Hinge<T>& hinge, int n_threads) {
-    const int64_t size = call.gradient != nullptr ? w.batch * w.height * w.planes * w.stride + 2 * w.lead : 0;
-    if (hinge.squared) {
-        Buffer<T> slopes(size);
-        T* const kept = size > 0 ? slopes.data() : nullptr;
-        with_distance(distance, [&](auto op) {
-            pair_loss_with<T, decltype(op), decltype(op)>(w, call, hinge, kept, n_threads);
-        });
-        return;
-    }
-    Buffer<int8_t> slopes(size);  // -1, 0 and 1
-    int8_t* const kept = size > 0 ? slopes.data() : nullptr;
-    with_distance(distance, [&](auto op) {
-        using Slope = std::conditional_t<std::is_same_v<decltype(op), L1>, L1OfSigns, decltype(op)>;
-        pair_loss_with<T, decltype(op), Slope>(w, call, hinge, kept, n_threads);
-    });
+    const GradientCall<T, Stored> gradient{call.embeddings, slopes.data(), call.gradient, call.channels,
+                                           static_cast<T>(2 * *call.weight), nullptr};
+    pair_gradient(w, kernels, gradient, nullptr, n_threads);
 }
 
 }  // namespace
 
 #define DF_DEFINE_FOR(T)                                                                                              \
     void pair_loss(const Window& w, const LossCall<T>& call, int distance, const Hinge<T>& hinge, int n_threads) {    \
-        pair_loss_of(w, call, distance, hinge, n_threads);                                                            \
+        if (hinge.squared)                                                                                            \
+            pair_loss_with<T, T>(w, pair_kernels<T>(distance), call, hinge, n_threads);                               \
+        else /* slopes are -1, 0 and 1 */                                                                             \
+            pair_loss_with<T, int8_t>(w, pair_kernels<T>(distance), call, hinge, n_threads);                          \
     }
 DF_DEFINE_FOR(float)
 DF_DEFINE_FOR(double)
