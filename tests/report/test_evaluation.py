@@ -141,6 +141,26 @@ def test_errors_picture_is_the_error_map(tmp_path, confusion):
     np.testing.assert_array_equal((drawn == draw.UNCOUNTED).all(-1), ignored)
 
 
+def test_a_refined_model_is_shown_beside_its_network_alone(tmp_path, confusion):
+    alone = ConfusionMatrix(3)
+    alone.counts += torch.tensor([[400, 120, 0], [130, 300, 50], [0, 0, 0]])
+    shown = example("x", 0.5)
+    shown = shown._replace(alone=(shown.labels + 1) % 3, iou_alone=0.25)
+    html = write(tmp_path / "r.html", confusion, alone=alone, examples=[shown])
+    text = "".join(Page(html).text)
+    gain = 100 * (confusion.mean_iou() - alone.mean_iou())
+    assert f"network alone {100 * alone.mean_iou():.1f}, {gain:+.1f}" in text
+    assert "IoU alone 25.0 %, refined 50.0 %" in text
+    bars = re.findall(r'class="bar"><b>([0-9.–]+)</b>', html)
+    assert bars[:2] == [f"{100 * 400 / 650:.1f}", f"{100 * 500 / 550:.1f}"]
+    captions = re.findall("<figcaption>([^<]*)</figcaption>", html)
+    assert captions == ["Image", "Network alone", "Refined", "Target", "Errors of the network alone", "Errors, refined"]
+    for caption, labels in (("Errors of the network alone", shown.alone), ("Errors, refined", shown.labels)):
+        data = re.search(rf'src="data:image/png;base64,([^"]+)" alt="{caption} of x"', html).group(1)
+        drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))[::8, ::8]
+        np.testing.assert_array_equal(drawn, draw.error_map(labels, shown.target))
+
+
 def test_many_classes_stay_light(tmp_path):
     names = tuple(f"class {i}" for i in range(150))
     classes = ClassList(names, tuple((i, 255 - i, 7) for i in range(150)))

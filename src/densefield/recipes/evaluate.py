@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,14 +63,19 @@ def evaluate(
     examples: list[Example] = []
     for index in progress(iter(range(len(pairs)))):
         image, target, name = pairs[index]
+        before = None
         if alone is None:
             labels = segmenter(image).cpu().numpy()
         else:
             scores = segmenter.network_scores(image)
-            _count(alone, scores.argmax(dim=0).cpu().numpy(), target)
+            before = scores.argmax(dim=0).cpu().numpy()
+            _count(alone, before, target)
             labels = segmenter.refine(scores, image).argmax(dim=0).cpu().numpy()
         _count(counts, labels, target)
-        examples = _kept([*examples, Example(name, image, target, labels, _iou(labels, target, len(names)))])
+        iou, iou_alone = (
+            math.nan if values is None else _iou(values, target, len(names)) for values in (labels, before)
+        )
+        examples = _kept([*examples, Example(name, image, target, labels, iou, before, iou_alone)])
     return Evaluation(counts, alone, examples)
 
 
@@ -116,4 +122,5 @@ def write_report(
         curve=curve or None,
         trimap=lines,
         facts=facts,
+        alone=evaluation.alone.confusion if evaluation.alone else None,
     )

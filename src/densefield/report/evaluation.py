@@ -30,13 +30,15 @@ STYLE = """
   font-variant-numeric: tabular-nums; }
 .figures div:first-child dd { font-size: 2.6rem; }
 .figures dd small { font-size: 0.5em; font-weight: 400; color: var(--soft); letter-spacing: 0; margin-left: 0.15em; }
+.figures dd.alone { font-size: 0.9rem !important; font-weight: 400; color: var(--soft); letter-spacing: 0;
+  line-height: 1.4; margin-top: 4px; }
 table.classes { border-collapse: collapse; width: 100%; min-width: 460px; font-variant-numeric: tabular-nums; }
 .classes th { text-align: left; font-weight: 500; color: var(--soft); font-size: 0.88rem; padding: 6px 12px 6px 0;
   border-bottom: 1px solid var(--rule); }
 .classes td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--rule); white-space: nowrap; }
 .classes tr:last-child td { border-bottom: 0; }
 .classes td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 8em; }
-.classes td.value { width: 27%; }
+.classes td.value { width: calc(81% / var(--columns)); }
 .bar { display: flex; align-items: center; gap: 10px; }
 .bar b { font-weight: 500; min-width: 2.9em; text-align: right; }
 .bar i { flex: 1; height: 9px; border-radius: 5px; background: var(--track); overflow: hidden; }
@@ -55,13 +57,14 @@ table.classes { border-collapse: collapse; width: 100%; min-width: 460px; font-v
 .example { margin: 16px 0 0; }
 .example h3 { display: flex; justify-content: space-between; gap: 12px; overflow-wrap: anywhere; }
 .example h3 span { white-space: nowrap; font-weight: 400; color: var(--soft); } .example h3 b { color: var(--ink); }
-.four { display: grid; grid-template-columns: repeat(4, 1fr); gap: 10px; }
-.four figure { margin: 0; }
-.four img { display: block; width: 100%; height: auto; border-radius: 6px; background: var(--track);
+.pictures { display: grid; grid-template-columns: repeat(4, 1fr); gap: 10px; }
+.pictures.both { grid-template-columns: repeat(3, 1fr); }
+.pictures figure { margin: 0; }
+.pictures img { display: block; width: 100%; height: auto; border-radius: 6px; background: var(--track);
   outline: 1px solid var(--rule); outline-offset: -1px; }
-.four figcaption { font-size: 0.82rem; color: var(--soft); margin-top: 3px; }
+.pictures figcaption { font-size: 0.82rem; color: var(--soft); margin-top: 3px; }
 .keys { margin-top: 18px; } .keys span { color: var(--ink); }
-@media (max-width: 760px) { .four { grid-template-columns: 1fr 1fr; } .figures { grid-template-columns: 1fr 1fr; } }
+@media (max-width: 760px) { .pictures { grid-template-columns: 1fr 1fr; } .figures { grid-template-columns: 1fr 1fr; } }
 @media (max-width: 400px) { .figures dd { font-size: 1.4rem; } .figures div:first-child dd { font-size: 1.9rem; } }
 """
 
@@ -75,7 +78,9 @@ class Example(NamedTuple):
     image: NDArray[np.uint8]  # (H, W, 3)
     target: NDArray[np.integer]  # (H, W); values that are no class count as ignored
     labels: NDArray[np.integer]  # (H, W)
-    iou: float  # the mean IoU of this image alone
+    iou: float  # the mean IoU of this image by itself
+    alone: NDArray[np.integer] | None = None  # (H, W): what the network says without its refinement
+    iou_alone: float = math.nan
 
 
 def write_evaluation(
@@ -89,9 +94,11 @@ def write_evaluation(
     trimap: Series | None = None,
     facts: Sequence[tuple[str, str]] = (),
     per_end: int = 4,
+    alone: ConfusionMatrix | None = None,
 ) -> None:
     """Write one self-contained HTML file: the four figures, classes, confusions, curves, worst and best images.
 
+    `alone` counts the network without its refinement: its figures then stand beside those of `confusion`.
     `examples` may hold many images: the `per_end` worst and best by IoU are shown, each with target, prediction and
     errors. `curve` is {chart: {line: [(epoch, value), ...]}}, see `read_curves`; `trimap` is {line: [(width in
     pixels, mean IoU from 0 to 1), ...]}; `facts` are (name, value) pairs under the title. All text is escaped.
@@ -105,7 +112,7 @@ def write_evaluation(
     # Few images: each is shown once, the better half first.
     best = ranked[len(ranked) // 2 :][::-1][:per_end]
     worst = ranked[: len(ranked) // 2][:per_end]
-    sections = [_figures(confusion), _classes(confusion, classes)]
+    sections = [_figures(confusion, alone), _classes(confusion, classes, alone)]
     if best:
         sections.append(_images("Best images" if worst else "Images", best, classes))
     if worst:
@@ -120,36 +127,49 @@ def write_evaluation(
         file.write(page(title, sections, facts=facts, style=STYLE).encode("utf-8"))
 
 
-def _figures(confusion: ConfusionMatrix) -> str:
-    """The four headline figures, the mean IoU largest."""
-    figures = (
-        ("Mean IoU", confusion.mean_iou()),
-        ("Pixel accuracy", confusion.pixel_accuracy()),
-        ("Mean class accuracy", confusion.mean_accuracy()),
-        ("Frequency-weighted IoU", confusion.frequency_weighted_iou()),
-    )
-    return (
-        '<dl class="figures">'
-        + "".join(f"<div><dt>{name}</dt><dd>{percent(value)}<small>%</small></dd></div>" for name, value in figures)
-        + "</dl>"
-    )
+def _figures(confusion: ConfusionMatrix, alone: ConfusionMatrix | None) -> str:
+    """The four headline figures, the mean IoU largest; under each the network's alone, where there is one."""
+    names = ("Mean IoU", "Pixel accuracy", "Mean class accuracy", "Frequency-weighted IoU")
+    cells = []
+    for name, value, before in zip(names, _four(confusion), _four(alone) if alone else [None] * 4, strict=True):
+        below = ""
+        if before is not None:
+            change = "" if math.isnan(value - before) else f", {100 * (value - before):+.1f}".replace("-", "−")
+            below = f'<dd class="alone">network alone {percent(before)}{change}</dd>'
+        cells.append(f"<div><dt>{name}</dt><dd>{percent(value)}<small>%</small></dd>{below}</div>")
+    return f'<dl class="figures">{"".join(cells)}</dl>'
 
 
-def _classes(confusion: ConfusionMatrix, classes: ClassList) -> str:
+def _four(confusion: ConfusionMatrix) -> list[float]:
+    return [
+        confusion.mean_iou(),
+        confusion.pixel_accuracy(),
+        confusion.mean_accuracy(),
+        confusion.frequency_weighted_iou(),
+    ]
+
+
+def _classes(confusion: ConfusionMatrix, classes: ClassList, alone: ConfusionMatrix | None) -> str:
     """A table of every class with bars."""
-    rows = []
-    columns = (confusion.iou_per_class(), confusion.accuracy_per_class(), confusion.frequency_per_class())
-    for number, name in enumerate(classes.names):
-        iou, accuracy, frequency = (float(column[number]) for column in columns)
-        rows.append(
-            f"<tr><td>{swatch(classes.colours[number])}{escape(name)}</td>"
-            f"{_bar(iou, 'var(--s1)')}{_bar(accuracy, 'var(--s3)')}{_bar(frequency, 'var(--soft)')}</tr>"
-        )
+    columns = [
+        ("IoU alone", alone.iou_per_class(), "var(--s2)") if alone else None,
+        ("IoU refined" if alone else "IoU", confusion.iou_per_class(), "var(--s1)"),
+        ("Accuracy", confusion.accuracy_per_class(), "var(--s3)"),
+        ("Share", confusion.frequency_per_class(), "var(--soft)"),
+    ]
+    shown = [column for column in columns if column is not None]
+    rows = [
+        f"<tr><td>{swatch(classes.colours[number])}{escape(name)}</td>"
+        f"{''.join(_bar(float(values[number]), colour) for _, values, colour in shown)}</tr>"
+        for number, name in enumerate(classes.names)
+    ]
+    heads = "".join(f"<th>{title}</th>" for title, _, _ in shown)
+    words = " Alone: the network without its refinement." if alone else ""
     return (
         "<h2>Classes</h2><p>IoU: pixels found and right, of all that are or were taken for the class. Accuracy: pixels "
-        "found, of all that are the class. Share: of the target’s pixels. All in %; – where a class does not occur.</p>"
-        '<div class="scroll"><table class="classes"><thead><tr><th>Class</th><th>IoU</th><th>Accuracy</th>'
-        f"<th>Share</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f"found, of all that are the class. Share: of the target’s pixels. All in %; – where a class does not occur."
+        f'{words}</p><div class="scroll"><table class="classes" style="--columns:{len(shown)}"><thead><tr>'
+        f"<th>Class</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -199,37 +219,21 @@ def _learning(curve: Curves) -> str:
 
 
 def _images(heading: str, examples: Sequence[Example], classes: ClassList) -> str:
-    """Image, target, prediction and errors of each example in a row, and the colours' meaning."""
+    """Each example's pictures, before and after its refinement where it has one, and the colours' meaning."""
     seen: set[int] = set()
     rows = []
     for example in examples:
-        target, labels = (np.asarray(values) for values in (example.target, example.labels))
-        check(
-            example.image.shape[:2] == target.shape == labels.shape,
-            f"examples: {example.name} has an image of {example.image.shape[:2]}, a target of {target.shape} and "
-            f"labels of {labels.shape}; wanted one size",
-        )
-        # Whatever is no class counts as ignored, so that any data set's own value for it will do.
-        target = fitted_labels(np.where((target >= 0) & (target < len(classes)), target, 255).astype(np.uint8))
-        labels = fitted_labels(labels.astype(np.uint8))
-        image = fitted_image(example.image)
-        # Over a grey image a class has the colour of its key, whatever the object's own colour is.
-        grey = np.repeat(np.rint(image @ GREY).astype(np.uint8)[..., None], 3, 2)
-        seen.update(np.unique(target).tolist(), np.unique(labels).tolist())
-        pictures = (
-            ("Image", image, True),
-            ("Target", draw.overlay(grey, target, classes, alpha=0.7), True),
-            ("Prediction", draw.overlay(grey, labels, classes, alpha=0.7), True),
-            ("Errors", draw.error_map(labels, target), False),
-        )
+        pictures = _pictures(example, classes, seen)
         figures = "".join(
             f"<figure>{picture_element(pixels, f'{caption} of {example.name}', photograph=photograph)}"
             f"<figcaption>{caption}</figcaption></figure>"
             for caption, pixels, photograph in pictures
         )
+        before = "" if example.alone is None else f"IoU alone {percent(example.iou_alone)} %, refined "
+        both = "" if example.alone is None else " both"
         rows.append(
-            f'<div class="example"><h3>{escape(example.name)}<span>IoU <b>{percent(example.iou)} %</b></span></h3>'
-            f'<div class="four">{figures}</div></div>'
+            f'<div class="example"><h3>{escape(example.name)}<span>{before or "IoU "}<b>{percent(example.iou)} %</b>'
+            f'</span></h3><div class="pictures{both}">{figures}</div></div>'
         )
     keys = "".join(
         f"<span>{swatch(classes.colours[number])}{escape(classes.names[number])}</span>"
@@ -238,3 +242,40 @@ def _images(heading: str, examples: Sequence[Example], classes: ClassList) -> st
     )
     errors = f"<span>{swatch(draw.WRONG)}wrong</span><span>{swatch(draw.UNCOUNTED)}not counted</span>"
     return f'<h2>{heading}</h2>{"".join(rows)}<div class="legend keys">{keys}{errors}</div>'
+
+
+def _pictures(example: Example, classes: ClassList, seen: set[int]) -> list[tuple[str, draw.Picture, bool]]:
+    """(caption, pixels, whether a photograph) of one example; the labels that occur are added to `seen`."""
+    maps = [np.asarray(example.target), np.asarray(example.labels)]
+    if example.alone is not None:
+        maps.append(np.asarray(example.alone))
+    check(
+        all(values.shape == example.image.shape[:2] for values in maps),
+        f"examples: {example.name} has an image of {example.image.shape[:2]}, a target of {maps[0].shape} and "
+        f"labels of {', '.join(str(values.shape) for values in maps[1:])}; wanted one size",
+    )
+    # Whatever is no class counts as ignored, so that any data set's own value for it will do.
+    maps[0] = np.where((maps[0] >= 0) & (maps[0] < len(classes)), maps[0], 255)
+    target, *given = (fitted_labels(values.astype(np.uint8)) for values in maps)
+    image = fitted_image(example.image)
+    # Over a grey image a class has the colour of its key, whatever the object's own colour is.
+    grey = np.repeat(np.rint(image @ GREY).astype(np.uint8)[..., None], 3, 2)
+    over = [draw.overlay(grey, values, classes, alpha=0.7) for values in (target, *given)]
+    wrong = [draw.error_map(values, target) for values in given]
+    for values in (target, *given):
+        seen.update(np.unique(values).tolist())
+    if len(given) == 1:
+        return [
+            ("Image", image, True),
+            ("Target", over[0], True),
+            ("Prediction", over[1], True),
+            ("Errors", wrong[0], False),
+        ]
+    return [
+        ("Image", image, True),
+        ("Network alone", over[2], True),
+        ("Refined", over[1], True),
+        ("Target", over[0], True),
+        ("Errors of the network alone", wrong[1], False),
+        ("Errors, refined", wrong[0], False),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from html import escape
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CELL = 34
+BELOW = "rows: the target’s class, columns: the prediction, in % of the row"
 MOST_CLASSES = 60  # more cells than that are neither legible nor light
 
 
@@ -28,10 +30,11 @@ def heat_map(
     names = [names[number] for number in kept]
     num_classes = len(names)
     shown = [_shortened(name) for name in names]
-    left = 12 + round(7.2 * max(len(name) for name in shown))
-    top = 12 + round(5.4 * max(len(name) for name in shown))
+    longest = max(_pixels(name) for name in shown)
+    left = 12 + round(longest)
+    top = 18 + round(longest / 2**0.5)  # slanted titles, and the height of their letters
     # The last slanted column title leans out of the grid.
-    width = max(left + CELL * num_classes + top, left + 370)  # room for the line below
+    width = max(left + CELL * num_classes + top, left + round(_pixels(BELOW)))
     height = top + CELL * num_classes + 26
     parts = []
     for i, name in enumerate(shown):
@@ -65,10 +68,7 @@ def heat_map(
                 )
             parts.append("</g>")
     below = top + CELL * num_classes + 18
-    parts.append(
-        f'<text class="soft" x="{left}" y="{below}">rows: the target’s class, columns: the prediction, in % of the '
-        "row</text>"
-    )
+    parts.append(f'<text class="soft" x="{left}" y="{below}">{BELOW}</text>')
     return (
         f'<div class="scroll"><svg class="matrix" viewBox="0 0 {width} {height}" width="{width}" font-size="12.5"'
         f' role="img" aria-label="Confusion matrix, each row in per cent">{"".join(parts)}</svg></div>'
@@ -93,3 +93,11 @@ def largest_confusions(
 def _shortened(name: str, most: int = 18) -> str:
     """A class name that fits beside the grid."""
     return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _pixels(text: str) -> float:
+    """No less than the width of `text` on the page: no font is at hand to ask, and readers' fonts differ."""
+    return sum(
+        13.0 if unicodedata.east_asian_width(sign) in "WF" or sign in "WMmw@%…" else 9.5 if sign.isupper() else 7.2
+        for sign in text
+    )
