@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
-SOURCES = pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
+SOURCES = pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
+# What is compiled lies in build/ and is compiled once, whichever of the two comes first.
+SET_UP  = @test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); begun=$$(date +%s); $(INSTALL) \
+          $(1) && touch $(2) && echo "set up in $$(( $$(date +%s) - begun )) seconds"
 
 .PHONY: demo test clean
 
@@ -14,16 +17,12 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q
 
 $(VENV)/.installed: $(SOURCES)
-	@echo "setting up $(VENV): a minute or two, mostly PyTorch ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) .
-	@touch $@
+	@echo "setting up $(VENV): minutes, for PyTorch and to compile the kernels ..."
+	$(call SET_UP,.,$@)
 
 $(VENV)/.installed-test: $(SOURCES)
-	@echo "setting up $(VENV) with the tests' tools: a minute or two, mostly PyTorch ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) '.[test]'
-	@touch $@ $(VENV)/.installed
+	@echo "setting up $(VENV) with the tests' tools: minutes, for PyTorch and to compile the kernels ..."
+	$(call SET_UP,'.[test]',$@ $(VENV)/.installed)
 
 clean:
 	rm -rf $(VENV) build

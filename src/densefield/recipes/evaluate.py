@@ -38,11 +38,13 @@ def evaluate(
     segmenter: Segmenter,
     pairs: Any,
     *,
+    alone: Segmenter | None = None,
     void_band: bool = False,
     progress: Callable[[Iterator[int]], Iterator[int]] = iter,
 ) -> Evaluation:
     """Segment every image of `pairs` and count, with and without the refinement; the best and worst images are kept.
 
+    `alone` is a segmenter to stand for the network without its refinement, in place of the segmenter's own network.
     `void_band` measures the trimap from the ignored band (PASCAL VOC) instead of from the classes' boundaries.
     Raises `InputError` for an empty split, and where the data's classes are not the segmenter's.
     """
@@ -59,24 +61,31 @@ def evaluate(
         distance = void_distance if void_band else class_distance
         return Counts(ConfusionMatrix(len(names)), TrimapCurve(len(names), TRIMAP_WIDTHS, distance=distance))
 
-    counts, alone = fresh(), fresh() if segmenter.refinement is not None else None
+    counts, before = fresh(), fresh() if alone is not None or segmenter.refinement is not None else None
     examples: list[Example] = []
     for index in progress(iter(range(len(pairs)))):
         image, target, name = pairs[index]
-        before = None
-        if alone is None:
-            labels = segmenter(image).cpu().numpy()
-        else:
-            scores = segmenter.network_scores(image)
-            before = scores.argmax(dim=0).cpu().numpy()
-            _count(alone, before, target)
-            labels = segmenter.refine(scores, image).argmax(dim=0).cpu().numpy()
+        labels, labels_alone = _labels(segmenter, alone, image)
         _count(counts, labels, target)
-        iou, iou_alone = (
-            math.nan if values is None else _iou(values, target, len(names)) for values in (labels, before)
-        )
-        examples = _kept([*examples, Example(name, image, target, labels, iou, before, iou_alone)])
-    return Evaluation(counts, alone, examples)
+        iou_alone = math.nan
+        if before is not None and labels_alone is not None:
+            _count(before, labels_alone, target)
+            iou_alone = _iou(labels_alone, target, len(names))
+        iou = _iou(labels, target, len(names))
+        examples = _kept([*examples, Example(name, image, target, labels, iou, labels_alone, iou_alone)])
+    return Evaluation(counts, before, examples)
+
+
+def _labels(
+    segmenter: Segmenter, alone: Segmenter | None, image: NDArray[np.uint8]
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """The labels (H, W), and those without the refinement where there is one."""
+    if alone is not None:
+        return segmenter(image).cpu().numpy(), alone(image).cpu().numpy()
+    if segmenter.refinement is None:
+        return segmenter(image).cpu().numpy(), None
+    scores = segmenter.network_scores(image)
+    return segmenter.refine(scores, image).argmax(dim=0).cpu().numpy(), scores.argmax(dim=0).cpu().numpy()
 
 
 def _count(counts: Counts, labels: NDArray[np.int64], target: NDArray[np.uint8]) -> None:

@@ -21,6 +21,8 @@ from densefield.recipes.recipe import Recipe
 
 _LARGEST = 256 * 1024  # bytes of YAML; a recipe takes two thousand
 _HOMES = {
+    "sample_demo": "samples",
+    "sample_demo_quick": "samples",
     "sample_fc_densenet56": "samples",
     "camvid_fc_densenet56": "camvid_fc_densenet",
     "camvid_fc_densenet67": "camvid_fc_densenet",
