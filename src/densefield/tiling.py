@@ -74,7 +74,7 @@ def valid_spans(length: int, *, tile: int, margin: int, stride: int, smallest: i
 def mirrored(start: int, stop: int, length: int) -> Tensor:
     """Indices start … stop-1 folded back into 0 … length-1: mirrored at the outermost pixels, as often as need be."""
     period = max(2 * (length - 1), 1)
-    index = torch.arange(start, stop).remainder(period)
+    index = torch.arange(start, stop, dtype=torch.int64, device="cpu").remainder(period)
     return torch.minimum(index, period - index) if length > 1 else torch.zeros_like(index)
 
 

@@ -129,7 +129,9 @@ def test_backward_twice_and_module():
 
 def test_opcheck(path):
     embeddings, target = inputs((1, 3, 5, 6), torch.float32)
-    torch.library.opcheck(pair_loss, (embeddings, target, 255, 3, 1, 0.5, 2.0, "l1", "valid", False, True, True))
+    torch.library.opcheck(
+        pair_loss.definition, (embeddings, target, 255, 3, 1, 0.5, 2.0, "l1", "valid", False, True, True)
+    )
 
 
 EMBEDDINGS, TARGET = torch.zeros(1, 3, 4, 5), torch.zeros(1, 4, 5, dtype=torch.int64)

@@ -102,7 +102,7 @@ def test_error_status_becomes_an_exception():
         (*[native.POINTER] * 2, native.INT64, native.INT32, *[native.POINTER] * 3, native.INT32),
     )
     sizes, theta, orders = native.int64_array([4]), native.double_array([1.0]), native.int64_array([0])
-    address = native.pointer(values)
+    address = native.pointer(values, torch.float32)
     with pytest.raises(ValueError, match="df_gaussian_filter_f32: bad argument"):
         call(address, address, 1, 1, sizes, theta, orders, 0)
     with pytest.raises(native.NativeLibraryMissing, match="df_no_such_kernel"):
@@ -110,8 +110,11 @@ def test_error_status_becomes_an_exception():
 
 
 def test_pointer_refuses_what_a_kernel_cannot_read():
-    with pytest.raises(ValueError, match="contiguous CPU tensors"):
-        native.pointer(torch.zeros(3, 4).T)
+    right = torch.zeros(3, 4)
+    for wrong in (right.T, right.double(), right.to("meta")):
+        with pytest.raises(TypeError, match=r"a kernel reads torch.float32 on the CPU, contiguous; received"):
+            native.pointer(wrong, torch.float32)
+    assert native.pointer(right, torch.float32) == right.data_ptr()
 
 
 @needs_native

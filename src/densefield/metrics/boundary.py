@@ -151,8 +151,8 @@ class BoundaryIoU:
         self.num_classes = num_classes
         self.ratio = ratio
         self.ignore_index = ignore_index
-        self.hits = torch.zeros(num_classes, dtype=torch.int64)
-        self.unions = torch.zeros(num_classes, dtype=torch.int64)
+        self.hits = torch.zeros(num_classes, dtype=torch.int64, device="cpu")
+        self.unions = torch.zeros(num_classes, dtype=torch.int64, device="cpu")
 
     def update(self, labels: ArrayLike | Tensor, target: ArrayLike | Tensor) -> None:
         """Add one image (H, W) or a batch (B, H, W)."""

@@ -58,7 +58,7 @@ class ConfusionMatrix:
         check(num_classes >= 1, f"num_classes: wanted at least 1, received {num_classes}")
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64, device="cpu")
 
     def __repr__(self) -> str:
         return f"ConfusionMatrix({self.num_classes} classes, {int(self.counts.sum())} pixels)"

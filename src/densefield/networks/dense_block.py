@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from densefield.checks import check
+from densefield.derivatives import differentiable_once
 
 
 class Layer(nn.Module):
@@ -193,9 +193,8 @@ class _Stack(torch.autograd.Function):
         return stack if keep_input else stack[:, first:]
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        stack, *rest = ctx.saved_tensors
+    def _gradients(ctx: Any, kept: Sequence[Tensor], grad: Tensor) -> tuple[Tensor | None, ...]:
+        stack, *rest = kept
         parameters, saved = _fours(rest[: 4 * ctx.count]), _fours(rest[4 * ctx.count :])
         first = sum(ctx.sizes)
         skipped = 0 if ctx.keep_input else first  # channels of the stack that the output left out
@@ -256,6 +255,8 @@ class _Stack(torch.autograd.Function):
         if ctx.keep_input:
             entering.add_(grad[:, :first])
         return (None, None, None, None, *entering[:, :first].split(ctx.sizes, dim=1), *gradients)
+
+    backward = staticmethod(differentiable_once("DenseBlock", _gradients))
 
 
 def _activate(stack: Tensor, centre: Tensor, inverse: Tensor, gamma: Tensor, beta: Tensor, *, out: Tensor) -> Tensor:

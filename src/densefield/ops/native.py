@@ -76,10 +76,13 @@ def suffix(dtype: torch.dtype) -> str:
     return _SCALARS[dtype]
 
 
-def pointer(tensor: Tensor) -> int:
-    """Give the address of a contiguous CPU tensor's first element; the caller keeps the tensor alive."""
-    if tensor.device.type != "cpu" or not tensor.is_contiguous():
-        raise ValueError("a kernel takes contiguous CPU tensors only")
+def pointer(tensor: Tensor, dtype: torch.dtype) -> int:
+    """Give the address of a contiguous CPU tensor of the type that the kernel reads; the caller keeps it alive."""
+    if tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
+        raise TypeError(
+            f"a kernel reads {dtype} on the CPU, contiguous; received {tensor.dtype} on {tensor.device}, "
+            f"shape {tuple(tensor.shape)}, strides {tensor.stride()}"
+        )
     return tensor.data_ptr()
 
 

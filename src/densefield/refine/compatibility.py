@@ -81,10 +81,10 @@ Compatibility: TypeAlias = Potts | Diagonal | Matrix
 
 
 def as_tensor(value: float | Sequence[float] | Sequence[Sequence[float]] | Tensor) -> Tensor:
-    """Numbers as a tensor of at least float32; tensors keep their graph."""
+    """Numbers as a tensor of at least float32, on the CPU; tensors keep their device and graph."""
     if isinstance(value, Tensor):
         return value if value.dtype in (torch.float32, torch.float64) else value.float()
-    return torch.tensor(value, dtype=torch.float32)
+    return torch.tensor(value, dtype=torch.float32, device="cpu")
 
 
 def check_positive(name: str, value: float | Sequence[float] | Tensor) -> None:

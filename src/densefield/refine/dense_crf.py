@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from densefield.checks import check
 from densefield.ops.mean_field.scores import check_scores
@@ -78,15 +79,15 @@ class DenseCRF(nn.Module):
         self.log_weights: nn.Parameter | None = None
         if learn_weights:
             weights = [as_tensor(kernel.weight).detach().cpu() for kernel in self._kernels]
-            self.log_weights = nn.Parameter(torch.stack(weights).log())
+            self.log_weights = _parameter(torch.stack(weights).log())
         self.log_widths = nn.ParameterDict()
         if learn_widths:
             for index, kernel in enumerate(self._kernels):
                 for name, value in kernel.raw().items():
-                    self.log_widths[f"{name}_{index}"] = nn.Parameter(value)
+                    self.log_widths[f"{name}_{index}"] = _parameter(value)
         self.raw_energies = nn.ParameterList()
         if learn_compatibility:
-            self.raw_energies.extend(nn.Parameter(chosen.raw()) for chosen in each)
+            self.raw_energies.extend(_parameter(chosen.raw()) for chosen in each)
 
     @classmethod
     def nine_parameters(cls, num_classes: int, *, iterations: int = 5, recompute: bool = False) -> DenseCRF:
@@ -124,6 +125,7 @@ class DenseCRF(nn.Module):
             return self._compatibility.with_raw(self.raw_energies[0])
         return [chosen.with_raw(raw) for chosen, raw in zip(self._compatibility, self.raw_energies, strict=True)]
 
+    @_disable_dynamo  # as `mean_field`, before what looks at numbers here
     def forward(
         self,
         scores: Tensor,  # (B, K, *size), before softmax
@@ -154,13 +156,13 @@ class DenseCRF(nn.Module):
         unary = self._unary(scores)
         terms = self._terms(unary, image, features)
         terms = terms if self.dense else with_lattices(terms)
-        log_q = torch.log_softmax(scores, 1)
+        log_q = torch.log_softmax(-unary, 1)
         for index in range(self.iterations + 1):
             if index:
                 log_q = run(
                     unary, terms, 1, self.normalization, log_q, self.prune, half=not self.accurate, dense=self.dense
                 )
-            yield Iteration(index, log_q, log_q.exp())
+            yield Iteration(index, log_q.to(scores.dtype), log_q.exp().to(scores.dtype))
 
     def energy(
         self,
@@ -196,7 +198,7 @@ class DenseCRF(nn.Module):
     def _unary(self, scores: Tensor) -> Tensor:
         self._check(scores)
         check_scores("scores", scores)
-        return -scores
+        return -scores.to(torch.promote_types(scores.dtype, torch.float32))
 
     def _terms(self, unary: Tensor, image: Tensor | None, features: Tensor | Sequence[Tensor]) -> list[Term]:
         return pairwise_terms(
@@ -208,3 +210,8 @@ class DenseCRF(nn.Module):
             f"{self.num_classes}, kernels={self.kernels}, compatibility={self.compatibility}, "
             f"iterations={self.iterations}, normalization={self.normalization!r}"
         )
+
+
+def _parameter(value: Tensor) -> nn.Parameter:
+    """What is learned lies on torch's default device, as the parameters of torch's own layers do."""
+    return nn.Parameter(value.to(torch.get_default_device()))

@@ -39,7 +39,8 @@ class EmbeddingFilter(nn.Module):
         self.rate = rate
         self.distance: Distance = distance
         self.border: Border = border
-        self.log_lambda = nn.Parameter(torch.tensor(math.log(initial_lambda)), requires_grad=learn_lambda)
+        initial = torch.tensor(math.log(initial_lambda), dtype=torch.float32)
+        self.log_lambda = nn.Parameter(initial, requires_grad=learn_lambda)
 
     @property
     def scale(self) -> Tensor:  # ()

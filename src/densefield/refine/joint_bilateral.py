@@ -28,8 +28,9 @@ def joint_bilateral_filter(
         check(width > 0, f"{name}: wanted a positive number, received {width}")
     check_map("image", image)
     batch, _, height, width = image.shape
-    rows = torch.arange(height, device=image.device, dtype=image.dtype).view(1, 1, -1, 1)
-    columns = torch.arange(width, device=image.device, dtype=image.dtype).view(1, 1, 1, -1)
+    guide = image.to(torch.promote_types(image.dtype, torch.float32))  # half types count no pixels beyond a few hundred
+    rows = torch.arange(height, device=image.device, dtype=guide.dtype).view(1, 1, -1, 1)
+    columns = torch.arange(width, device=image.device, dtype=guide.dtype).view(1, 1, 1, -1)
     places = [(axis / sigma_space).expand(batch, 1, height, width) for axis in (rows, columns)]
-    embeddings = torch.cat([image / sigma_range, *places], dim=1)
+    embeddings = torch.cat([guide / sigma_range, *places], dim=1)
     return affinity_filter(scores, embeddings, 1.0, window=window, iterations=iterations, distance="l2")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from densefield.checks import check, check_finite
 from densefield.ops.mean_field import GridTerm, LatticeTerm
+from densefield.ops.precision import cholesky, matmul, solve_lower
 from densefield.refine.compatibility import as_tensor, check_positive
 
 Width: TypeAlias = float | Sequence[float] | Tensor
@@ -115,7 +116,7 @@ class FeatureKernel:
         if self.covariance is None:
             return dataclasses.replace(self, theta=raw["theta"].exp())
         factor = raw["factor"].tril(-1) + torch.diag(raw["factor"].diagonal().exp())
-        return dataclasses.replace(self, covariance=factor @ factor.T)
+        return dataclasses.replace(self, covariance=matmul(factor, factor.T))
 
     def term(self, field: Field, energies: Tensor) -> LatticeTerm:
         """The kernel over features, for the mean field."""
@@ -130,7 +131,7 @@ class FeatureKernel:
             factor.shape[0] == count,
             f"covariance: wanted shape {(count, count)} to fit {count} features, received {tuple(factor.shape)}",
         )
-        whitened = torch.linalg.solve_triangular(factor, field.features, upper=False)
+        whitened = solve_lower(factor, field.features)
         return LatticeTerm(whitened, field.like.new_ones(count), energies)
 
     def _factor(self) -> Tensor:  # (d, d), lower
@@ -142,8 +143,8 @@ class FeatureKernel:
         )
         check_finite("covariance", covariance)
         check(torch.allclose(covariance, covariance.T, rtol=1e-4), "covariance: wanted a symmetric matrix")
-        factor, failed = torch.linalg.cholesky_ex(covariance)
-        check(not int(failed), "covariance: wanted a positive definite matrix")
+        factor = cholesky(covariance)
+        check(bool(factor.isfinite().all()), "covariance: wanted a positive definite matrix")
         return factor
 
 

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.utils.checkpoint import checkpoint
 
 from densefield.checks import InputError, check, check_finite
@@ -30,6 +31,7 @@ MANY_ROWS = 1 << 16  # a lattice of so many points costs next to nothing
 SMALL_IMAGE = 1 << 11  # pixels; six lattices of so few take milliseconds, as on score maps of stride 8
 
 
+@_disable_dynamo  # looks at numbers: compiled models call it as it is, and its gradient; imports nothing yet
 def mean_field(
     unary: Tensor,  # (B, K, *size), energies -log p
     kernels: Sequence[Kernel],
@@ -68,13 +70,14 @@ def mean_field(
         return run(unary, terms, iterations, normalization, initial, prune, not accurate, dense, scores)
     terms = terms if dense else with_lattices(terms)
     stride = math.isqrt(iterations - 1) + 1
-    log_q = torch.log_softmax(-unary if initial is None else initial, 1)
+    kind, unary = unary.dtype, unary.to(_wide(unary))  # what goes from stretch to stretch keeps its digits
+    log_q = torch.log_softmax(-unary if initial is None else initial.to(unary), 1)
     for begin in range(0, iterations, stride):
         count = min(stride, iterations - begin)
         log_q = checkpoint(
             run, unary, terms, count, normalization, log_q, prune, not accurate, dense, use_reentrant=False
         )
-    return log_q
+    return log_q.to(kind)
 
 
 def run(

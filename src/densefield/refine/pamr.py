@@ -26,7 +26,7 @@ def pamr(
     alpha_ij = softmax over j of the mean over channels of -|x_i - x_j| / (0.1 sigma_i), sigma_i the standard deviation
     among i and its neighbours: Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels", CVPR 2020.
     Outside the image lies its nearest pixel. The weights carry no gradient, as published; masks do.
-    Raises `InputError` for shapes that do not fit.
+    Half types are computed in float32. Raises `InputError` for shapes that do not fit.
     """
     check_map("masks", masks)
     check_map("image", image)
@@ -36,11 +36,13 @@ def pamr(
     )
     check(iterations >= 1, f"iterations: wanted 1 or more, received {iterations}")
     check(len(dilations) > 0 and min(dilations) >= 1, f"dilations: wanted numbers of 1 or more, received {dilations}")
-    weights = _weights(image.detach(), dilations).to(masks.dtype)
+    wide = masks.to(torch.promote_types(masks.dtype, torch.float32))
+    guide = image.detach().to(torch.promote_types(image.dtype, torch.float32))
+    weights = _weights(guide, dilations).to(wide.dtype)
     for _ in range(iterations):
-        neighbours = _neighbours(masks, dilations)
-        masks = sum((weights[:, j : j + 1] * x for j, x in enumerate(neighbours)), torch.zeros_like(masks))
-    return masks
+        neighbours = _neighbours(wide, dilations)
+        wide = sum((weights[:, j : j + 1] * x for j, x in enumerate(neighbours)), torch.zeros_like(wide))
+    return wide.to(masks.dtype)
 
 
 def _weights(image: Tensor, dilations: Sequence[int]) -> Tensor:  # (B, J, H, W)

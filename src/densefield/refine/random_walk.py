@@ -36,8 +36,11 @@ def random_walk(
     check(inside, "boundaries: wanted probabilities from 0 to 1, received others")
     check(radius >= 1, f"radius: wanted 1 or more, received {radius}")
     check(steps >= 1, f"steps: wanted 1 or more, received {steps}")
-    masks = path_affinities(boundaries, radius).pow(beta)
-    return filter_by_masks(scores * (1 - boundaries), masks, window=2 * radius - 1, iterations=steps)
+    kind = torch.promote_types(torch.promote_types(scores.dtype, boundaries.dtype), torch.float32)
+    wide = boundaries.to(kind)
+    masks = path_affinities(wide, radius).pow(beta)
+    walked = filter_by_masks(scores.to(kind) * (1 - wide), masks, window=2 * radius - 1, iterations=steps)
+    return walked.to(scores.dtype)
 
 
 def path_affinities(

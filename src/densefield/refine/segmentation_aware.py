@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from densefield.checks import check, check_map
 from densefield.ops.local_filter import Window, pair_distances
+from densefield.ops.precision import matmul
 
 
 def segmentation_aware_conv2d(
@@ -26,7 +27,8 @@ def segmentation_aware_conv2d(
     """Convolve the masked patches: y_i = sum_j W_{j-i} exp(-scale |e_i - e_j|) x_j + bias, not normalised.
 
     Stride 1, values 0 outside the image; differentiable by all tensors. With equal embeddings it is `conv2d`.
-    Raises `InputError` for shapes that do not fit and an even kernel.
+    Half types are computed in float32, under autocast too. Raises `InputError` for shapes that do not fit and an even
+    kernel.
     """
     check_map("values", values)
     check(
@@ -40,17 +42,21 @@ def segmentation_aware_conv2d(
         f"embeddings: wanted batch and size of values {tuple(values.shape)}, received {tuple(embeddings.shape)}",
     )
     size = weight.shape[-1]
-    masks = torch.exp(-scale * pair_distances(embeddings, window=size, rate=rate)).to(values.dtype)
+    kind = torch.promote_types(torch.promote_types(values.dtype, weight.dtype), torch.float32)
+    masks = torch.exp(-scale * pair_distances(embeddings, window=size, rate=rate)).to(kind)
     window, middle = Window.over(values, size, rate), size // 2
-    result = torch.einsum("oc,bchw->bohw", weight[:, :, middle, middle], values)
+    wide, taps = values.to(kind), weight.to(kind)
+
+    def mixed(dy: int, dx: int, given: Tensor) -> Tensor:  # (B, C, h, w) -> (B, O, h, w)
+        return matmul(taps[:, :, middle + dy, middle + dx], given.flatten(2)).unflatten(2, given.shape[2:])
+
+    result = mixed(0, 0, wide)
     for k, (p, q) in enumerate(window.slices()):
         dy, dx = window.half_offset(k)
         mask = masks[:, k : k + 1][p]
-        ahead = torch.einsum("oc,bchw->bohw", weight[:, :, middle + dy, middle + dx], values[q] * mask)
-        behind = torch.einsum("oc,bchw->bohw", weight[:, :, middle - dy, middle - dx], values[p] * mask)
-        result[p].add_(ahead)
-        result[q].add_(behind)
-    return result if bias is None else result + bias[:, None, None]
+        result[p].add_(mixed(dy, dx, wide[q] * mask))
+        result[q].add_(mixed(-dy, -dx, wide[p] * mask))
+    return (result if bias is None else result + bias.to(kind)[:, None, None]).to(values.dtype)
 
 
 class SegmentationAwareConv2d(nn.Module):
@@ -73,7 +79,7 @@ class SegmentationAwareConv2d(nn.Module):
         self.weight = like.weight
         self.bias = like.bias
         self.rate = rate
-        self.log_lambda = nn.Parameter(torch.tensor(math.log(initial_lambda)))
+        self.log_lambda = nn.Parameter(torch.tensor(math.log(initial_lambda), dtype=torch.float32))
 
     def forward(
         self,

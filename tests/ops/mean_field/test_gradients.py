@@ -109,4 +109,6 @@ def test_opcheck():
         False,
         True,
     )
-    torch.library.opcheck(loop, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))
+    torch.library.opcheck(
+        loop.definition, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
+    )

@@ -12,6 +12,7 @@ from torch import Tensor
 from densefield.checks import check
 from densefield.ops import native
 from densefield.ops.gaussian.reference import filter_by_matrices
+from densefield.ops.operator import operator
 
 
 def gaussian_filter(
@@ -42,19 +43,19 @@ def gaussian_filter(
 
 
 def _widths(theta: float | Sequence[float] | Tensor, axes: int) -> Tensor:  # (axes,) float64 on the CPU
-    tensor = theta if isinstance(theta, Tensor) else torch.tensor(theta, dtype=torch.float64)
+    tensor = theta if isinstance(theta, Tensor) else torch.tensor(theta, dtype=torch.float64, device="cpu")
     fits = tensor.dim() == 0 or tuple(tensor.shape) in ((1,), (axes,))
     check(fits, f"theta: wanted one number or {axes}, one for each spatial axis, received shape {tuple(tensor.shape)}")
     return tensor.to("cpu", torch.float64).expand(axes)
 
 
-@torch.library.custom_op("densefield::gaussian_filter", mutates_args=())
+@operator("gaussian_filter")
 def _filter(values: Tensor, theta: Tensor, orders: Sequence[int]) -> Tensor:
     """Filter with the kernel differentiated orders[a] times by theta[a]; any device."""
     return filter_by_matrices(values, _checked(values, theta, orders), orders)
 
 
-@_filter.register_kernel("cpu")
+@_filter.kernel("cpu")
 def _(values: Tensor, theta: Tensor, orders: Sequence[int]) -> Tensor:
     widths = _checked(values, theta, orders)
     if not native.available():
@@ -63,8 +64,8 @@ def _(values: Tensor, theta: Tensor, orders: Sequence[int]) -> Tensor:
     result = torch.empty_like(values)
     planes = values.shape[0] * values.shape[1]
     native.kernel(f"df_gaussian_filter_{native.suffix(values.dtype)}", _ARGUMENTS)(
-        native.pointer(values),
-        native.pointer(result),
+        native.pointer(values, values.dtype),
+        native.pointer(result, values.dtype),
         planes,
         values.dim() - 2,
         native.int64_array(values.shape[2:]),
@@ -87,7 +88,7 @@ _ARGUMENTS = (
 )
 
 
-@_filter.register_fake
+@_filter.fake
 def _(values: Tensor, theta: Tensor, orders: Sequence[int]) -> Tensor:
     return torch.empty_like(values, memory_format=torch.contiguous_format)
 
@@ -125,10 +126,9 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None,
         by_values = _filter(gradient, theta, ctx.orders)  # the kernel is symmetric: the filter is its own adjoint
     if ctx.needs_input_grad[1]:
         raised = [[o + (a == b) for b, o in enumerate(ctx.orders)] for a in range(len(ctx.orders))]
-        by_theta = torch.stack(
-            [(gradient * _filter(values, theta, orders)).sum(dtype=theta.dtype) for orders in raised]
-        )
+        sums = [(gradient * _filter(values, theta, orders)).sum(dtype=theta.dtype) for orders in raised]
+        by_theta = torch.stack(sums).to(theta.device)  # the widths stay on the CPU, wherever the values are
     return by_values, by_theta, None
 
 
-_filter.register_autograd(_backward, setup_context=_setup_context)
+_filter.gradient(_backward, _setup_context)

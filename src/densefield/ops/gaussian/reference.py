@@ -45,7 +45,7 @@ def filter_by_matrices(
     """Multiply each axis by its (size, size) matrix of weights, cut at `kernel_radius`."""
     for axis, (width, order) in enumerate(zip(theta, orders, strict=True), start=2):
         size = values.shape[axis]
-        weights = kernel_weights(torch.arange(size, dtype=torch.float64), width, order)
+        weights = kernel_weights(torch.arange(size, dtype=torch.float64, device="cpu"), width, order)
         weights[kernel_radius(width, order, values.dtype, size) + 1 :] = 0.0
         places = torch.arange(size, device=values.device)
         matrix = weights.to(values)[(places[:, None] - places).abs()]
@@ -59,6 +59,7 @@ def filter_by_enumeration(
 ) -> Tensor:  # (B, C, *spatial)
     """Sum exp(-|p - q|²/2 theta²) over all pairs of points, uncut; autograd goes through. For small grids."""
     sizes = values.shape[2:]
-    points = torch.cartesian_prod(*[torch.arange(size) for size in sizes]).reshape(-1, len(sizes)).to(values.dtype)
+    points = torch.cartesian_prod(*[torch.arange(size, device=values.device) for size in sizes])
+    points = points.reshape(-1, len(sizes)).to(values.dtype)
     scaled = (points[:, None, :] - points[None, :, :]) / theta
     return (values.flatten(2) @ torch.exp(-0.5 * scaled.square().sum(-1))).reshape(values.shape)

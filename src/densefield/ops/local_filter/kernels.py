@@ -22,13 +22,13 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
 }
 
 
-def pointer(tensor: Tensor | None) -> int | None:
+def pointer(tensor: Tensor | None, dtype: torch.dtype) -> int | None:
     """Give the address of a contiguous tensor, or NULL for None."""
-    return None if tensor is None else native.pointer(tensor)
+    return None if tensor is None else native.pointer(tensor, dtype)
 
 
-def _pointers(tensors: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(tensors))(*(native.pointer(tensor) for tensor in tensors))
+def _pointers(tensors: list[Tensor], dtype: torch.dtype) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(tensors))(*(native.pointer(tensor, dtype) for tensor in tensors))
 
 
 def _kernel(name: str, like: Tensor) -> Callable[..., None]:
@@ -51,10 +51,10 @@ def filter_forward(
     # One block where it can be, so that allocators keep it for the next call.
     size = window.elements(window.pairs)
     work = scores.new_empty(size if keep else size + window.map_elements(scores.shape[1]))
-    masks = work[:size]
+    masks, kind = work[:size], scores.dtype
     _kernel("pair_masks", scores)(
-        native.pointer(embeddings),
-        native.pointer(masks),
+        native.pointer(embeddings, kind),
+        native.pointer(masks, kind),
         native.int64_array(window.shape()),
         embeddings.shape[1],
         DISTANCES.index(distance),
@@ -81,26 +81,26 @@ def apply(
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Apply masks; give the result and, where `keep`, factors and the maps between iterations."""
     shape, threads = native.int64_array(window.shape()), torch.get_num_threads()
-    channels = scores.shape[1]
+    channels, kind = scores.shape[1], scores.dtype
     factor = scores.new_empty((window.batch, window.height, window.width) if normalize else 0)
     packed = scores.new_empty(window.map_elements(channels)) if room is None else room
     # One tensor for each map kept: allocators hand blocks of this size out again, without page faults.
     others = [torch.empty_like(packed) for _ in range(iterations - 1 if keep else min(iterations - 1, 1))]
     _kernel("window_pack", scores)(
-        native.pointer(scores), None, None, native.pointer(packed), None, shape, channels, 1, threads
+        native.pointer(scores, kind), None, None, native.pointer(packed, kind), None, shape, channels, 1, threads
     )
     steps = [packed, *others] if keep else [others[0] if step % 2 else packed for step in range(iterations)]
     result = torch.empty_like(scores)
     _kernel("window_filter", scores)(
-        native.pointer(masks),
-        _pointers(steps),
-        pointer(edges.centre),
+        native.pointer(masks, kind),
+        _pointers(steps, kind),
+        pointer(edges.centre, kind),
         edges.centre_value,
-        pointer(edges.floor),
+        pointer(edges.floor, kind),
         edges.floor_value,
         int(normalize),
-        pointer(factor if normalize else None),
-        native.pointer(result),
+        pointer(factor if normalize else None, kind),
+        native.pointer(result, kind),
         shape,
         channels,
         iterations,
@@ -142,18 +142,18 @@ def filter_backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, float]:
     """Give the gradients by scores, embeddings, centre (dot product only) and floor, and by scale without these two."""
     shape, threads = native.int64_array(window.shape()), torch.get_num_threads()
-    channels = scores.shape[1]
-    factors = pointer(factor if normalize else None)
+    channels, kind = scores.shape[1], scores.dtype
+    factors = pointer(factor if normalize else None, kind)
     dots = scores.new_empty(window.elements(1)) if normalize and by_masks else None
     # One block, so that what follows finds room where it was: h, the packed scores, and h's successor.
     work = scores.new_empty((2 + (iterations > 1), window.map_elements(channels)))
     h, packed, spare = work[0], work[1], work[-1]
     _kernel("window_pack", scores)(
-        native.pointer(gradient),
+        native.pointer(gradient, kind),
         factors,
-        native.pointer(result) if dots is not None else None,
-        native.pointer(h),
-        pointer(dots),
+        native.pointer(result, kind) if dots is not None else None,
+        native.pointer(h, kind),
+        pointer(dots, kind),
         shape,
         channels,
         0,
@@ -161,24 +161,24 @@ def filter_backward(
     )
     if by_masks:
         _kernel("window_pack", scores)(
-            native.pointer(scores), None, None, native.pointer(packed), None, shape, channels, 0, threads
+            native.pointer(scores, kind), None, None, native.pointer(packed, kind), None, shape, channels, 0, threads
         )
     sums = scores.new_empty(window.elements(window.pairs)) if by_masks else None
     pixels = (window.batch, window.height, window.width)
     by_centre = scores.new_zeros(pixels) if by_masks and edges.centre is not None else None
     gradient_scores = torch.empty_like(scores) if by_scores else None
     _kernel("window_filter_gradient", scores)(
-        native.pointer(masks),
-        _pointers([packed, *maps]),
-        pointer(edges.centre),
+        native.pointer(masks, kind),
+        _pointers([packed, *maps], kind),
+        pointer(edges.centre, kind),
         edges.centre_value,
         factors,
-        native.pointer(h),
-        native.pointer(spare),
-        pointer(dots),
-        pointer(sums),
-        pointer(by_centre),
-        pointer(gradient_scores),
+        native.pointer(h, kind),
+        native.pointer(spare, kind),
+        pointer(dots, kind),
+        pointer(sums, kind),
+        pointer(by_centre, kind),
+        pointer(gradient_scores, kind),
         shape,
         channels,
         iterations,
@@ -203,12 +203,12 @@ def pair_gradient(
     by_scale: bool,
 ) -> tuple[Tensor, float]:
     """Give scale * (the sum of weights * distance over pairs) by the embeddings, and that sum."""
-    result = torch.empty_like(embeddings)
+    result, kind = torch.empty_like(embeddings), embeddings.dtype
     total = ctypes.c_double(0.0)
     _kernel("pair_gradient", embeddings)(
-        native.pointer(embeddings),
-        native.pointer(weights),
-        native.pointer(result),
+        native.pointer(embeddings, kind),
+        native.pointer(weights, kind),
+        native.pointer(result, kind),
         native.int64_array(window.shape()),
         embeddings.shape[1],
         DISTANCES.index(distance),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from torch import Tensor
 
 from densefield.checks import check_finite
+from densefield.derivatives import differentiable_once
 from densefield.ops import native
 from densefield.ops.local_filter import kernels, shifts
 from densefield.ops.local_filter.edges import distances_from_zero
 from densefield.ops.local_filter.window import DISTANCES, Window
+from densefield.ops.operator import operator
 
 _LEFT_OUT = -(2**31)  # the label, inside, of pixels whose pairs are not counted
 
@@ -35,7 +38,7 @@ _ARGUMENTS = (
 )
 
 
-@torch.library.custom_op("densefield::pair_loss", mutates_args=())
+@operator("pair_loss")
 def pair_loss(
     embeddings: Tensor,  # (B, D, H, W) float32 or float64
     target: Tensor,  # (B, H, W) integers
@@ -83,7 +86,7 @@ def pair_loss(
     return loss, gradient
 
 
-@pair_loss.register_fake
+@pair_loss.fake
 def _(
     embeddings: Tensor,
     target: Tensor,
@@ -133,9 +136,9 @@ def _native_pairs(
     total, count, used = ctypes.c_double(0.0), ctypes.c_int64(0), ctypes.c_double(weight or 0.0)
     try:
         native.kernel(f"df_pair_loss_{native.suffix(embeddings.dtype)}", _ARGUMENTS)(
-            native.pointer(embeddings),
-            native.pointer(labels),
-            kernels.pointer(gradient),
+            native.pointer(embeddings, embeddings.dtype),
+            native.pointer(labels, torch.int32),
+            kernels.pointer(gradient, embeddings.dtype),
             native.int64_array(window.shape()),
             embeddings.shape[1],
             DISTANCES.index(distance),
@@ -213,18 +216,25 @@ def _hinge(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(output[1])
+    embeddings, *_, distance, _, squared, _, _ = inputs
+    ctx.straight = distance == "l1" and not squared  # then the gradient's own derivative is 0 almost everywhere
+    ctx.save_for_backward(output[1], *([] if ctx.straight else [embeddings]))
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, by_loss: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    (gradient,) = ctx.saved_tensors
+    return _scaled(ctx, ctx.saved_tensors, by_loss) if ctx.straight else _scaled_once(ctx, by_loss)
+
+
+def _scaled(ctx: Any, saved: Sequence[Tensor], by_loss: Tensor | None) -> tuple[Tensor | None, ...]:
+    gradient = saved[0]
     if by_loss is None:
         return (None,) * 12
-    if type(by_loss) is Tensor and by_loss.device.type == "cpu" and by_loss.item() == 1:
+    if type(by_loss) is Tensor and by_loss.device.type == "cpu" and not by_loss.requires_grad and by_loss.item() == 1:
         return (gradient, *(None,) * 11)  # as after loss.backward(): saves a pass over the embeddings
     return (gradient * by_loss, *(None,) * 11)
 
 
-pair_loss.register_autograd(_backward, setup_context=_setup_context)
+_scaled_once = differentiable_once("pair_loss", _scaled)
+pair_loss.gradient(_backward, _setup_context)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import Parameter
 
 from densefield.checks import check, check_finite
+from densefield.derivatives import differentiable_once, refuse_tangents
 from densefield.ops import native
 from densefield.ops.local_filter import kernels, shifts
 from densefield.ops.local_filter.edges import add_edge_gradients, edges
 from densefield.ops.local_filter.window import Border, Distance, Window, check_embeddings, check_window
+from densefield.ops.operator import Operator
 
 
 def affinity_filter(
@@ -61,9 +62,11 @@ def affinity_filter(
     if isinstance(scale, Tensor):
         check(scale.numel() == 1, f"scale: wanted one number, received shape {tuple(scale.shape)}")
     kind = torch.promote_types(torch.promote_types(scores.dtype, embeddings.dtype), torch.float32)
-    factor = torch.as_tensor(scale, dtype=kind).reshape(())
+    where = scale.device if isinstance(scale, Tensor) else scores.device
+    factor = torch.as_tensor(scale, dtype=kind, device=where).reshape(())
     keep = torch.is_grad_enabled() and (scores.requires_grad or embeddings.requires_grad or factor.requires_grad)
     tensors = scores.to(kind).contiguous(), embeddings.to(kind).contiguous(), factor
+    refuse_tangents("affinity_filter", tensors)
     options = (window, rate, iterations, distance, normalize, float(eps), include_center, border, keep)
     op: Callable[..., Any] = _filter if not _is_plain(*tensors) else _FilterFunction.apply if keep else _filtered
     result: Tensor = op(*tensors, *options)[0]
@@ -148,10 +151,10 @@ def _is_native(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and native.available()
 
 
-_filter = torch.library.custom_op("densefield::affinity_filter", _filtered, mutates_args=())
+_filter = Operator("affinity_filter", _filtered)
 
 
-@_filter.register_fake
+@_filter.fake
 def _(
     scores: Tensor,
     embeddings: Tensor,
@@ -249,10 +252,10 @@ def _gradients(
     )
 
 
-_filter_backward = torch.library.custom_op("densefield::affinity_filter_backward", _gradients, mutates_args=())
+_filter_backward = Operator("affinity_filter_backward", _gradients)
 
 
-@_filter_backward.register_fake
+@_filter_backward.fake
 def _(
     gradient: Tensor,
     scores: Tensor,
@@ -295,18 +298,17 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.mark_non_differentiable(masks, factor, *maps)
 
 
-def _backward(ctx: Any, *of_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, saved: Sequence[Tensor], *of_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
     gradient, none = of_outputs[0], (None,) * 12
     if gradient is None:
         return none
     wanted = ctx.needs_input_grad[:3]
-    saved = ctx.saved_tensors
     gradients: Callable[..., Any] = _gradients if _is_plain(gradient, *saved) else _filter_backward
     results = gradients(gradient, *saved[:6], list(saved[6:]), *ctx.options, *wanted)
     return (*(value if want else None for value, want in zip(results, wanted, strict=True)), *none[3:])
 
 
-_filter.register_autograd(_backward, setup_context=_setup_context)
+_filter.gradient(_backward, _setup_context, once=True)
 
 
 class _FilterFunction(torch.autograd.Function):
@@ -316,7 +318,4 @@ class _FilterFunction(torch.autograd.Function):
         _save(ctx, inputs, output)
         return output[:1]
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *of_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
-        return _backward(ctx, *of_outputs)
+    backward = staticmethod(differentiable_once("affinity_filter", _backward))

@@ -29,7 +29,7 @@ def filter_dense(
     if border != "valid":
         scores, embeddings = (torch.nn.functional.pad(x, (reach,) * 4) for x in (scores, embeddings))
     rows, columns = scores.shape[2:]
-    places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).to(scores.device)
+    places = _grid(rows, columns, scores.device)
     offset = places[:, None] - places[None, :]  # (N, N, 2)
     seen = ((offset.abs() <= reach) & (offset % rate == 0)).all(-1)
     if not include_center:
@@ -73,7 +73,7 @@ def loss_dense(
     if border != "valid":
         embeddings, target = (torch.nn.functional.pad(x, (reach,) * 4) for x in (embeddings, target))
     rows, columns = embeddings.shape[2:]
-    places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).to(embeddings.device)
+    places = _grid(rows, columns, embeddings.device)
     offset = places[:, None] - places[None, :]
     seen = ((offset.abs() <= reach) & (offset % rate == 0)).all(-1) & (offset != 0).any(-1)
     distances = pair_distances(embeddings, distance)
@@ -105,6 +105,10 @@ def pair_distances(
         return -values @ values.transpose(1, 2)
     difference = values[:, :, None] - values[:, None]
     return difference.abs().sum(-1) if distance == "l1" else 0.5 * difference.square().sum(-1)
+
+
+def _grid(rows: int, columns: int, device: torch.device) -> Tensor:  # (N, 2)
+    return torch.cartesian_prod(*(torch.arange(count, device=device) for count in (rows, columns)))
 
 
 def _inner(places: Tensor, rows: int, columns: int, reach: int) -> Tensor:  # (N,) bool

@@ -100,8 +100,10 @@ def true_mass_factor(
     """
     features = (term.features / term.widths[:, None]).detach().double()
     points = features.shape[2]
-    some = torch.linspace(0, points - 1, min(points, 512), device=features.device).round().long()
-    others = torch.linspace(0, points - 1, min(points, 8192), device=features.device).round().long()
+    some, others = (
+        torch.linspace(0, points - 1, min(points, most), dtype=torch.float32, device=features.device).round().long()
+        for most in (512, 8192)
+    )
     factors = []
     for item, sums in zip(features, mass.detach()[:, 0], strict=True):
         distance = torch.cdist(item[:, some].T, item[:, others].T)

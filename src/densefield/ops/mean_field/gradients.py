@@ -69,13 +69,17 @@ def grid_gradients(
     found = []
     for theta, layout, ((before, after), other) in zip(widths.detach().double(), layouts, sides, strict=True):
         across = widths[other].double() if len(widths) == 2 else theta  # a single axis has lines of one point
-        taps = torch.exp(-0.5 * (torch.arange(_reach(across, layout[1]) + 1) / across).square()).float()
-        pairs = torch.zeros(layout[0], 2 * _reach(theta, layout[0]) + 1, dtype=torch.float64)
+        taps = torch.exp(-0.5 * (_places(_reach(across, layout[1]) + 1) / across).square()).float()
+        pairs = theta.new_zeros(layout[0], 2 * _reach(theta, layout[0]) + 1)
         for q, error in zip(saved, errors, strict=True):
             a, factor = _by_message(error, energies)
             line_pairs(a, q, layout, factor * taps, before, after, pairs)
         found.append(_by_axis(pairs, theta, normalizer.powers))
     return torch.stack(found).to(widths.dtype)
+
+
+def _places(count: int) -> Tensor:  # (count,)
+    return torch.arange(count, dtype=torch.int64, device="cpu")
 
 
 def _reach(theta: Tensor, length: int) -> int:
@@ -86,8 +90,8 @@ def _reach(theta: Tensor, length: int) -> int:
 def _by_axis(pairs: Tensor, theta: Tensor, powers: tuple[float, float]) -> Tensor:
     """Differentiate sum over y, r of pairs[y, r] after_y k_r before_(y + r), k the Gaussian of an axis."""
     count, reach = len(pairs), pairs.shape[1] // 2
-    steps = torch.arange(-reach, reach + 1)
-    others = torch.arange(count)[:, None] + steps
+    steps = _places(2 * reach + 1) - reach
+    others = _places(count)[:, None] + steps
     inside = (others >= 0) & (others < count)
     with torch.enable_grad():
         theta = theta.clone().requires_grad_()

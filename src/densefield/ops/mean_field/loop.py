@@ -11,16 +11,18 @@ from torch import Tensor
 from densefield.ops.mean_field.gradients import grid_gradients, lattice_gradients
 from densefield.ops.mean_field.normalizers import GridNormalizer, Normalizer, grid_normalizer, lattice_normalizer
 from densefield.ops.mean_field.structures import FieldGrid, FieldLattice, FieldTerm, Job, layout
+from densefield.ops.operator import operator
 from densefield.ops.permutohedral import Lattice
 
 _PARTS = len(Lattice._fields)
+_KINDS = (torch.int32, torch.float32, torch.int32, torch.int32, torch.int32)  # of a lattice's parts
 
 
 class DoubtfulUnary(ValueError):
     """`unary` holds NaN, Inf, or numbers so far apart that the loop's half precision, or any, may not do."""
 
 
-@torch.library.custom_op("densefield::mean_field", mutates_args=(), device_types="cpu")
+@operator("mean_field", device_types="cpu", advice="; dense=True, for small images, has it")
 def loop(
     unary: Tensor,  # (C, N) float32
     initial: Tensor | None,  # (C, N)
@@ -46,22 +48,22 @@ def loop(
     job = Job(labels, points, size, iterations, half)
     groups, width, dtype = layout(labels, half)
     output = torch.empty_like(unary, memory_format=torch.contiguous_format)
-    saved = torch.empty((iterations, groups, points, width) if keep else (0,), dtype=dtype)
+    saved = unary.new_empty((iterations, groups, points, width) if keep else (0,), dtype=dtype)
     _set_kernels(job, energies, widths, lattices, shifts, size, normalization, factors, None)
     job.field.unary = job.hold(unary.contiguous())
     job.field.initial = job.hold(None if initial is None else initial.contiguous())
     job.field.output = job.hold(output)
-    job.field.saved = job.hold(saved) if keep else None
+    job.field.saved = job.hold(saved, dtype) if keep else None
     job.field.scores = int(scores)
-    doubtful = torch.zeros(1, dtype=torch.int32)
-    job.field.doubtful = None if trusted else job.hold(doubtful)
+    doubtful = unary.new_zeros(1, dtype=torch.int32)
+    job.field.doubtful = None if trusted else job.hold(doubtful, torch.int32)
     job.run("df_mean_field_forward")
     if int(doubtful):
         raise DoubtfulUnary
     return output, saved
 
 
-@loop.register_fake
+@loop.fake
 def _(
     unary: Tensor,
     initial: Tensor | None,
@@ -98,8 +100,8 @@ def _set_kernels(
     terms, grids, field_lattices, of_grids, of_lattices, built = [], [], [], [], [], []
     n_grids = len(widths) - len(shifts)
     for index, energy in enumerate(energies):
-        gradient = None if gradients is None else job.hold(gradients[index])
-        address = job.hold(energy.detach().float().contiguous())
+        gradient = None if gradients is None else job.hold(gradients[index], torch.float64)
+        address = job.hold(energy.detach().contiguous())
         terms.append(FieldTerm(energies=address, gradient=gradient, kind=energy.dim()))
     for index in range(n_grids):
         theta_y, theta_x = widths[index].tolist() if len(size) == 2 else (1.0, *widths[index].tolist())
@@ -119,7 +121,7 @@ def _set_kernels(
         for lattice in mine:
             field_lattices.append(
                 FieldLattice(
-                    *(job.hold(part) for part in lattice),
+                    *(job.hold(part, kind) for part, kind in zip(lattice, _KINDS, strict=True)),
                     job.hold(normalizer.before),
                     job.hold(after),
                     rows=lattice.rows,
@@ -139,8 +141,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, gradient: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
-    unary, initial, output, saved, *rest = ctx.saved_tensors
+def _backward(ctx: Any, kept: Sequence[Tensor], gradient: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
+    unary, initial, output, saved, *rest = kept
     lists = []
     for count in ctx.counts:
         lists.append(rest[:count])
@@ -152,7 +154,7 @@ def _backward(ctx: Any, gradient: Tensor | None, _: Tensor | None) -> tuple[Any,
     labels, points = unary.shape
     wants_widths, wants_features = ctx.needs_input_grad[3], ctx.needs_input_grad[4]
     job = Job(labels, points, size, iterations, half)
-    sums = [torch.zeros(energy.shape, dtype=torch.float64) for energy in energies]
+    sums = [torch.zeros_like(energy, dtype=torch.float64, memory_format=torch.contiguous_format) for energy in energies]
     of_grids, of_lattices, built = _set_kernels(
         job,
         energies,
@@ -166,13 +168,13 @@ def _backward(ctx: Any, gradient: Tensor | None, _: Tensor | None) -> tuple[Any,
     )
     by_unary = torch.empty_like(output)
     by_initial = torch.empty_like(output) if initial is not None else None
-    errors = torch.empty(saved.shape) if any(wants_widths) or any(wants_features) else None
+    errors = torch.empty_like(saved, dtype=torch.float32) if any(wants_widths) or any(wants_features) else None
     field = job.field
     field.scores = int(scores)
     field.unary = job.hold(unary.contiguous())
     field.initial = job.hold(None if initial is None else initial.contiguous())
     field.output = job.hold(output)
-    field.saved = job.hold(saved)
+    field.saved = job.hold(saved, layout(labels, half)[2])
     field.grad_output = job.hold(gradient.contiguous())
     field.grad_unary = job.hold(by_unary)
     field.grad_initial = job.hold(by_initial)
@@ -197,4 +199,4 @@ def _backward(ctx: Any, gradient: Tensor | None, _: Tensor | None) -> tuple[Any,
     return by_unary, by_initial, by_energies, by_widths, by_features, [None] * len(lattices), *([None] * 9)
 
 
-loop.register_autograd(_backward, setup_context=_setup_context)
+loop.gradient(_backward, _setup_context, once=True)

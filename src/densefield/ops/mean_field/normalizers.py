@@ -42,7 +42,7 @@ def grid_normalizer(widths: Tensor, size: Sequence[int], normalization: str) -> 
     thetas = widths.detach().tolist() if len(size) == 2 else [1.0, *widths.detach().tolist()]
     powers = powers_of(normalization)
     sums = [
-        gaussian_filter(torch.ones(1, 1, length), theta).reshape(-1)
+        gaussian_filter(widths.new_ones((1, 1, length), dtype=torch.float32), theta).reshape(-1)
         for length, theta in zip(sizes, thetas, strict=True)
     ]
     return GridNormalizer(tuple(total**power for total in sums for power in powers), powers)
@@ -50,7 +50,7 @@ def grid_normalizer(widths: Tensor, size: Sequence[int], normalization: str) -> 
 
 def lattice_normalizer(lattices: Sequence[Lattice], normalization: str, factor: float) -> Normalizer:
     """Normalise the average of some lattices of one image."""
-    ones = torch.ones((1, 1, lattices[0].vertices.shape[1]))
+    ones = lattices[0].weights.new_ones((1, 1, lattices[0].vertices.shape[1]))
     masses = [lattice_filter(ones, lattice).reshape(-1) for lattice in lattices]
     mass = torch.stack(masses).mean(0) + 1e-20
     powers = powers_of(normalization)

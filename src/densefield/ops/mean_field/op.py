@@ -69,6 +69,9 @@ def mean_field(
     unary = unary.to(dtype)
     initial = None if initial is None else initial.to(dtype)
     terms = [_cast(term, unary) for term in terms]
+    if prune > 0:
+        unary = _energies(unary, scores)
+        return pruned(mean_field, unary, terms, iterations, normalization, initial, prune, half).to(kind)
     if iterations == 0:
         level = levelled(unary, scores)
         return torch.log_softmax(level if initial is None else initial, 1).to(kind)

@@ -58,7 +58,8 @@ def lattice_moments(
     K is the lattice's filter without its scale.
     """
     kept = [x.contiguous() for x in (a, b, *lattice, features, of_a, of_b)]
-    address = [native.pointer(x) for x in kept]
+    kinds = [torch.float32, b.dtype, torch.int32, torch.float32, *[torch.int32] * 3, *[torch.float32] * 3]
+    address = [native.pointer(x, kind) for x, kind in zip(kept, kinds, strict=True)]
     job = _Moments(
         *address[:2],
         *_shape(a, b),
@@ -67,7 +68,9 @@ def lattice_moments(
         len(features),
         0,
         *address[7:],
-        *(native.pointer(x) for x in (cross, ahead, behind)),
+        native.pointer(cross, torch.float64),
+        native.pointer(ahead, torch.float32),
+        native.pointer(behind, torch.float32),
     )
     native.kernel("df_lattice_moments", (_POINTER,))(ctypes.addressof(job))
 
@@ -83,7 +86,7 @@ def line_pairs(
 ) -> None:
     """Add the products of each line of `a` with the lines of `b` around it, filtered along themselves, to `pairs`."""
     kept = [x.contiguous() for x in (a, b, taps, before, after)]
-    address = [native.pointer(x) for x in kept]
+    address = [native.pointer(x, b.dtype if x is kept[1] else torch.float32) for x in kept]
     job = _Pairs(
         *address[:2],
         *_shape(a, b),
@@ -91,7 +94,7 @@ def line_pairs(
         *address[2:],
         len(taps),
         pairs.shape[1] // 2,
-        native.pointer(pairs),
+        native.pointer(pairs, torch.float64),
     )
     native.kernel("df_grid_pairs", (_POINTER,))(ctypes.addressof(job))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from densefield.ops.mean_field.terms import GridTerm, LatticeTerm
 from densefield.ops.permutohedral.reference import dense_kernel
+from densefield.ops.precision import matmul
 
 
 def dense_mean_field(
@@ -26,7 +27,7 @@ def dense_mean_field(
     for _ in range(iterations):
         logits = -flat
         for kernel, term in zip(kernels, terms, strict=True):
-            logits = logits - compatible(term.compatibility, log_q.exp() @ kernel.transpose(1, 2))
+            logits = logits - compatible(term.compatibility, matmul(log_q.exp(), kernel.transpose(1, 2)))
         log_q = torch.log_softmax(logits, 1)
     return log_q.reshape(unary.shape)
 
@@ -35,7 +36,7 @@ def term_kernel(term: GridTerm | LatticeTerm, unary: Tensor) -> Tensor:  # (B, N
     """Give a term's kernel matrix."""
     if isinstance(term, LatticeTerm):
         return dense_kernel(term.features / term.widths[:, None])
-    axes = [torch.arange(size, dtype=unary.dtype) for size in unary.shape[2:]]
+    axes = [torch.arange(size, dtype=unary.dtype, device=unary.device) for size in unary.shape[2:]]
     places = torch.cartesian_prod(*axes).reshape(-1, len(axes)).T
     return dense_kernel((places / term.widths[:, None])[None]).expand(unary.shape[0], -1, -1)
 
@@ -56,5 +57,5 @@ def compatible(
 ) -> Tensor:  # (B, C, N)
     """Multiply a message by the compatibility."""
     if energies.dim() == 2:
-        return energies @ message
+        return matmul(energies, message)
     return energies.reshape(-1, 1) * message

@@ -73,12 +73,12 @@ class Job:
             n_threads=torch.get_num_threads(),
         )
 
-    def hold(self, tensor: Tensor | None) -> int | None:
-        """Give a tensor's address for as long as this job lives."""
+    def hold(self, tensor: Tensor | None, dtype: torch.dtype = torch.float32) -> int | None:
+        """Give the address of a tensor of such numbers for as long as this job lives."""
         if tensor is None:
             return None
         self._kept.append(tensor)
-        return native.pointer(tensor)
+        return native.pointer(tensor, dtype)
 
     def set_kernels(
         self, lattices: Sequence[FieldLattice], grids: Sequence[FieldGrid], terms: Sequence[FieldTerm]

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from densefield.checks import InputError, check
 from densefield.ops import native
+from densefield.ops.operator import operator
 from densefield.ops.permutohedral.finite import check_all_finite
 from densefield.ops.permutohedral.memory import check_memory
-from densefield.ops.permutohedral.torch_path import build_by_sorting
+from densefield.ops.permutohedral.torch_path import build_by_sorting, too_wide
 
 MAX_FEATURES = 16
 
@@ -97,6 +98,12 @@ def build_lattice(
     check(features.is_floating_point(), f"features: wanted a floating-point tensor, received {features.dtype}")
     d = features.shape[1]
     check(1 <= d <= MAX_FEATURES, f"features: wanted 1 to {MAX_FEATURES} dimensions, received {d}")
+    batch, points = features.shape[0], features.shape[2]
+    check(
+        batch * points * (d + 1) < 2**31,
+        f"features: {batch} x {points} pixels of {d} dimensions need {batch * points * (d + 1)} lattice corners, "
+        "wanted fewer than 2^31",
+    )
     check_all_finite("features", features)
     wide = features.detach()
     wide = wide.float() if wide.dtype.itemsize < 4 else wide
@@ -112,39 +119,33 @@ def rescue_precision(features: Tensor) -> Tensor:  # (B, d, N)
     return features
 
 
-@torch.library.custom_op("densefield::lattice_build", mutates_args=())
+@operator("lattice_build")
 def _build(features: Tensor, fill_rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Build on any device, by sorting."""
-    return build_by_sorting(features, fill_rows)
+    vertices, weights, neighbours, starts, entries = build_by_sorting(rescue_precision(features), fill_rows)
+    return vertices, weights.to(features.dtype), neighbours, starts, entries
 
 
-@_build.register_kernel("cpu")
+@_build.kernel("cpu")
 def _(features: Tensor, fill_rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     precise = rescue_precision(features)
-    if not native.available():
-        parts = build_by_sorting(precise, fill_rows)
-        return parts[0], parts[1].to(features.dtype), *parts[2:]
     batch, d, points = features.shape
     entries = batch * points * (d + 1)
-    check(
-        entries < 2**31,
-        f"features: {batch} x {points} pixels of {d} dimensions need {entries} lattice corners, wanted fewer than 2^31",
-    )
     check_memory(entries * (8 + 2 * precise.element_size()), f"a lattice over {batch} x {points} pixels")
+    if not native.available():
+        vertices, weights, neighbours, starts, places = build_by_sorting(precise, fill_rows)
+        return vertices, weights.to(features.dtype), neighbours, starts, places
     vertices, weights, rows, handle = _points(precise)
     try:
         _fill(handle, vertices, rows, fill_rows)
         count = rows.value
         check_memory((d + 1) * count * 8 + 4 * entries, f"the {count} lattice points of {batch} x {points} pixels")
-        neighbours = torch.empty((d + 1, count, 2), dtype=torch.int32)
-        starts = torch.empty(count + 1, dtype=torch.int32)
-        places = torch.empty(entries, dtype=torch.int32)
+        neighbours = features.new_empty((d + 1, count, 2), dtype=torch.int32)
+        starts = features.new_empty(count + 1, dtype=torch.int32)
+        places = features.new_empty(entries, dtype=torch.int32)
         native.kernel("df_lattice_links", _LINKS)(
             handle,
-            native.pointer(vertices),
-            native.pointer(neighbours),
-            native.pointer(starts),
-            native.pointer(places),
+            *(native.pointer(part, torch.int32) for part in (vertices, neighbours, starts, places)),
             torch.get_num_threads(),
         )
     finally:
@@ -187,33 +188,30 @@ def _points(
     """Give the corners of each pixel's simplex, their weights, the number of lattice points and a handle to them."""
     features = features.contiguous()
     batch, d, points = features.shape
-    vertices = torch.empty((batch, points, d + 1), dtype=torch.int32)
-    weights = torch.empty((batch, points, d + 1), dtype=features.dtype)
+    vertices = features.new_empty((batch, points, d + 1), dtype=torch.int32)
+    weights = features.new_empty((batch, points, d + 1))
     rows, handle = ctypes.c_int64(), ctypes.c_void_p()
     try:
         native.kernel(f"df_lattice_build_{native.suffix(features.dtype)}", _BUILD)(
-            native.pointer(features),
+            native.pointer(features, features.dtype),
             batch,
             d,
             points,
-            native.pointer(vertices),
-            native.pointer(weights),
+            native.pointer(vertices, torch.int32),
+            native.pointer(weights, features.dtype),
             ctypes.addressof(rows),
             ctypes.addressof(handle),
             torch.get_num_threads(),
         )
     except ValueError:
-        raise InputError(
-            f"features: span up to {float(features.abs().max()):.3g} kernel widths in {d} dimensions, more than "
-            "lattice coordinates can hold; use larger kernel widths"
-        ) from None
+        raise too_wide(features) from None
     return vertices, weights, rows, handle
 
 
 def _fill(handle: ctypes.c_void_p, vertices: Tensor, rows: ctypes.c_int64, fill_rows: int) -> None:
     if fill_rows > rows.value:
         native.kernel("df_lattice_fill", _FILL)(
-            handle, fill_rows, native.pointer(vertices), ctypes.addressof(rows), torch.get_num_threads()
+            handle, fill_rows, native.pointer(vertices, torch.int32), ctypes.addressof(rows), torch.get_num_threads()
         )
 
 
@@ -232,7 +230,7 @@ _FILL = (native.POINTER, native.INT64, native.POINTER, native.POINTER, native.IN
 _LINKS = (native.POINTER,) * 5 + (native.INT32,)
 
 
-@_build.register_fake
+@_build.fake
 def _(features: Tensor, fill_rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, d, points = features.shape
     rows = torch.library.get_ctx().new_dynamic_size()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from densefield.checks import check
 from densefield.ops import native
+from densefield.ops.operator import operator
 from densefield.ops.permutohedral.lattice import Lattice
 from densefield.ops.permutohedral.memory import check_memory
 from densefield.ops.permutohedral.torch_path import filter_by_gathering
@@ -46,7 +47,7 @@ def lattice_filter(
     return result.to(values.dtype)
 
 
-@torch.library.custom_op("densefield::lattice_filter", mutates_args=())
+@operator("lattice_filter")
 def _filter(
     values: Tensor,
     features: Tensor | None,
@@ -61,7 +62,7 @@ def _filter(
     return filter_by_gathering(values, vertices, weights, neighbours, starts, reverse)
 
 
-@_filter.register_kernel("cpu")
+@_filter.kernel("cpu")
 def _(
     values: Tensor,
     features: Tensor | None,
@@ -84,18 +85,16 @@ def _(
         f"df_lattice_filter_{native.suffix(values.dtype)}",
         _FILTER_F64 if values.dtype == torch.float64 else _FILTER_F32,
     )(
-        native.pointer(values),
-        native.pointer(result),
+        native.pointer(values, values.dtype),
+        native.pointer(result, values.dtype),
         batch,
         channels,
         points,
         corners - 1,
         rows,
-        native.pointer(vertices),
-        native.pointer(weights),
-        native.pointer(neighbours),
-        native.pointer(starts),
-        native.pointer(entries),
+        native.pointer(vertices, torch.int32),
+        native.pointer(weights, values.dtype),
+        *(native.pointer(part, torch.int32) for part in (neighbours, starts, entries)),
         int(reverse),
         1 / (1 + 2.0 ** (1 - corners)),
         torch.get_num_threads(),
@@ -108,7 +107,7 @@ _FILTER_F32 = (*_FILTER, native.INT32, ctypes.c_float, native.INT32)
 _FILTER_F64 = (*_FILTER, native.INT32, native.DOUBLE, native.INT32)
 
 
-@_filter.register_fake
+@_filter.fake
 def _(
     values: Tensor,
     features: Tensor | None,
@@ -153,4 +152,4 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     return by_values, by_features, *([None] * 6)
 
 
-_filter.register_autograd(_backward, setup_context=_setup_context)
+_filter.gradient(_backward, _setup_context)

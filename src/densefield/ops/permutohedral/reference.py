@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from densefield.ops.precision import matmul
+
 
 def dense_filter(
     values: Tensor,  # (B, C, N)
     features: Tensor,  # (B, d, N)
 ) -> Tensor:  # (B, C, N)
     """Sum exp(-|f_i - f_j|² / 2) values_j over all pairs; autograd goes through. O(N²) time and memory."""
-    return values @ dense_kernel(features)
+    return matmul(values, dense_kernel(features))
 
 
 def dense_kernel(

@@ -29,9 +29,9 @@ def shift_offsets(d: int, shifts: int) -> Tensor:  # (shifts, d) float64
     root = 2.0  # of x^(d+1) = x + 1
     for _ in range(64):
         root = (1 + root) ** (1 / (d + 1))
-    steps = torch.tensor([root ** -(k + 1) for k in range(d)], dtype=torch.float64)
-    wanted = (torch.arange(shifts, dtype=torch.float64)[:, None] * steps) % 1
-    scale = torch.tensor([(d + 1) * math.sqrt(2 / 3) / math.sqrt((i + 1) * (i + 2)) for i in range(d)])
+    places = torch.arange(1, d + 1, dtype=torch.float64, device="cpu")
+    wanted = (torch.arange(shifts, dtype=torch.float64, device="cpu")[:, None] * root**-places) % 1
+    scale = (d + 1) * math.sqrt(2 / 3) / (places * (places + 1)).sqrt()
     # m_k (d + 1) = sum_(i < k) s_i f_i + k s_(k-1) f_(k-1), k = 1 ... d
-    matrix = (torch.ones(d, d).tril() + torch.diag(torch.arange(1.0, d + 1))).double() * scale / (d + 1)
+    matrix = (torch.ones_like(places).expand(d, d).tril() + torch.diag(places)) * scale / (d + 1)
     return torch.linalg.solve_triangular(matrix, wanted.T, upper=False).T

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from densefield.checks import InputError
+
 
 def build_by_sorting(features: Tensor, fill_rows: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Build the parts of a `Lattice` from features (B, d, N); the rows are in the order of their coordinates.
@@ -14,6 +16,7 @@ def build_by_sorting(features: Tensor, fill_rows: int = 0) -> tuple[Tensor, Tens
     Points one step away are added where there are then at most `fill_rows`.
     """
     batch, d, points = features.shape
+    _check_range(features)
     digits, weights, axes = simplex(features)
     shape = (batch, points, d + 1, d + 1)
     steps = axis_steps(d, features.device)  # (d+1, d)
@@ -43,7 +46,8 @@ def build_by_sorting(features: Tensor, fill_rows: int = 0) -> tuple[Tensor, Tens
 
 def axis_steps(d: int, device: torch.device) -> Tensor:  # (d+1, d) int64
     """Give the step along each blur axis in the coordinates m_k = (c_0 - c_k) / (d + 1), k = 1 … d."""
-    return torch.cat([-torch.ones(1, d, dtype=torch.int64), torch.eye(d, dtype=torch.int64)]).to(device)
+    whole = torch.eye(d, dtype=torch.int64, device=device)
+    return torch.cat([-torch.ones_like(whole[:1]), whole])
 
 
 def simplex(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,9 +57,7 @@ def simplex(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     the axis (B, N, d+1) of the step that leads to it from vertex r - 1.
     """
     d = features.shape[1]
-    places = torch.arange(1, d + 1, device=features.device, dtype=features.dtype)
-    scale = (d + 1) * math.sqrt(2 / 3) / (places * (places + 1)).sqrt()
-    scaled = features.transpose(1, 2) * scale  # (B, N, d)
+    scaled, places = _scaled(features)
     after = scaled.flip(-1).cumsum(-1).flip(-1)  # sums over features k …
     zeros = torch.zeros_like(scaled[..., :1])
     elevated = torch.cat([after, zeros], -1) - torch.cat([zeros, scaled * places], -1)  # (B, N, d+1), sums to 0
@@ -74,6 +76,28 @@ def simplex(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     digits = (whole[..., :1] - whole[..., 1:]).long()
     axes = order.flip(-1).roll(1, -1)  # entry r: the axis of rank d + 1 - r
     return digits, weights, axes
+
+
+def _scaled(features: Tensor) -> tuple[Tensor, Tensor]:  # (B, N, d), and 1 … d
+    d = features.shape[1]
+    places = torch.arange(1, d + 1, device=features.device, dtype=features.dtype)
+    return features.transpose(1, 2) * ((d + 1) * math.sqrt(2 / 3) / (places * (places + 1)).sqrt()), places
+
+
+def _check_range(features: Tensor) -> None:
+    """Raise where coordinates outgrow what the native kernel's codes hold, or the type's digits behind the point."""
+    scaled, places = _scaled(features)
+    coordinates = (scaled.cumsum(-1) + places * scaled) / (features.shape[1] + 1)
+    if not bool((coordinates.abs() < (2**20 if features.dtype == torch.float32 else 2**40)).all()):
+        raise too_wide(features)
+
+
+def too_wide(features: Tensor) -> InputError:
+    """The error of features that span more than lattice coordinates can hold."""
+    return InputError(
+        f"features: span up to {float(features.abs().max()):.3g} kernel widths in {features.shape[1]} dimensions, more "
+        "than lattice coordinates can hold; use larger kernel widths"
+    )
 
 
 def _neighbours(found: Tensor, steps: Tensor) -> Tensor:  # (M, 1+d), (d+1, d) -> (d+1, M, 2)
@@ -96,7 +120,7 @@ def _neighbours(found: Tensor, steps: Tensor) -> Tensor:  # (M, 1+d), (d+1, d) -
         sides = []
         for wanted in (found - step, found + step):
             inverse = torch.unique(torch.cat([found, wanted]), dim=0, return_inverse=True)[1]
-            owner = torch.full((2 * rows,), rows, device=found.device)
+            owner = found.new_full((2 * rows,), rows)
             owner[inverse[:rows]] = torch.arange(rows, device=found.device)
             sides.append(owner[inverse[rows:]])
         links.append(torch.stack(sides, -1))

@@ -21,7 +21,7 @@ from densefield.ops.mean_field.filters import lattices_of, normalized_filter, ra
 from densefield.ops.mean_field.reference import compatible
 from densefield.ops.mean_field.scores import check_scores
 from densefield.ops.permutohedral.memory import check_memory
-from densefield.refine.compatibility import check_positive
+from densefield.refine.compatibility import as_tensor, check_positive
 from densefield.refine.kernels import positions
 from densefield.refine.mean_field import Normalization, run
 from densefield.refine.misuse import looks_like_energies, looks_like_probabilities
@@ -171,7 +171,7 @@ class DenseCRF:
         if self._unary is not None:
             return self._unary
         check_memory(4 * self._nlabel * self._nvar, f"energies of {self._nlabel} labels for {self._nvar} pixels")
-        return torch.zeros(1, self._nlabel, *self._size)
+        return torch.zeros(1, self._nlabel, *self._size, dtype=torch.float32, device="cpu")
 
     def _beliefs(self, values: ArrayLike) -> Tensor:  # (1, nlabels, nvar)
         given = _matrix("Q", values)
@@ -204,7 +204,7 @@ class DenseCRF:
             chosen = NormalizationType(normalization)
         except ValueError as error:
             raise InputError(f"kernel, normalization: {error}; wanted one of this module's constants") from None
-        ones = torch.ones(features.shape[0])
+        ones = features.new_ones(features.shape[0])
         term = LatticeTerm(features[None], ones, self._compatibility(compat))
         self._pairwise.append(_Pairwise(dataclasses.replace(term, lattice=lattices_of(term)), chosen))
 
@@ -213,7 +213,7 @@ class DenseCRF:
         check(energies.ndim <= 2, "LabelCompatibility of dimension >2 not meaningful.")
         check_finite("compat", torch.from_numpy(np.atleast_1d(energies)))
         if energies.ndim == 0:
-            return torch.tensor(-float(energies))
+            return as_tensor(-float(energies))
         check(
             all(length == self._nlabel for length in energies.shape),
             f"compat: wanted a number, ({self._nlabel},) or ({self._nlabel}, {self._nlabel}), "
@@ -235,8 +235,8 @@ class DenseCRF2D(DenseCRF):
     ) -> None:
         """Add the kernel of positions with widths `sxy` in pixels: one number, or (x, y)."""
         # Through the lattice, as pydensecrf: `DenseCRF` of densefield filters this kernel exactly instead.
-        places = positions(self._size, torch.zeros(())).flip(0)
-        widths = torch.tensor(_widths("sxy", sxy, 2))
+        widths = as_tensor(_widths("sxy", sxy, 2))
+        places = positions(self._size, widths).flip(0)
         self._add_features(places / widths[:, None], compat, kernel, normalization)
 
     def addPairwiseBilateral(
@@ -263,7 +263,7 @@ class DenseCRF2D(DenseCRF):
         check(image.dtype == np.uint8, f"rgbim: wanted uint8, received {image.dtype}")
         colours = torch.from_numpy(np.ascontiguousarray(image)).reshape(-1, 3).T.float()
         places = positions(self._size, colours).flip(0)
-        widths = torch.tensor([*_widths("sxy", sxy, 2), *_widths("srgb", srgb, 3)])
+        widths = as_tensor([*_widths("sxy", sxy, 2), *_widths("srgb", srgb, 3)])
         self._add_features(torch.cat([places, colours]) / widths[:, None], compat, kernel, normalization)
 
 
