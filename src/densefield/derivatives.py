@@ -48,8 +48,6 @@ def refuse_tangents(name: str, values: Iterable[object], advice: str = "") -> No
 class _Once(torch.autograd.Function):
     """Gradients as they are, connected with all that they depend on."""
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(message: str, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         return tuple(tensor.detach() for tensor in tensors[:count])

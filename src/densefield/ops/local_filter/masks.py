@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from densefield.checks import check, check_finite, check_map
+from densefield.derivatives import refuse_tangents
 from densefield.ops import native
 from densefield.ops.local_filter import kernels, shifts
 from densefield.ops.local_filter.edges import Edges
@@ -37,6 +38,7 @@ def filter_by_masks(
         f"masks: wanted batch and size of scores {tuple(scores.shape)}, not empty, received {tuple(masks.shape)}",
     )
     check(iterations >= 1, f"iterations: wanted 1 or more, received {iterations}")
+    refuse_tangents("filter_by_masks", (scores, masks))
     check_finite("scores", scores)
     check_finite("masks", masks)
     kind = torch.promote_types(torch.promote_types(scores.dtype, masks.dtype), torch.float32)

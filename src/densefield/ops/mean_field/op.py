@@ -59,19 +59,16 @@ def mean_field(
     check(0 <= prune < 1, f"prune: wanted a marginal from 0 to below 1, received {prune}")
     check_terms(terms, unary)
     kind = unary.dtype
+    dtype = torch.float64 if kind == torch.float64 else torch.float32
+    unary = unary.to(dtype)
+    initial = None if initial is None else initial.to(dtype)
+    terms = [_cast(term, unary) for term in terms]
     if prune > 0:
 
         def with_fewer(energies: Tensor, mine: Sequence[GridTerm | LatticeTerm], start: Tensor | None) -> Tensor:
             return pruned(mean_field, energies, mine, iterations, normalization, start, prune, half)
 
         return each_item(with_fewer, -levelled(unary, scores), terms, initial).to(kind)
-    dtype = torch.float64 if kind == torch.float64 else torch.float32
-    unary = unary.to(dtype)
-    initial = None if initial is None else initial.to(dtype)
-    terms = [_cast(term, unary) for term in terms]
-    if prune > 0:
-        unary = _energies(unary, scores)
-        return pruned(mean_field, unary, terms, iterations, normalization, initial, prune, half).to(kind)
     if iterations == 0:
         level = levelled(unary, scores)
         return torch.log_softmax(level if initial is None else initial, 1).to(kind)
