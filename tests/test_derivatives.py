@@ -183,5 +183,5 @@ def test_what_is_not_a_tensor_stays_as_it_is():
 
     x = torch.ones(2, requires_grad=True)
     (gradient,) = torch.autograd.grad(Twice.apply(x, None).sum(), x, create_graph=True)
-    with pytest.raises(NotImplementedError, match="Twice: differentiable once; a .* was asked for; use another"):
+    with pytest.raises(NotImplementedError, match=r"Twice: differentiable once; a .* was asked for; use another"):
         gradient.sum().backward()

@@ -360,8 +360,8 @@ RULES: dict[Any, Rule] = {
     aten._log_softmax: _softened,
     aten._log_softmax_backward_data: _soften_back,
     aten.index_add: _gather_sum,
-    lattice_filter._opoverload.overloadpacket: _lattice,
-    gaussian_filter._opoverload.overloadpacket: _gaussian,
+    lattice_filter.definition._opoverload.overloadpacket: _lattice,
+    gaussian_filter.definition._opoverload.overloadpacket: _gaussian,
 }
 IN_PLACE = {
     aten.add_: aten.add, aten.sub_: aten.sub, aten.mul_: aten.mul, aten.div_: aten.div, aten.copy_: aten.copy,
