@@ -10,7 +10,21 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "densefield"
 
-GROUND = {"checks", "files", "classes", "images", "listing", "draw", "built", "derivatives", "devices", "tiling"}
+GROUND = {
+    "checks",
+    "files",
+    "classes",
+    "images",
+    "listing",
+    "decoding",
+    "bands",
+    "label_values",
+    "draw",
+    "built",
+    "derivatives",
+    "devices",
+    "tiling",
+}
 SEGMENTER = {"segmenter", "segmenter_config", "segmenter_image", "segmenter_refinement"}
 STEPS = {"ops", "networks", "weights", "refine", "losses", "metrics", "explain", "data"}
 

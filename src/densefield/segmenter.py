@@ -12,6 +12,7 @@ from huggingface_hub import ModelHubMixin, hf_hub_download
 from torch import Tensor, nn
 from torch.nn import functional
 
+from densefield.bands import AS_DECLARED, Reading
 from densefield.built import built_by
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
@@ -49,6 +50,7 @@ class Segmenter(
     takes (scores, image in [0, 1]) and gives scores. Images with a side over `tile` pixels are segmented in tiles
     (`tile=None`: whole up to two megapixels, then by 1024), each seeing `overlap` pixels beyond what it decides
     (`overlap=None`: the network's `reach`, at most a quarter of the tile). `overlap` ≥ `reach` leaves no seams.
+    `reading` says which bands and values of files are meant, where they do not declare it.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Segmenter(
         refinement: nn.Module | None = None,
         tile: int | None = None,
         overlap: int | None = None,
+        reading: Reading = AS_DECLARED,
     ) -> None:
         super().__init__()
         channels = _fact(network, "in_channels", len(mean))
@@ -76,10 +79,11 @@ class Segmenter(
         self.std = tuple(float(value) for value in std)
         self.tile = tile
         self.overlap = overlap
+        self.reading = reading
 
     def forward(self, image: ImageLike) -> Tensor:
         """Labels (H, W) int64 of a path, Pillow image, uint8 (H, W, 3) or (3, H, W) tensor; (B, H, W) of a batch."""
-        pixels = as_pixels(image)
+        pixels = as_pixels(image, self.reading)
         batch, _, height, width = pixels.values.shape
         labels = torch.empty((batch, height, width), dtype=torch.int64, device=pixels.values.device)
         for top, left, scores in self._tiles(pixels):
@@ -88,13 +92,13 @@ class Segmenter(
 
     def scores(self, image: ImageLike) -> Tensor:
         """Scores (K, H, W) of what `forward` takes, (B, K, H, W) of a batch; on the image's device."""
-        pixels = as_pixels(image)
+        pixels = as_pixels(image, self.reading)
         scores = _assembled(self._tiles(pixels), pixels.values)
         return scores if pixels.batched else scores[0]
 
     def network_scores(self, image: ImageLike) -> Tensor:
         """What `scores` gives without the refinement; `refine(network_scores(image), image)` is `scores(image)`."""
-        pixels = as_pixels(image)
+        pixels = as_pixels(image, self.reading)
         scores = _assembled(self._network_tiles(pixels.values), pixels.values)
         return scores if pixels.batched else scores[0]
 
@@ -103,7 +107,7 @@ class Segmenter(
 
         A refinement looks at the whole image; with one, a single tile is yielded.
         """
-        yield from self._tiles(as_pixels(image))
+        yield from self._tiles(as_pixels(image, self.reading))
 
     def _tiles(self, pixels: Pixels) -> Iterator[tuple[int, int, Tensor]]:
         if self.refinement is None:
@@ -114,7 +118,7 @@ class Segmenter(
 
     def refine(self, scores: Tensor, image: ImageLike) -> Tensor:
         """`scores` (K, H, W), or (B, K, H, W) of a batch, refined by what they and `image` say; as they are without."""
-        pixels = as_pixels(image)
+        pixels = as_pixels(image, self.reading)
         wanted = (*pixels.values.shape[:1], len(self.classes), *pixels.values.shape[2:])
         batch = scores if pixels.batched else scores[None]
         received = tuple(batch.shape)
@@ -239,6 +243,7 @@ class Segmenter(
                 refinement=refinement,
                 tile=config.tile,
                 overlap=config.overlap,
+                reading=Reading(config.bands, config.range),
             )
         except InputError as error:
             raise InputError(f"{source}: {error}") from error
@@ -259,6 +264,8 @@ class Segmenter(
             std=self.std,
             tile=self.tile,
             overlap=self.overlap,
+            bands=self.reading.bands,
+            range=self.reading.range,
             refinement=describe_refinement(self.refinement, self.network),
         ).to_json()
 

@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from densefield import networks
+from densefield.bands import Reading
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 
@@ -34,6 +35,8 @@ class SegmenterConfig:
     std: tuple[float, ...]
     tile: int | None = None
     overlap: int | None = None
+    bands: tuple[int, ...] | None = None  # how files are read, where they do not say it: densefield.bands.Reading
+    range: tuple[float, float] | None = None
     refinement: dict[str, Any] | None = None  # as densefield.segmenter_refinement describes it
 
     def to_json(self) -> str:
@@ -79,6 +82,7 @@ def _checked(fields: Mapping[str, Any], source: str) -> SegmenterConfig:
     refinement = fields.get("refinement")
     described = isinstance(refinement, dict) and isinstance(refinement.get("kind"), str)
     check(refinement is None or described, f"{source}: refinement: wanted its kind and fields, or null")
+    reading = _reading(fields, source)
     return SegmenterConfig(
         network=fields["network"],
         arguments=dict(fields["arguments"]),
@@ -87,8 +91,21 @@ def _checked(fields: Mapping[str, Any], source: str) -> SegmenterConfig:
         std=_numbers(fields["std"], f"{source}: std"),
         tile=fields.get("tile"),
         overlap=fields.get("overlap"),
+        bands=reading.bands,
+        range=reading.range,
         refinement=refinement,
     )
+
+
+def _reading(fields: Mapping[str, Any], source: str) -> Reading:
+    bands, range = fields.get("bands"), fields.get("range")
+    try:
+        return Reading(
+            None if bands is None else tuple(bands),
+            None if range is None else (float(range[0]), float(range[1])),
+        )
+    except (InputError, TypeError, ValueError, LookupError) as error:
+        raise InputError(f"{source}: bands, range: {error}") from error
 
 
 def _numbers(values: Any, where: str) -> tuple[float, ...]:

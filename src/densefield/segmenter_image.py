@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from densefield.bands import AS_DECLARED, Reading, rgb
 from densefield.checks import InputError, check
-from densefield.images import read_image, upright
+from densefield.decoding import decoded_picture
+from densefield.images import read_image
 from densefield.tiling import Span, mirrored
 
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any] | Tensor
@@ -29,17 +31,18 @@ class Pixels(NamedTuple):
     batched: bool
 
 
-def as_pixels(image: ImageLike) -> Pixels:
-    """Read or check `image`; 8-bit pixels stay 8-bit, as an image of a gigabyte must not become four.
+def as_pixels(image: ImageLike, reading: Reading = AS_DECLARED) -> Pixels:
+    """Read (files and Pillow images by `reading`) or check `image`; 8-bit pixels stay 8-bit, as a gigabyte must not
+    become four.
 
     Raises `InputError` for an unreadable file, another type, shape or dtype, and values far from [0, 1].
     """
     if isinstance(image, Tensor):
         return _from_tensor(image)
     if isinstance(image, str | os.PathLike):
-        array = read_image(image)
+        array = read_image(image, reading)
     elif isinstance(image, Image.Image):
-        array = _from_pillow(image)
+        array = _from_pillow(image, reading)
     elif isinstance(image, np.ndarray):
         array = image
     else:
@@ -48,7 +51,7 @@ def as_pixels(image: ImageLike) -> Pixels:
         array = array[:, :, None]
     right = array.ndim == 3 and array.shape[2] in (1, 3) and array.dtype == np.uint8 and array.size > 0
     check(right, f"image: {_WANTED}, received {array.dtype} {array.shape}")
-    return Pixels(torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None], batched=False)
+    return Pixels(_tensor(array).permute(2, 0, 1)[None], batched=False)
 
 
 def read_tile(
@@ -101,12 +104,18 @@ def _from_tensor(image: Tensor) -> Pixels:
     return Pixels(image if image.dim() == 4 else image[None], batched=image.dim() == 4)
 
 
-def _from_pillow(image: Image.Image) -> np.ndarray[Any, Any]:
-    image = upright(image)
-    if image.mode in ("RGB", "L"):
-        return np.array(image.convert("RGB"))
-    # Transparency, palettes and 16 bits follow the one set of rules, that of files.
-    file = io.BytesIO()
-    image.save(file, format="TIFF" if image.mode.startswith(("I", "F")) else "PNG")
-    file.seek(0)
-    return read_image(file)
+def _from_pillow(image: Image.Image, reading: Reading) -> np.ndarray[Any, Any]:
+    try:
+        return rgb(decoded_picture(image), reading)
+    except InputError:
+        raise
+    except Exception as error:  # a file that Pillow had opened and decodes only now
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(f"image: not a whole picture ({reason})") from error
+
+
+def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
+    """The array's own memory, read-only too: nothing here writes to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.ascontiguousarray(array))

@@ -142,7 +142,7 @@ def test_pages_of_a_stack_are_refined_each_by_its_own_mask(photos: Path, capsys:
     assert refine(photos / "stack", labels=photos / "rough", out=photos / "out", workers=1) == 0
     for number in (1, 2):
         np.testing.assert_array_equal(read(photos / "out" / f"scan.{number:04}.png"), right())
-    with pytest.raises(InputError, match=r"scan\.tif: holds several pages, .* is one file; wanted the folders of both"):
+    with pytest.raises(InputError, match=r"scan\.tif: holds 2 pages, .* 1; wanted the same number, or the folders"):
         refine(photos / "stack" / "scan.tif", labels=photos / "rough" / "scan.0001.png", out=photos / "out2")
     (photos / "stack" / "x.heic").write_bytes(b"no picture")
     assert refine(photos / "stack", labels=photos / "rough", out=photos / "out", workers=1) == 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 import torch
 import yaml
 from mutations import altered, damaged
@@ -21,6 +22,7 @@ from PIL import Image
 from densefield.classes import ClassList
 from densefield.cli.guesses import Guess, beliefs
 from densefield.images import read_image, read_labels
+from densefield.listing import Picture
 from densefield.networks import unet
 from densefield.recipes.files import find_recipe, read_recipe
 from densefield.refine import DenseCRF
@@ -74,8 +76,10 @@ def targets() -> dict[str, Target]:
         "checkpoint": Target(_repacked(_checkpoint()), read_checkpoint),
         "checkpoint of training": Target(_repacked(_checkpoint()), AtomicCheckpointIO().load_checkpoint),
         "checkpoint's bytes": Target(_bytes("a.ckpt", _checkpoint()), read_checkpoint),
-        "scores": Target(_bytes("a.npy", _npy()), lambda path: beliefs(Guess(path, scores=True), (6, 7))),
-        "scores as npz": Target(_bytes("a.npy", _npz()), lambda path: beliefs(Guess(path, scores=True), (6, 7))),
+        "scores": Target(_bytes("a.npy", _npy()), lambda path: beliefs(Guess(Picture(path), scores=True), (6, 7))),
+        "scores as npz": Target(
+            _bytes("a.npy", _npz()), lambda path: beliefs(Guess(Picture(path), scores=True), (6, 7))
+        ),
         "classes": Target(_bytes("classes.yaml", CLASSES.encode()), ClassList.read),
         "classes' values": Target(_tree("classes.yaml", yaml.safe_load(CLASSES), _yaml), ClassList.read),
         "recipe": Target(_bytes("recipe.yaml", RECIPE.encode()), read_recipe),
@@ -145,7 +149,7 @@ def _npz() -> bytes:
 def _pictures() -> dict[str, bytes]:
     pixels = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 11, 3), np.uint8))
     grey = Image.fromarray(np.arange(99, dtype=np.uint8).reshape(9, 11))
-    wide = Image.fromarray(np.arange(99, dtype=np.uint16).reshape(9, 11))
+    wide = Image.fromarray(600 * np.arange(99, dtype=np.uint16).reshape(9, 11))
     sound = {}
     for name, picture, options in (
         ("png", pixels.quantize(8), {}),
@@ -159,6 +163,10 @@ def _pictures() -> dict[str, bytes]:
         file = io.BytesIO()
         picture.save(file, Image.registered_extensions()[f".{name}"], **options)
         sound[name] = file.getvalue()
+    colours = np.repeat(np.random.default_rng(1).integers(0, 65536, (9, 11, 1), np.uint16), 3, 2)
+    file = io.BytesIO()
+    tifffile.imwrite(file, colours, photometric="rgb", compression="zlib")
+    sound["wide.tif"] = file.getvalue()
     return sound
 
 

@@ -25,6 +25,8 @@ def evaluate(
     split: str = "val",
     recipe: str | None = None,
     data: Path | None = None,
+    bands: str | None = None,
+    range: str | None = None,
     out: Path | None = None,
     device: str = "auto",
     tile: int | None = None,
@@ -47,6 +49,10 @@ def evaluate(
         The recipe whose data is measured on; by default the run's own.
     data
         Where that data lies, when not where the recipe says.
+    bands
+        Which bands of a folder's images are red, green and blue, such as 4,3,2; by default as the recipe says.
+    range
+        Which values of a folder's images are black and white, such as 0,4095; by default as the recipe says.
     out
         The report; by default report-SPLIT.html in the run's folder, or NAME-SPLIT.html beside the file.
     device
@@ -60,6 +66,7 @@ def evaluate(
     sweep
         For a model with learned embeddings: also the mean IoU for windows of several sizes, applied several times.
     """
+    from densefield.bands import Reading
     from densefield.checks import InputError, check
     from densefield.devices import device_named
     from densefield.recipes.evaluate import evaluate as measure
@@ -74,6 +81,9 @@ def evaluate(
     if recipe is None and not (run / RECIPE).exists():
         raise InputError(f"{run}: holds no {RECIPE}; name the data to measure on with --recipe, or give a run's folder")
     overrides = ["--data.root", str(data)] if data is not None else []
+    Reading.of_words(bands, range)  # a slip of the pen is told in its own words
+    overrides += [] if bands is None else ["--data.bands", f"[{bands}]"]
+    overrides += [] if range is None else ["--data.range", f"[{range}]"]
     chosen = find_recipe(recipe, overrides) if recipe is not None else find_recipe(str(run / RECIPE), overrides)
     segmenter = Segmenter.load(run)
     if preset is not None:

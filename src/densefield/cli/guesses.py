@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.data.sample import IGNORED, target_of
-from densefield.files import atomic_write
-from densefield.images import read_image, read_labels
-from densefield.listing import Picture, picture_endings
+from densefield.decoding import decoded
+from densefield.images import read_image
+from densefield.label_values import label_values
+from densefield.listing import Picture, picture_endings, pictures_of
 
 _LEAST = 1e-5  # of a probability, before its logarithm is taken
 _MOST_LABELS = 64  # in one grey mask
@@ -30,7 +30,7 @@ class Guess:
     With `classes` a mask's values are those of the class list, and scores are of its classes.
     """
 
-    path: Path
+    source: Picture
     scores: bool
     certainty: float = 0.7
     unsure: int | None = None
@@ -38,18 +38,10 @@ class Guess:
     threshold: int | None = None
     classes: ClassList | None = None
 
-    def write_alike(self, path: Path, labels: NDArray[np.uint8]) -> None:
-        """Write labels (H, W) as the mask's own kind of PNG: with its palette, grey, or black and white."""
-        picture = Image.fromarray(labels)
-        with Image.open(self.path) as mask:
-            palette = mask.getpalette() if mask.mode == "P" else None
-            bilevel = mask.mode == "1"
-        if palette is not None:
-            picture.putpalette(palette)
-        elif bilevel:
-            picture = Image.fromarray(labels > 0)
-        with atomic_write(path) as file:
-            picture.save(file, format="PNG")
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.source.path
 
 
 def check_threshold(threshold: int | None, labels: Path | None) -> None:
@@ -81,54 +73,64 @@ def find_guesses(
     wanted = "a .npy file" if scores else "a mask"
     check(given.exists(), f"{given}: no such file or folder; wanted {wanted}, or a folder of them")
 
-    def guess(path: Path) -> Guess:
-        return Guess(path, scores, certainty, unsure, probabilities, threshold, classes)
+    def guess(source: Picture) -> Guess:
+        return Guess(source, scores, certainty, unsure, probabilities, threshold, classes)
 
-    if not images.is_dir():
-        check(given.is_file(), f"{given}: wanted a file, as {images} is one")
-        is_array = given.suffix.lower() == ".npy"
-        check(scores or not is_array, f"{given}: is no mask; give scores as --scores, a label map as PNG")
-        check(is_array or not scores, f"{given}: is no .npy file; give masks as --labels, scores saved by numpy.save")
-        wanted = f"the folders of both, with masks named {sources[0].stem}.png and so on"
-        check(sources[0].page is None, f"{images}: holds several pages, {given} is one file; wanted {wanted}")
-        return [guess(given)]
-    check(given.is_dir(), f"{given}: wanted a folder, as {images} is one")
-    found = _by_name(given, scores=scores)
-    return [
-        guess(found[name]) if name in found else InputError(_missing(source, given, found, what))
-        for source in sources
-        for name in (_name(source.stem),)
-    ]
+    if images.is_dir():
+        check(given.is_dir(), f"{given}: wanted a folder, as {images} is one")
+        found = _by_name(given, scores=scores)
+        guesses: list[Guess | InputError] = []
+        for source in sources:
+            name = _name(source)
+            missing = InputError(_missing(source, given, found, what))
+            guesses.append(guess(found[name]) if name in found else missing)
+        return guesses
+    check(given.is_file(), f"{given}: wanted a file, as {images} is one")
+    is_array = given.suffix.lower() == ".npy"
+    check(scores or not is_array, f"{given}: is no mask; give scores as --scores, a label map as PNG")
+    check(is_array or not scores, f"{given}: is no .npy file; give masks as --labels, scores saved by numpy.save")
+    pages = [Picture(given)] if scores else pictures_of(given)
+    check(
+        [page.page for page in pages] == [source.page for source in sources],
+        f"{images}: holds {len(sources)} pages, {given} {len(pages)}; wanted the same number, or the folders of both,"
+        f" with files named {sources[0].stem}{'.npy' if scores else '.png'} and so on",
+    )
+    return [guess(page) for page in pages]
 
 
-def _name(stem: str) -> str:
-    return unicodedata.normalize("NFC", stem)
+def _name(picture: Picture) -> str:
+    return unicodedata.normalize("NFC", picture.stem)
 
 
-def _by_name(folder: Path, *, scores: bool) -> dict[str, Path]:
+def _by_name(folder: Path, *, scores: bool) -> dict[str, Picture]:
     """The masks or the .npy files in a folder, by name."""
     endings = {".npy"} if scores else picture_endings() | {".npy"}
-    found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in endings and path.name[0] != "."):
-        name = _name(path.stem)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings and path.name[0] != ".")
+    found: dict[str, Picture] = {}
+    for picture in (picture for path in paths for picture in pictures_of(path)):
+        name = _name(picture)
         check(
             name not in found,
-            f"{path}: has the same name as {found.get(name, path).name}, and which is meant is not to be guessed; "
-            "keep one of them in the folder",
+            f"{picture}: has the same name as {found.get(name, picture).path.name}, and which is meant is not to be"
+            " guessed; keep one of them in the folder",
         )
-        found[name] = path
+        found[name] = picture
     if not scores:
-        arrays = [name for name, path in found.items() if path.suffix.lower() == ".npy"]
+        arrays = [name for name, picture in found.items() if picture.path.suffix.lower() == ".npy"]
         for name in arrays:
             found.pop(name)
         check(bool(found) or not arrays, f"{folder}: holds .npy files and no masks; give scores as --scores")
     return found
 
 
-def _missing(source: Picture, folder: Path, found: Mapping[str, Path], what: str) -> str:
+def _missing(source: Picture, folder: Path, found: Mapping[str, Picture], what: str) -> str:
     """That an image has no file of its name, and which may be meant."""
-    name = _name(source.stem)
-    near = [path for other, path in found.items() if other.startswith(name) or other.casefold() == name.casefold()]
+    name = _name(source)
+    near = [
+        picture.path
+        for other, picture in found.items()
+        if other.startswith(name) or other.casefold() == name.casefold()
+    ]
     hint = f"; if {near[0].name} is meant, rename it to {name}{near[0].suffix}" if near else ""
     return f"{source}: has no {what} of its name in {folder}{hint}"
 
@@ -141,22 +143,22 @@ def beliefs(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], N
     return _of_scores(guess, size) if guess.scores else _of_mask(guess, size)
 
 
-def _check_size(path: Path, received: tuple[int, ...], size: tuple[int, ...]) -> None:
+def _check_size(source: Picture, received: tuple[int, ...], size: tuple[int, ...]) -> None:
     what = f"is {received[1]}×{received[0]} pixels, the image {size[1]}×{size[0]}"
-    check(received == size, f"{path}: {what}; wanted one size")
+    check(received == size, f"{source}: {what}; wanted one size")
 
 
 def _of_mask(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     mask = _labels(guess)
-    _check_size(guess.path, mask.shape, size)
+    _check_size(guess.source, mask.shape, size)
     unsure = IGNORED if guess.classes is not None else guess.unsure
     known = np.ones(mask.shape, bool) if unsure is None else mask != unsure
     values = np.unique(mask[known])
-    check(values.size > 0, f"{guess.path}: holds nothing but what is unsure; wanted labels too")
+    check(values.size > 0, f"{guess.source}: holds nothing but what is unsure; wanted labels too")
     count = len(values)
     check(
         count == 1 or guess.certainty * count > 1,
-        f"certainty: wanted more than 1/{count}, as {guess.path} holds {count} labels, received {guess.certainty}; "
+        f"certainty: wanted more than 1/{count}, as {guess.source} holds {count} labels, received {guess.certainty}; "
         "with less, the mask's own label would be the least likely one",
     )
     scores = np.full((count, *mask.shape), np.log((1 - guess.certainty) / max(count - 1, 1)), np.float32)
@@ -170,32 +172,32 @@ def _labels(guess: Guess) -> NDArray[np.uint8]:  # (H, W)
 
     Raises `InputError` for a picture whose greys are no labels, and for values that the class list does not know.
     """
-    path, classes = guess.path, guess.classes
+    source, classes = guess.source, guess.classes
     if guess.threshold is not None:
-        bright = read_image(path).mean(2) >= guess.threshold
+        bright = read_image(source).mean(2) >= guess.threshold
         check(
             classes is None or len(classes) == 2,
             f"threshold: makes two classes, the class list names {0 if classes is None else len(classes)}",
         )
         return np.where(bright, 255 if classes is None else 1, 0).astype(np.uint8)
     try:
-        labels = read_labels(path, classes)
+        with decoded(source) as found:
+            indexed = found.picture is not None and found.picture.mode == "P"
+            labels = label_values(found, classes)
     except InputError as error:
-        if path.suffix.lower() not in (".jpg", ".jpeg", ".jpe", ".jfif"):
+        if guess.path.suffix.lower() not in (".jpg", ".jpeg", ".jpe", ".jfif"):
             raise
         raise InputError(f"{error}, or give --threshold 128 where it shows two classes") from error
     least, most = int(labels.min()), int(labels.max())
     right = least >= 0 and most <= 255
-    check(right, f"{path}: holds {most if most > 255 else least}; wanted label values of 0 to 255")
+    check(right, f"{source}: holds {most if most > 255 else least}; wanted label values of 0 to 255")
     counts = np.bincount(labels.ravel(), minlength=256)
-    with Image.open(path) as picture:
-        indexed = picture.mode == "P"
     check(
         indexed or not _soft(counts),
-        f"{path}: holds {np.count_nonzero(counts)} values, as the soft edges or shades of a grey picture do, and each "
-        "would be a class; --threshold 128 makes two classes of it, and a palette PNG says that the values are labels",
+        f"{source}: holds {np.count_nonzero(counts)} values, as the soft edges or shades of a grey picture do, and "
+        "each would be a class; --threshold 128 makes two classes of it; a palette PNG says that its values are labels",
     )
-    return labels.astype(np.uint8) if classes is None else target_of(labels, classes, str(path), guess.unsure)
+    return labels.astype(np.uint8) if classes is None else target_of(labels, classes, str(source), guess.unsure)
 
 
 def _soft(counts: NDArray[np.intp]) -> bool:
@@ -218,7 +220,7 @@ def _of_scores(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32]
         raise InputError(f"{path}: not a readable .npy file ({reason}); save scores by numpy.save") from error
     right = array.ndim == 3 and array.dtype.kind == "f" and 1 <= len(array) <= 255 and array.size > 0
     check(right, f"{path}: wanted scores (K, H, W) in floating point, received {array.dtype} {array.shape}")
-    _check_size(path, array.shape[1:], size)  # before a copy: a sparse file of a kilobyte may claim gigabytes
+    _check_size(guess.source, array.shape[1:], size)  # before a copy: a sparse file of a kilobyte may claim gigabytes
     if guess.classes is not None:
         listed = len(guess.classes)
         count = 2 if len(array) == 1 else len(array)

@@ -16,6 +16,7 @@ import numpy as np
 from cyclopts import Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from densefield.bands import Reading
 from densefield.checks import InputError
 from densefield.cli.jobs import STANDARD_INPUT, Job, find_sources, plan_jobs, summarize
 from densefield.cli.terminal import plain_console
@@ -39,6 +40,8 @@ def predict(
     scores: bool = False,
     tile: int | None = None,
     overlap: int | None = None,
+    bands: str | None = None,
+    range: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
 ) -> int:
@@ -52,6 +55,8 @@ def predict(
         scores: Also keep the scores before softmax, float32 (K, H, W), as OUT/scores/NAME.npy.
         tile: Segment in tiles of so many pixels a side; by default images over two megapixels in tiles of 1024.
         overlap: How many pixels a tile sees beyond what it decides; more is slower and closer to the whole image.
+        bands: Which bands of the image are red, green and blue, such as 4,3,2; by default those of the training.
+        range: Which values of the image are black and white, such as 0,4095; by default as in the training.
         device: Where to compute: cpu, cuda, cuda:1, mps, or auto for the best there is.
         overwrite: Segment again what OUT already holds.
 
@@ -65,6 +70,7 @@ def predict(
     segmenter = Segmenter.load(run).to(device_named(device))
     segmenter.tile = segmenter.tile if tile is None else tile
     segmenter.overlap = segmenter.overlap if overlap is None else overlap
+    segmenter.reading = Reading.of_words(bands, range).over(segmenter.reading)
     waiting = [job for job in jobs if overwrite or job.source.path == STANDARD_INPUT or not job.done()]
     with contextlib.closing(_shown(waiting)) as shown:
         reasons = [(job.source, _failure(segmenter, job)) for job in shown]
@@ -98,9 +104,9 @@ def _failure(segmenter: Segmenter, job: Job) -> str | None:
 def _segment(segmenter: Segmenter, job: Job) -> None:
     """Read, segment and write one image, the labels last: they mark it as done."""
     if job.source.path == STANDARD_INPUT:
-        image = read_image(_StandardInput(sys.stdin.buffer.read()))
+        image = read_image(_StandardInput(sys.stdin.buffer.read()), segmenter.reading)
     else:
-        image = read_image(job.source)
+        image = read_image(job.source, segmenter.reading)
     labels = np.empty(image.shape[:2], np.uint8)
     with contextlib.ExitStack() as stack:
         file = None if job.scores is None else stack.enter_context(atomic_write(job.scores))

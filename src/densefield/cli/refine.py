@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from densefield.bands import Reading
 from densefield.checks import InputError, check
 from densefield.classes import ClassList, default_colours
 from densefield.cli.crf_kernels import NONE, Numbers, Preset, chosen_kernels
@@ -18,7 +19,7 @@ from densefield.cli.pool import outcomes
 from densefield.cli.refine_search import search
 from densefield.draw import overlay as overlaid
 from densefield.files import Unwritable, atomic_write
-from densefield.images import read_image, write_image, write_labels
+from densefield.images import read_image, write_image, write_labels, write_labels_like
 from densefield.listing import Picture
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class _Task:
     accurate: bool
     device: str
     classes: ClassList | None
+    reading: Reading
 
 
 def refine(
@@ -54,6 +56,8 @@ def refine(
     unsure: int | None = None,
     probabilities: bool = False,
     threshold: int | None = None,
+    bands: str | None = None,
+    range: str | None = None,
     device: str = "cpu",
     accurate: bool = False,
     classes: Path | None = None,
@@ -76,6 +80,8 @@ def refine(
         unsure: The mask's value that means "could be anything", such as 255; so does the class list's ignore_index.
         probabilities: The scores are probabilities, after softmax.
         threshold: Make two classes, 0 and 255, of a soft, smoothed or JPEG mask: what is at least so bright is 255.
+        bands: Which bands of the image are red, green and blue, such as 4,3,2, where its file does not say it.
+        range: Which values of the image are black and white, such as 0,4095, where its file does not say it.
         device: Where to compute: cpu, cuda, cuda:1, mps, or auto for the best there is; any but cpu takes one image
             at a time.
         accurate: Average shifted lattices: slower, closer to the exact model.
@@ -97,6 +103,7 @@ def refine(
     kernels = chosen_kernels(preset, numbers)
     place = str(device_named(device))
     listed = None if classes is None else ClassList.read(classes)
+    reading = Reading.of_words(bands, range)
     sources = find_sources(image)
     jobs = plan_jobs(image, sources.pictures, out, overlay=overlay, scores=save_scores)
     given = labels if labels is not None else scores
@@ -117,7 +124,7 @@ def refine(
         for path in job.outputs():
             check(path.resolve() not in taken, f"{path}: would overwrite a mask to refine; choose another --out")
     tasks = [
-        _Task(job, guess, kernels, iterations, accurate, place, listed)
+        _Task(job, guess, kernels, iterations, accurate, place, listed, reading)
         for job, guess in zip(jobs, guesses, strict=True)
         if overwrite or not job.done()
     ]
@@ -139,7 +146,7 @@ def _refined(task: _Task) -> None:
 
     if isinstance(task.guess, InputError):
         raise task.guess
-    image = read_image(task.job.source)
+    image = read_image(task.job.source, task.reading)
     scores, values = beliefs(task.guess, image.shape[:2])
     crf = DenseCRF(scores.shape[0], task.kernels, iterations=task.iterations, accurate=task.accurate)
     with torch.no_grad():
@@ -160,7 +167,7 @@ def _refined(task: _Task) -> None:
     if classes is not None:
         write_labels(task.job.labels, labels, classes)
     else:
-        task.guess.write_alike(task.job.labels, labels)
+        write_labels_like(task.job.labels, labels, task.guess.source)
 
 
 def _plain(count: int) -> ClassList:

@@ -49,7 +49,7 @@ class _Trials:
 
     image: Picture
     guess: Guess
-    truth: Path
+    truth: Picture
     settings: tuple[Setting, ...]
     iterations: int
     ignore: int
@@ -130,7 +130,7 @@ def search(
                 raise found
         assert isinstance(guess, Guess)
         assert isinstance(right, Guess)
-        tasks.append(_Trials(source, guess, right.path, settings, iterations, ignore))
+        tasks.append(_Trials(source, guess, right.source, settings, iterations, ignore))
     total = np.zeros((len(settings) + 1, _VALUES, _VALUES), np.int64)
     for _, counted in outcomes(_counted, tasks, workers=workers, title="searching"):
         if isinstance(counted, Exception):

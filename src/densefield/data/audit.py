@@ -16,7 +16,7 @@ from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.data.pairs import Pairs, find_pairs
 from densefield.data.sample import describe_foreign
-from densefield.images import read_image, read_labels
+from densefield.images import AS_DECLARED, Reading, read_image, read_labels
 from densefield.listing import Picture
 
 _SHOWN = 10  # problems of a kind in the table; the rest is counted
@@ -118,6 +118,7 @@ def audit(
     classes: ClassList | None = None,
     *,
     suffix: str = "",
+    reading: Reading = AS_DECLARED,
     progress: Callable[[list[str]], Iterable[str]] = iter,
 ) -> Audit:
     """Read every image and mask of two folders and note what is wrong with them.
@@ -132,7 +133,7 @@ def audit(
     images_with: Counter[int] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
     for name in progress(pairs.names):
-        image_size = _size_of_image(pairs.images[name], problems)
+        image_size = _size_of_image(pairs.images[name], reading, problems)
         if image_size is not None:
             sizes[image_size] += 1
         try:
@@ -174,10 +175,10 @@ def _pair_problems(pairs: Pairs, images: str | os.PathLike[str], masks: str | os
     return problems
 
 
-def _size_of_image(path: Picture, problems: list[Problem]) -> tuple[int, int] | None:
+def _size_of_image(path: Picture, reading: Reading, problems: list[Problem]) -> tuple[int, int] | None:
     """(width, height) of an image that can be decoded to its end; else None, and a problem more."""
     try:
-        image = read_image(path)
+        image = read_image(path, reading)
     except InputError as error:
         problems.append(Problem("unusable image", str(error)))
         return None

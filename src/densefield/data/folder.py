@@ -7,6 +7,7 @@ import os
 
 from torch.utils.data import Dataset
 
+from densefield.bands import AS_DECLARED, Reading
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.data.pairs import Pairs, find_pairs
@@ -18,8 +19,9 @@ class Folder(Dataset[Sample]):
 
     `classes` is a `ClassList` or the path of its YAML file. `split` is "all", or "train" and "val" with a share
     `val` of the images held out: always the same, chosen by a hash of their names, so that new images move few.
-    Masks are named as their images, with `suffix` behind the name. Raises `InputError` where an image has no mask or a
-    mask no image, and on reading for what cannot be used.
+    Masks are named as their images, with `suffix` behind the name. `reading` says which bands and values of the images
+    are meant, where the files do not. Raises `InputError` where an image has no mask or a mask no image, and on reading
+    for what cannot be used.
     """
 
     def __init__(
@@ -31,10 +33,12 @@ class Folder(Dataset[Sample]):
         split: str = "all",
         val: float = 0.2,
         suffix: str = "",
+        reading: Reading = AS_DECLARED,
     ) -> None:
         check(split in ("all", "train", "val"), f"split: wanted all, train or val, received {split!r}")
         check(0 < val < 1, f"val: wanted a share between 0 and 1, received {val}")
         self.split = split
+        self.reading = reading
         self.file_classes = classes if isinstance(classes, ClassList) else ClassList.read(classes)
         self.classes = trained_classes(self.file_classes)
         self.pairs = find_pairs(images, masks, suffix=suffix)
@@ -51,7 +55,7 @@ class Folder(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         name = self.names[index]
-        return read_sample(name, self.pairs.images[name], self.pairs.masks[name], self.file_classes)
+        return read_sample(name, self.pairs.images[name], self.pairs.masks[name], self.file_classes, self.reading)
 
 
 def _all_paired(pairs: Pairs) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
-from densefield.images import Source, read_image, read_labels
+from densefield.images import AS_DECLARED, Reading, Source, read_image, read_labels
 
 IGNORED = 255  # in every target, whatever value the files use
 
@@ -24,12 +24,14 @@ class Sample(NamedTuple):
     name: str
 
 
-def read_sample(name: str, image_path: Source, mask_path: Source, classes: ClassList) -> Sample:
+def read_sample(
+    name: str, image_path: Source, mask_path: Source, classes: ClassList, reading: Reading = AS_DECLARED
+) -> Sample:
     """Read an image and its mask; `classes.ignore_index`, where the list declares it, becomes 255 in the target.
 
     Raises `InputError` naming the file when sizes differ or a label is neither a class nor declared as ignored.
     """
-    image = read_image(image_path)
+    image = read_image(image_path, reading)
     target = read_target(mask_path, classes)
     check(
         target.shape == image.shape[:2],

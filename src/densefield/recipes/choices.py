@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from torch import nn
 
 from densefield import networks, training
+from densefield.bands import Reading
 from densefield.data import CamVid, CellImages, Folder, SampleScenes
 from densefield.data.sample_scenes import DIGITS
 from densefield.data.transforms import (
@@ -145,10 +146,15 @@ class CellImagesChoice(Choice):
         return CellImages(self.root, split)
 
 
+Band = Annotated[int, Field(ge=1, le=4096)]
+Level = Annotated[float, Field(ge=-1e12, le=1e12)]
+
+
 class FolderChoice(Choice):
     """A person's own folder: `root`/images, `root`/masks and a class list (YAML); `val` is the share held out.
 
-    `suffix` stands behind the image's name in its mask's: "_mask" for NAME_mask.png.
+    `suffix` stands behind the image's name in its mask's: "_mask" for NAME_mask.png. `bands`, counted from 1, are red,
+    green and blue (or grey), and `range` black and white, where the images' files do not declare them.
     """
 
     kind: Literal["folder"] = "folder"
@@ -157,13 +163,27 @@ class FolderChoice(Choice):
     masks: str = "masks"
     classes: str = "classes.yaml"
     suffix: str = ""
+    bands: tuple[Band, ...] | None = None
+    range: tuple[Level, Level] | None = Field(None, description="black, white")
     val: float = Field(0.2, gt=0, lt=1)
+
+    @property
+    def reading(self) -> Reading:
+        """How the images' files are read."""
+        return Reading(self.bands, self.range)
 
     def build(self, split: str) -> Folder:
         """The split "train", "val" or "all"."""
         root = Path(self.root)
-        folders = root / self.images, root / self.masks
-        return Folder(*folders, root / self.classes, split=split, val=self.val, suffix=self.suffix)
+        return Folder(
+            root / self.images,
+            root / self.masks,
+            root / self.classes,
+            split=split,
+            val=self.val,
+            suffix=self.suffix,
+            reading=self.reading,
+        )
 
 
 DataChoice = Annotated[SamplesChoice | CamVidChoice | CellImagesChoice | FolderChoice, Field(discriminator="kind")]

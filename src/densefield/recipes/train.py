@@ -12,10 +12,12 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from densefield import training
+from densefield.bands import AS_DECLARED
 from densefield.checks import check
 from densefield.classes import ClassList
 from densefield.files import atomic_write
 from densefield.metrics import ConfusionMatrix
+from densefield.recipes.choices import FolderChoice
 from densefield.recipes.machine import Machine, check_machine
 from densefield.recipes.objective import counted_class_weights
 from densefield.recipes.recalibrate import recalibrate
@@ -118,6 +120,7 @@ def _segmenter(recipe: Recipe, classes: ClassList) -> Segmenter:
         std=recipe.std,
         refinement=choice.build(network, len(classes), recipe.mean, recipe.std) if choice else None,
         tile=recipe.tile,
+        reading=recipe.data.reading if isinstance(recipe.data, FolderChoice) else AS_DECLARED,
     )
     whole = recipe.refinement is None or not getattr(segmenter.network, "margin", 0)
     check(whole, "refinement: wanted a network that scores every pixel (padding: same)")
