@@ -42,8 +42,9 @@ def test_statistics_are_the_averages_over_whole_images() -> None:
     assert all(torch.equal(p, weights[name]) for name, p in one.named_parameters())
 
 
-def test_a_network_without_normalisation_stays_as_it_is() -> None:
-    recalibrate(segmenter(nn.Conv2d(3, 2, 1)), Pairs(), 99)
+def test_a_network_without_normalisation_has_nothing_to_recalibrate() -> None:
+    with pytest.raises(InputError, match="recalibrate: this network has no batch normalisation"):
+        recalibrate(segmenter(nn.Conv2d(3, 2, 1)), Pairs(), 3)
 
 
 def test_more_images_than_there_are_is_an_error() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,8 +192,6 @@ def test_a_second_stage_begins_with_the_best_of_the_first(tmp_path: Path) -> Non
 
 
 def test_a_corrupt_checkpoint_is_one_clear_line(uninterrupted: Path, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "run"
     shutil.copytree(uninterrupted, folder)
     (folder / "stage-1" / "done").unlink()
@@ -249,6 +248,21 @@ def test_a_run_that_diverges_stops_with_one_line_and_keeps_nothing_of_it(tmp_pat
     with pytest.raises(InputError, match=r"stage 1/1 epoch 1: .*(NaN|nan|inf).*\(rate 1\.0e\+06, precision 32-true\)"):
         train(tiny(stages=[wild]), tmp_path / "run", machine=MACHINE, console=QUIET)
     assert not (tmp_path / "run" / "segmenter.safetensors").exists()
+
+
+def test_a_recalibration_that_cannot_be_is_said_before_training(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="recalibrate: this network has no batch normalisation; leave recalibrate out"):
+        train(tiny(recalibrate=2), tmp_path / "run", machine=MACHINE, console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_without_the_weights_that_it_began_with(uninterrupted: Path, tmp_path: Path) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "start")
+    begun = tiny(weights=str(tmp_path / "start"))
+    with signal_at_step(5), pytest.raises(Interrupted):
+        train(begun, tmp_path / "run", machine=MACHINE, console=QUIET)
+    shutil.rmtree(tmp_path / "start")
+    train(begun, tmp_path / "run", resume=True, machine=MACHINE, console=QUIET)
 
 
 def test_weights_of_other_classes_are_named(uninterrupted: Path, tmp_path: Path) -> None:

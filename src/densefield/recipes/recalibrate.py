@@ -20,15 +20,11 @@ from densefield.segmenter_image import network_input
 def recalibrate(segmenter: Segmenter, pairs: Any, count: int) -> None:
     """Replace every running mean and variance by their averages over `count` evenly spaced whole images of `pairs`.
 
-    Weights stay as they are; a network without batch normalisation stays whole. Raises `InputError` for networks of
-    valid convolutions, which do not take whole images, and where `count` is more than there is.
+    Weights stay as they are. Raises `InputError` as `check_recalibration` does.
     """
+    check_recalibration(segmenter, pairs, count)
     network = segmenter.network.eval()
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    if not norms:
-        return
-    check(count <= len(pairs), f"recalibrate: wanted at most the {len(pairs)} training images, received {count}")
-    check(not getattr(network, "margin", 0), "recalibrate: wanted a network that takes whole images (padding: same)")
+    norms = _norms(network)
     momenta = [norm.momentum for norm in norms]
     device = next(network.parameters()).device
     try:
@@ -43,3 +39,15 @@ def recalibrate(segmenter: Segmenter, pairs: Any, count: int) -> None:
         network.eval()
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+
+def check_recalibration(segmenter: Segmenter, pairs: Any, count: int) -> None:
+    """Raise `InputError` where there are no statistics, no whole images, or fewer than `count`; better said at once."""
+    network = segmenter.network
+    check(bool(_norms(network)), "recalibrate: this network has no batch normalisation; leave recalibrate out")
+    check(count <= len(pairs), f"recalibrate: wanted at most the {len(pairs)} training images, received {count}")
+    check(not getattr(network, "margin", 0), "recalibrate: wanted a network that takes whole images (padding: same)")
+
+
+def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]

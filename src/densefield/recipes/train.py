@@ -20,7 +20,7 @@ from densefield.metrics import ConfusionMatrix
 from densefield.recipes.choices import FolderChoice
 from densefield.recipes.machine import Machine, check_machine
 from densefield.recipes.objective import counted_class_weights
-from densefield.recipes.recalibrate import recalibrate
+from densefield.recipes.recalibrate import check_recalibration, recalibrate
 from densefield.recipes.recipe import Recipe
 from densefield.recipes.run_folder import (
     BEST,
@@ -62,7 +62,9 @@ def train(
         check(len(train_pairs) > 0, f"data: the training split of {recipe.data.kind} is empty")
         check_trainable(recipe, train_pairs, val_pairs)
         torch.manual_seed(recipe.seed)
-        segmenter = _segmenter(recipe, train_pairs.classes)
+        segmenter = _segmenter(recipe, train_pairs.classes, fresh=not has_learned(folder))
+        if recipe.recalibrate:
+            check_recalibration(segmenter, train_pairs, recipe.recalibrate)
         leader = not getattr(rank_zero_only, "rank", 0)  # of several processes the first looks after the folder
         if leader:
             stack.enter_context(held(folder))
@@ -110,8 +112,8 @@ def _enter(recipe: Recipe, folder: Path, data: dict[str, Any], resume: bool, con
     begin(folder, recipe, data)
 
 
-def _segmenter(recipe: Recipe, classes: ClassList) -> Segmenter:
-    """Network and refinement of `recipe`, with fresh weights or those that it starts from."""
+def _segmenter(recipe: Recipe, classes: ClassList, *, fresh: bool) -> Segmenter:
+    """Network and refinement of `recipe`, for a `fresh` run with the weights that it starts from."""
     network, choice = recipe.network.build(len(classes), len(recipe.mean)), recipe.refinement
     segmenter = Segmenter(
         network,
@@ -124,7 +126,7 @@ def _segmenter(recipe: Recipe, classes: ClassList) -> Segmenter:
     )
     whole = recipe.refinement is None or not getattr(segmenter.network, "margin", 0)
     check(whole, "refinement: wanted a network that scores every pixel (padding: same)")
-    if recipe.weights is not None:
+    if recipe.weights is not None and fresh:
         start = Segmenter.load(recipe.weights)
         _check_alike(start, segmenter, recipe.weights)
         _take(segmenter, start, f"weights: {recipe.weights}")

@@ -23,11 +23,6 @@ def check_trainable(recipe: Recipe, train_pairs: Any, val_pairs: Any) -> None:
     for split, pairs in (("training", train_pairs), ("validation", val_pairs)):
         labelled = any((pairs[index].target != _IGNORED).any() for index in range(len(pairs)))
         check(labelled, f"data: no pixel of the {len(pairs)} {split} images is labelled; wanted at least one that is")
-    count = recipe.recalibrate
-    check(
-        count <= len(train_pairs),
-        f"recalibrate: wanted at most the {len(train_pairs)} training images, received {count}",
-    )
 
 
 def check_sizes(recipe: Recipe, pairs: Any) -> None:

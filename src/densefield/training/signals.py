@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from typing_extensions import Self
-
 
 class Interrupted(BaseException):
     """The run was stopped by signal `number`; `status` is the process's exit status (130 or 143).
@@ -35,7 +33,7 @@ class StopSignals:
         self._waits = False
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
             self.retake()
