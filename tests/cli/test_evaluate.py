@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from densefield.cli.app import run
+from densefield.data import SampleScenes
+from densefield.data.sample import Sample
 from densefield.networks import deeplab_largefov, embedding_network
 from densefield.recipes.files import validated, write_recipe
 from densefield.refine import EmbeddingFilter, EmbeddingRefinement
@@ -70,3 +73,12 @@ def test_flags_that_do_not_fit_are_explained(
     captured = capsys.readouterr()
     assert message in " ".join(captured.err.split())
     assert "IoU" not in captured.out
+
+
+def test_a_split_without_a_labelled_pixel_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlabelled = Sample(np.zeros((32, 32, 3), np.uint8), np.full((32, 32), 255, np.uint8), "scene")
+    monkeypatch.setattr(SampleScenes, "__getitem__", lambda self, index: unlabelled)
+    assert run(["evaluate", str(folder)]) == 2
+    assert "no pixel of these 2 images is labelled" in capsys.readouterr().err

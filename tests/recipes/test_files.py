@@ -44,6 +44,7 @@ def test_another_kind_starts_that_choice_afresh() -> None:
         (["--refinement.kind", "snake"], r"there is no 'snake'\. Wanted one of: dense_crf, embedding_filter"),
         (["--data.rot", "x"], r"unknown key 'data\.rot'; did you mean 'root'"),
         (["--sead", "1"], r"unknown key 'sead'; did you mean 'seed'"),
+        (["--epochs", "1"], r"unknown key 'epochs': it belongs to a stage, stages: \[\{epochs: \.\.\.\}\]"),
         (["--stages.0.epochs", "many"], r"stages\.0\.epochs.*received 'many'"),
         (["--stages.7.epochs", "1"], r"has 2 entries"),
         (["--stages.0.epochs", "0"], r"stages\.0\.epochs.*greater than 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -289,3 +290,10 @@ def test_a_killed_loader_worker_is_one_line(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(SampleScenes, "__getitem__", killed)
     with pytest.raises(InputError, match=r"stage 1/1: a reading process has ended .*try fewer --workers, or 0"):
         train(tiny(), tmp_path / "run", machine=MACHINE._replace(workers=1), console=QUIET)
+
+
+def test_a_batch_larger_than_the_data_is_said(tmp_path: Path) -> None:
+    console = Console(record=True, file=io.StringIO())
+    many = {**TINY["stages"][0], "epochs": 1, "batch_size": 50}  # type: ignore[index]
+    train(tiny(stages=[many]), tmp_path / "run", machine=MACHINE, console=console)
+    assert "stage 1/1: batches of 12 in place of 50, as there are no more" in " ".join(console.export_text().split())

@@ -4,9 +4,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
 import pytorch_lightning as pl
 import torch
 
+from densefield.checks import InputError
 from densefield.training import MetricsTable
 
 
@@ -35,3 +37,9 @@ def test_a_resumed_run_carries_the_table_on_and_replaces_what_it_repeats(tmp_pat
     resumed = MetricsTable(tmp_path / "metrics.csv")
     end_epoch(resumed, 1, train_loss=4.0)
     assert (tmp_path / "metrics.csv").read_text() == "epoch,step,train/loss\n1,10,9\n2,20,4\n"
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_bytes(b"epoch,step\n\xff\xfe,3\n")
+    with pytest.raises(InputError, match=r"metrics\.csv: no table of metrics"):
+        end_epoch(MetricsTable(tmp_path / "metrics.csv"), 0, train_loss=2.0)

@@ -46,7 +46,7 @@ def evaluate(
 
     `alone` is a segmenter to stand for the network without its refinement, in place of the segmenter's own network.
     `void_band` measures the trimap from the ignored band (PASCAL VOC) instead of from the classes' boundaries.
-    Raises `InputError` for an empty split, and where the data's classes are not the segmenter's.
+    Raises `InputError` for a split without images or labels, and where the data's classes are not the segmenter's.
     """
     check(len(pairs) > 0, "data: this split holds no images")
     names = segmenter.classes.names
@@ -73,6 +73,8 @@ def evaluate(
             iou_alone = _iou(labels_alone, target, len(names))
         iou = _iou(labels, target, len(names))
         examples = _kept([*examples, Example(name, image, target, labels, iou, labels_alone, iou_alone)])
+    labelled = bool(counts.confusion.counts.any())
+    check(labelled, f"data: no pixel of these {len(pairs)} images is labelled, so that there is nothing to measure")
     return Evaluation(counts, before, examples)
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from densefield.checks import InputError, check
 from densefield.files import atomic_write
 from densefield.recipes.choices import OPTIMIZER_KEYS, SCHEDULE_KEYS
-from densefield.recipes.recipe import Recipe
+from densefield.recipes.recipe import Recipe, Stage
 
 _LARGEST = 256 * 1024  # bytes of YAML; a recipe takes two thousand
 _HOMES = {
@@ -196,6 +196,8 @@ def _explain(error: ValidationError, source: str) -> NoReturn:
         siblings = _fields_at(Recipe, first["loc"][:-1])
         near = difflib.get_close_matches(str(where[-1]), siblings, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else "."
+        if len(where) == 1 and key in Stage.model_fields:
+            hint = f": it belongs to a stage, stages: [{{{key}: ...}}]."
         raise InputError(f"{source}: unknown key {key!r}{hint} Wanted one of: {', '.join(siblings)}")
     if first["type"] == "union_tag_invalid":
         tag, kinds = str(first["ctx"]["tag"]), str(first["ctx"]["expected_tags"]).replace("'", "").split(", ")

@@ -50,6 +50,9 @@ class StageRun(NamedTuple):
             write_json(self.folder / BEST, {"mean_iou": value, "stage": self.number, "epoch": epoch + 1})
 
         title = f"stage {self.number}/{len(recipe.stages)}"
+        if stage.batch_size > len(train_pairs):
+            few = f"batches of {len(train_pairs)} in place of {stage.batch_size}, as there are no more training images"
+            self.console.print(f"{title}: {few}")
         best = training.KeepBest("val/mean_iou", save, floor, title=title)
         callbacks: list[pl.Callback] = [
             training.MeanLoss(title),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from densefield.checks import InputError
 from densefield.files import atomic_write
 
 
@@ -44,5 +45,10 @@ class MetricsTable(pl.Callback):
     def _rows(self) -> list[dict[str, str]]:
         if not self.path.exists():
             return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdigit()]
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                return [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdigit()]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(
+                f"{self.path}: no table of metrics ({error}); remove it, and the curve begins anew"
+            ) from error
