@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the command line imports this file, and must not wait for torch
     from torch import Tensor
+
+
+MOST = 2**31 - 1  # what native code counts up to
 
 
 class InputError(ValueError):
@@ -21,8 +25,49 @@ def check(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
+def shown(value: object) -> str:
+    """What was received, in a few words on one line: a value, or an array's type and shape."""
+    shape, kind = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if kind is not None and isinstance(shape, tuple) and len(shape) > 0:
+        return f"{type(value).__name__} of {kind} {tuple(shape)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def whole_number(name: str, value: object, least: int, most: int = MOST) -> int:
+    """Give a whole number of any type (5, 5.0, NumPy's and torch's); raise unless it lies in `least` … `most`."""
+    wanted = f"{least} or more" if most == MOST else f"{least} to {most}"
+    try:
+        number = int(value)  # type: ignore[call-overload]
+        whole = bool(number == value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        whole = False
+    check(whole, f"{name}: wanted a whole number, {wanted}, received {shown(value)}")
+    check(number <= most, f"{name}: wanted {least} to {most}, received {number}")
+    check(number >= least, f"{name}: wanted {wanted}, received {number}")
+    return int(number)
+
+
+def finite_number(name: str, value: object) -> float:
+    """Give a number of any type as a float; raise for what is none, NaN and Inf."""
+    try:
+        number = math.nan if isinstance(value, str | bytes) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        number = math.nan
+    check(math.isfinite(number), f"{name}: wanted a finite number, received {shown(value)}")
+    return number
+
+
+def check_tensor(name: str, value: object, wanted: str = "a tensor") -> None:
+    """Raise for what is no tensor."""
+    from torch import Tensor
+
+    check(isinstance(value, Tensor), f"{name}: wanted {wanted}, received {shown(value)}")
+
+
 def check_floating(name: str, tensor: Tensor) -> None:
     """Raise unless `tensor` is float32 or float64 (or a half type, which kernels widen)."""
+    check_tensor(name, tensor, "a floating-point tensor")
     check(tensor.is_floating_point(), f"{name}: wanted a floating-point tensor, received {tensor.dtype}")
 
 
@@ -34,6 +79,7 @@ def check_finite(name: str, tensor: Tensor) -> None:
 def check_map(name: str, tensor: Tensor, channels: int | None = None) -> None:
     """Raise unless `tensor` is a floating-point (B, C, H, W) map, with `channels` channels where given."""
     wanted = f"(B, {'C' if channels is None else channels}, H, W)"
+    check_tensor(name, tensor, f"a tensor {wanted}")
     right = tensor.dim() == 4 and (channels is None or tensor.shape[1] == channels)
     check(right, f"{name}: wanted shape {wanted}, received {tuple(tensor.shape)}")
     check_floating(name, tensor)
@@ -42,11 +88,14 @@ def check_map(name: str, tensor: Tensor, channels: int | None = None) -> None:
 def check_target(name: str, target: Tensor, scores: Tensor, num_classes: int, ignore_index: int) -> None:
     """Raise unless `target` (B, H, W) fits `scores` (B, K, H, W) and holds only 0 … K-1 and `ignore_index`."""
     wanted = (scores.shape[0], *scores.shape[2:])
+    check_tensor(name, target, f"a tensor {tuple(wanted)}")
+    whole_number("ignore_index", ignore_index, -(2**63), 2**63 - 1)
     check(
         tuple(target.shape) == tuple(wanted),
         f"{name}: wanted shape {tuple(wanted)} to fit scores {tuple(scores.shape)}, received {tuple(target.shape)}",
     )
-    check(not target.is_floating_point(), f"{name}: wanted an integer tensor of class indices, received {target.dtype}")
+    whole = not (target.is_floating_point() or target.is_complex())
+    check(whole, f"{name}: wanted an integer tensor of class indices, received {target.dtype}")
     if target.numel():
         outside = target[(target != ignore_index) & ((target < 0) | (target >= num_classes))]
         if outside.numel():

@@ -227,7 +227,7 @@ def test_probabilities_and_energies_earn_a_warning() -> None:
         (torch.full((1, 3, 6, 7), math.inf), "scores: hold NaN or Inf"),
         (torch.full((1, 3, 6, 7), -math.inf), "scores: hold -Inf for all labels of 42 pixels"),
         (torch.zeros(1, 3, 7, 6), "image: wanted shape"),
-        ([[0.0]], "received list"),
+        ([[0.0]], r"received \[\[0.0\]\]"),
     ],
 )
 def test_scores_are_checked(given: Any, said: str) -> None:
@@ -288,7 +288,7 @@ def test_energies_of_labels_that_cannot_be() -> None:
 
 
 def test_settings_are_checked() -> None:
-    with pytest.raises(InputError, match="num_classes: wanted at least 1"):
+    with pytest.raises(InputError, match="num_classes: wanted 1 or more, received 0"):
         DenseCRF(0)
     with pytest.raises(InputError, match="iterations: wanted 0 or more"):
         DenseCRF(2, iterations=-1)

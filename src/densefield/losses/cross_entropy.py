@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from densefield.checks import check, check_floating, check_map, check_target
+from densefield.checks import check, check_floating, check_map, check_target, shown
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -33,7 +33,9 @@ def cross_entropy(
     check_map("scores", scores)
     num_classes = scores.shape[1]
     check_target("target", target, scores, num_classes, ignore_index)
-    check(reduction in ("mean", "sum", "none"), f"reduction: wanted 'mean', 'sum' or 'none', received {reduction!r}")
+    known = isinstance(reduction, str) and reduction in ("mean", "sum", "none")
+    check(known, f"reduction: wanted 'mean', 'sum' or 'none', received {shown(reduction)}")
+    ignore_index = int(ignore_index)
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
     target = target.long()

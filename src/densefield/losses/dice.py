@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from densefield.checks import check, check_map, check_target
+from densefield.checks import check, check_map, check_target, finite_number
 
 
 def dice_loss(
@@ -26,6 +26,7 @@ def dice_loss(
     check_map("scores", scores)
     num_classes = scores.shape[1]
     check_target("target", target, scores, num_classes, ignore_index)
+    eps = finite_number("eps", eps)
     check(eps > 0, f"eps: wanted a positive number, received {eps}")
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()

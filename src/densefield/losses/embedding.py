@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from densefield.checks import check
+from densefield.checks import check, check_tensor, finite_number, shown, whole_number
 from densefield.ops.local_filter import Border, Distance, check_embeddings, check_window, pair_loss
 
 Reduction = Literal["mean", "sum"]
@@ -40,6 +39,7 @@ def embedding_loss(
     check_window(window, rate, distance, border)
     check_embeddings(embeddings)
     wanted = (embeddings.shape[0], *embeddings.shape[2:])
+    check_tensor("target", target, f"an integer tensor {wanted}")
     check(
         tuple(target.shape) == wanted,
         f"target: wanted shape {wanted} to fit embeddings {tuple(embeddings.shape)}, received {tuple(target.shape)}",
@@ -52,9 +52,11 @@ def embedding_loss(
         target.device == embeddings.device,
         f"target: wanted on the device of embeddings, {embeddings.device}, received {target.device}",
     )
-    check(alpha >= 0 and math.isfinite(alpha), f"alpha: wanted a distance of at least 0, received {alpha}")
-    check(beta >= 0 and math.isfinite(beta), f"beta: wanted a distance of at least 0, received {beta}")
-    check(reduction in ("mean", "sum"), f"reduction: wanted mean or sum, received {reduction!r}")
+    check(finite_number("alpha", alpha) >= 0, f"alpha: wanted a distance of at least 0, received {alpha}")
+    check(finite_number("beta", beta) >= 0, f"beta: wanted a distance of at least 0, received {beta}")
+    ignore_index = whole_number("ignore_index", ignore_index, -(2**31), 2**31 - 1)
+    known = isinstance(reduction, str) and reduction in ("mean", "sum")
+    check(known, f"reduction: wanted mean or sum, received {shown(reduction)}")
     wide = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
     loss: Tensor = pair_loss(
         wide,
@@ -138,7 +140,8 @@ def embedding_losses(
     The published definition of Harley et al. (2017) has three 3×3 losses at dilation 1, 2 and 5, whose loss weights are
     all 1: eleven pixels across for the price of 24 pairs a pixel.
     """
-    check(len(rates) > 0, "rates: received none; wanted at least one dilation")
+    listed = isinstance(rates, Sequence) and not isinstance(rates, str) and len(rates) > 0
+    check(listed, f"rates: wanted at least one dilation, such as (1, 2, 5), received {shown(rates)}")
     losses = [
         embedding_loss(
             embeddings,

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from densefield.checks import InputError, check, check_finite
+from densefield.checks import InputError, check, check_finite, shown
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,9 +80,24 @@ class Matrix:
 Compatibility: TypeAlias = Potts | Diagonal | Matrix
 
 
+def check_compatibility(compatibility: Compatibility | Sequence[Compatibility], count: int) -> Sequence[Compatibility]:
+    """Give one compatibility for all of `count` kernels, or one each; raise for anything else."""
+    each = compatibility if isinstance(compatibility, Sequence) else [compatibility]
+    for chosen in each:
+        wanted = "a Potts, Diagonal or Matrix object, or one for each kernel"
+        check(isinstance(chosen, Compatibility), f"compatibility: wanted {wanted}, received {shown(chosen)}")
+    check(
+        not isinstance(compatibility, Sequence) or len(each) == count,
+        f"compatibility: wanted one for all kernels or {count}, one each, received {len(each)}",
+    )
+    return each
+
+
 def as_tensor(value: float | Sequence[float] | Sequence[Sequence[float]] | Tensor) -> Tensor:
     """Numbers as a tensor of at least float32, on the CPU; tensors keep their device and graph."""
     if isinstance(value, Tensor):
+        if value.is_complex():
+            raise TypeError("wanted real numbers")
         return value if value.dtype in (torch.float32, torch.float64) else value.float()
     return torch.tensor(value, dtype=torch.float32, device="cpu")
 
@@ -92,10 +107,11 @@ def check_positive(name: str, value: float | Sequence[float] | Tensor) -> None:
     try:
         tensor = as_tensor(value).detach()
     except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"{name}: wanted positive numbers, received {value!r}") from None
-    good = tensor.numel() > 0 and bool((torch.isfinite(tensor) & (tensor > 0)).all())
-    shown = tensor.tolist() if isinstance(value, Tensor) else value
-    check(good, f"{name}: wanted positive finite numbers, received {shown}")
+        raise InputError(f"{name}: wanted positive numbers, received {shown(value)}") from None
+    real = tensor.numel() > 0 and not tensor.is_complex()
+    good = real and bool((torch.isfinite(tensor) & (tensor > 0)).all())
+    given = tensor.tolist() if isinstance(value, Tensor) and tensor.numel() < 9 else value
+    check(good, f"{name}: wanted positive finite numbers, received {shown(given)}")
 
 
 def _check_shape(name: str, value: Sequence[float] | Sequence[Sequence[float]] | Tensor, dims: int) -> None:
@@ -103,7 +119,7 @@ def _check_shape(name: str, value: Sequence[float] | Sequence[Sequence[float]] |
     try:
         tensor = as_tensor(value).detach()
     except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"{name}: wanted {wanted}, received {value!r}") from None
+        raise InputError(f"{name}: wanted {wanted}, received {shown(value)}") from None
     fits = tensor.dim() == dims and tensor.shape[0] > 0 and tensor.shape[0] == tensor.shape[-1]
     check(fits, f"{name}: wanted {wanted}, received shape {tuple(tensor.shape)}")
     check_finite(name, tensor)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
-from densefield.checks import check
+from densefield.checks import check, finite_number, shown, whole_number
 from densefield.ops.mean_field.scores import check_scores
 from densefield.refine import energy as energies
-from densefield.refine.compatibility import Compatibility, Potts, as_tensor
-from densefield.refine.kernels import BilateralKernel, Kernel, SpatialKernel
+from densefield.refine.compatibility import Compatibility, Potts, as_tensor, check_compatibility
+from densefield.refine.kernels import BilateralKernel, Kernel, SpatialKernel, check_kernels
 from densefield.refine.mean_field import Normalization, Term, mean_field, pairwise_terms, run, with_lattices
 from densefield.refine.misuse import warn_of_wrong_scores
 
@@ -52,23 +52,20 @@ class DenseCRF(nn.Module):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        check(num_classes >= 1, f"num_classes: wanted at least 1, received {num_classes}")
-        check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
+        self.num_classes = whole_number("num_classes", num_classes, 1)
+        self.iterations = whole_number("iterations", iterations, 0)
         choices = ("symmetric", "before", "after", "none")
-        check(normalization in choices, f"normalization: wanted one of {choices}, received {normalization!r}")
-        self.num_classes = num_classes
-        self.iterations = iterations
+        known = isinstance(normalization, str) and normalization in choices
+        check(known, f"normalization: wanted one of {choices}, received {shown(normalization)}")
+        check(0 <= finite_number("prune", prune) < 1, f"prune: wanted a marginal from 0 to below 1, received {prune}")
+        check_kernels(kernels)
         self.normalization: Normalization = normalization
         self.prune = prune
         self.accurate = accurate
         self.dense = dense
         self.recompute = recompute
         self._kernels = tuple(kernels)
-        each = list(compatibility) if isinstance(compatibility, Sequence) else [compatibility]
-        check(
-            not isinstance(compatibility, Sequence) or len(each) == len(self._kernels),
-            f"compatibility: wanted one for all kernels or {len(self._kernels)}, one each, received {len(each)}",
-        )
+        each = check_compatibility(compatibility, len(self._kernels))
         for chosen in each:
             shape = chosen.energies().shape
             check(
@@ -191,7 +188,7 @@ class DenseCRF(nn.Module):
         check(
             right,
             f"scores: wanted a tensor (B, {self.num_classes}, *size), such as (B, {self.num_classes}, H, W), received "
-            f"{tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__}",
+            f"{tuple(scores.shape) if isinstance(scores, Tensor) else shown(scores)}",
         )
         check(scores.is_floating_point(), f"scores: wanted a floating-point tensor, received {scores.dtype}")
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from densefield.checks import check
+from densefield.checks import check, finite_number, whole_number
 from densefield.ops.local_filter import Border, Distance, affinity_filter, check_window
 
 
@@ -31,8 +31,8 @@ class EmbeddingFilter(nn.Module):
     ) -> None:
         super().__init__()
         check_window(window, rate, distance, border)
-        check(1 <= iterations <= 256, f"iterations: wanted 1 to 256, received {iterations}")
-        positive = math.isfinite(initial_lambda) and initial_lambda > 0
+        iterations = whole_number("iterations", iterations, 1, 256)
+        positive = finite_number("initial_lambda", initial_lambda) > 0
         check(positive, f"initial_lambda: wanted a positive number, received {initial_lambda}")
         self.window = window
         self.iterations = iterations

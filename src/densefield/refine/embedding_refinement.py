@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from densefield.checks import check, check_map
+from densefield.checks import check, check_map, finite_number, shown
 from densefield.refine.embedding_filter import EmbeddingFilter
 
 
@@ -27,6 +27,11 @@ class EmbeddingRefinement(nn.Module):
         std: Sequence[float],
     ) -> None:
         super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            listed = isinstance(values, Sequence) and not isinstance(values, str)
+            check(listed, f"{name}: wanted one value a channel, received {shown(values)}")
+            for value in values:
+                finite_number(name, value)
         check(len(mean) == len(std), f"std: wanted {len(mean)} values like mean, received {len(std)}")
         check(all(value > 0 for value in std), f"std: wanted positive values, received {tuple(std)}")
         self.embedder = embedder

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from densefield.checks import check, check_target
+from densefield.checks import check, check_target, check_tensor
 from densefield.ops.mean_field.filters import normalized_filter
 from densefield.ops.mean_field.op import each_item
 from densefield.ops.mean_field.reference import compatible
@@ -42,8 +42,9 @@ def free_energy(
     Fixed points of the updates are its stationary points. pydensecrf's `klDivergence` does not halve the last sum.
     Summed in float64. Raises `InputError` where shapes differ.
     """
+    check_tensor("beliefs", beliefs, f"a tensor {tuple(unary.shape)}")
     check(
-        beliefs.shape == unary.shape,
+        beliefs.shape == unary.shape and not beliefs.is_complex(),
         f"beliefs: wanted the shape {tuple(unary.shape)} of the scores, received {tuple(beliefs.shape)}",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from densefield.checks import check, check_map
+from densefield.checks import check, check_map, finite_number
 from densefield.ops.local_filter import affinity_filter
 
 
@@ -24,6 +24,7 @@ def joint_bilateral_filter(
     Manduchi's filter where `scores` is `image`. Positions and image, divided by their widths, are the embeddings, with
     half the squared distance. Raises `InputError` for widths that are not positive and shapes that do not fit.
     """
+    sigma_space, sigma_range = finite_number("sigma_space", sigma_space), finite_number("sigma_range", sigma_range)
     for name, width in (("sigma_space", sigma_space), ("sigma_range", sigma_range)):
         check(width > 0, f"{name}: wanted a positive number, received {width}")
     check_map("image", image)

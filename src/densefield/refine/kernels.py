@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from densefield.checks import check, check_finite
+from densefield.checks import InputError, check, check_finite, shown
 from densefield.ops.mean_field import GridTerm, LatticeTerm
 from densefield.ops.precision import cholesky, matmul, solve_lower
 from densefield.refine.compatibility import as_tensor, check_positive
@@ -136,7 +136,10 @@ class FeatureKernel:
 
     def _factor(self) -> Tensor:  # (d, d), lower
         assert self.covariance is not None
-        covariance = as_tensor(self.covariance)
+        try:
+            covariance = as_tensor(self.covariance)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputError(f"covariance: wanted a square matrix (d, d), received {shown(self.covariance)}") from None
         check(
             covariance.dim() == 2 and covariance.shape[0] == covariance.shape[1],
             f"covariance: wanted a square matrix (d, d), received shape {tuple(covariance.shape)}",
@@ -149,6 +152,17 @@ class FeatureKernel:
 
 
 Kernel: TypeAlias = SpatialKernel | BilateralKernel | FeatureKernel
+
+
+def check_kernels(kernels: Sequence[Kernel]) -> None:
+    """Raise for what is no sequence of kernels."""
+    wanted = "a list of SpatialKernel, BilateralKernel or FeatureKernel objects"
+    check(
+        isinstance(kernels, Sequence) and not isinstance(kernels, str),
+        f"kernels: wanted {wanted}, received {shown(kernels)}",
+    )
+    for kernel in kernels:
+        check(isinstance(kernel, Kernel), f"kernels: wanted {wanted}, received {shown(kernel)} among them")
 
 
 def positions(

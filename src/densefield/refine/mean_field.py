@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.utils.checkpoint import checkpoint
 
-from densefield.checks import InputError, check, check_finite
+from densefield.checks import InputError, check, check_finite, shown, whole_number
 from densefield.ops.mean_field import GridTerm, LatticeTerm
 from densefield.ops.mean_field import mean_field as infer
 from densefield.ops.mean_field.filters import lattices_of
@@ -20,8 +20,8 @@ from densefield.ops.mean_field.op import each_item
 from densefield.ops.mean_field.reference import dense_mean_field
 from densefield.ops.mean_field.scores import check_scores, levelled
 from densefield.ops.permutohedral.memory import check_memory
-from densefield.refine.compatibility import Compatibility, Potts, as_tensor
-from densefield.refine.kernels import BilateralKernel, FeatureKernel, Field, Kernel
+from densefield.refine.compatibility import Compatibility, Potts, as_tensor, check_compatibility
+from densefield.refine.kernels import BilateralKernel, FeatureKernel, Field, Kernel, check_kernels
 
 Normalization: TypeAlias = Literal["symmetric", "before", "after", "none"]
 Term: TypeAlias = GridTerm | LatticeTerm
@@ -59,7 +59,7 @@ def mean_field(
     `InputError` for what does not fit.
     """
     _check_map("unary", unary)
-    check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
+    iterations = whole_number("iterations", iterations, 0)
     if unary.numel() == 0:
         return torch.log_softmax(unary if scores else -unary, 1)
     if scores and recompute:
@@ -137,6 +137,7 @@ def pairwise_terms(
 ) -> list[Term]:
     """Bind kernels to an image and free features; `mean_field` explains the arguments."""
     size, like = tuple(unary.shape[2:]), _wide(unary)
+    check_kernels(kernels)
     free = iter(_features(features, kernels, unary))
     pixels = None
     if any(isinstance(kernel, BilateralKernel) for kernel in kernels):
@@ -180,13 +181,8 @@ def with_lattices(terms: Sequence[Term]) -> list[Term]:
 def _each(compatibility: Compatibility | Sequence[Compatibility] | None, count: int) -> Sequence[Compatibility]:
     if compatibility is None:
         return [Potts()] * count
-    if not isinstance(compatibility, Sequence):
-        return [compatibility] * count
-    check(
-        len(compatibility) == count,
-        f"compatibility: wanted one for all kernels or {count}, one each, received {len(compatibility)}",
-    )
-    return compatibility
+    each = check_compatibility(compatibility, count)
+    return list(each) * count if len(each) == 1 else each
 
 
 def _wide(tensor: Tensor) -> Tensor:
@@ -198,13 +194,13 @@ def _check_map(name: str, tensor: Tensor) -> None:
     check(
         isinstance(tensor, Tensor) and tensor.dim() >= 3 and tensor.shape[1] > 0,
         f"{name}: wanted a tensor (B, K, *size) with at least one label, such as (B, K, H, W), received "
-        f"{tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__}",
+        f"{tuple(tensor.shape) if isinstance(tensor, Tensor) else shown(tensor)}",
     )
     check(tensor.is_floating_point(), f"{name}: wanted a floating-point tensor, received {tensor.dtype}")
 
 
 def _pixels(image: Tensor, unary: Tensor) -> Tensor:  # (B, channels, N) in 8-bit units
-    shape = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+    shape = tuple(image.shape) if isinstance(image, Tensor) else shown(image)
     wanted = f"({unary.shape[0]}, channels, {', '.join(str(length) for length in unary.shape[2:])})"
     fits = isinstance(image, Tensor) and image.dim() == unary.dim() and image.shape[0] == unary.shape[0]
     check(
@@ -228,6 +224,8 @@ def _pixels(image: Tensor, unary: Tensor) -> Tensor:  # (B, channels, N) in 8-bi
 
 
 def _features(features: Tensor | Sequence[Tensor], kernels: Sequence[Kernel], unary: Tensor) -> list[Tensor]:
+    listed = isinstance(features, Tensor | list | tuple)
+    check(listed, f"features: wanted a tensor (B, d, *size), or one for each FeatureKernel, received {shown(features)}")
     given = [features] if isinstance(features, Tensor) else list(features)
     count = sum(isinstance(kernel, FeatureKernel) for kernel in kernels)
     check(len(given) == count, f"features: wanted {count}, one for each FeatureKernel, received {len(given)}")
@@ -235,7 +233,7 @@ def _features(features: Tensor | Sequence[Tensor], kernels: Sequence[Kernel], un
     bound = []
     for index, tensor in enumerate(given):
         name = "features" if len(given) == 1 else f"features[{index}]"
-        shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+        shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else shown(tensor)
         fits = isinstance(tensor, Tensor) and tensor.dim() >= 3 and tensor.shape[0] == unary.shape[0]
         check(
             fits and tuple(tensor.shape[2:]) in (size, (points,)),

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from densefield.checks import check, check_map
+from densefield.checks import check, check_map, shown, whole_number
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
+MOST_PIXELS = 1 << 14  # of a dilation: the image is padded by it
 _AROUND = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
 
 
@@ -30,15 +31,19 @@ def pamr(
     """
     check_map("masks", masks)
     check_map("image", image)
+    check(masks.numel() > 0 and image.numel() > 0, f"masks: wanted nothing empty, received {tuple(masks.shape)}")
     check(
         masks.shape[0] == image.shape[0] and masks.shape[2:] == image.shape[2:],
         f"image: wanted batch and size of masks {tuple(masks.shape)}, received {tuple(image.shape)}",
     )
-    check(iterations >= 1, f"iterations: wanted 1 or more, received {iterations}")
-    check(len(dilations) > 0 and min(dilations) >= 1, f"dilations: wanted numbers of 1 or more, received {dilations}")
+    iterations = whole_number("iterations", iterations, 1)
+    listed = isinstance(dilations, Sequence) and not isinstance(dilations, str) and len(dilations) > 0
+    check(listed, f"dilations: wanted numbers of 1 or more, received {shown(dilations)}")
+    dilations = [whole_number("dilations", dilation, 1, MOST_PIXELS) for dilation in dilations]
     wide = masks.to(torch.promote_types(masks.dtype, torch.float32))
     guide = image.detach().to(torch.promote_types(image.dtype, torch.float32))
-    weights = _weights(guide, dilations).to(wide.dtype)
+    # One by one: threads round the deviations of a batch by its size.
+    weights = torch.cat([_weights(one, dilations) for one in guide.split(1)]).to(wide.dtype)
     for _ in range(iterations):
         neighbours = _neighbours(wide, dilations)
         wide = sum((weights[:, j : j + 1] * x for j, x in enumerate(neighbours)), torch.zeros_like(wide))

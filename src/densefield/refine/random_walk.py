@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from densefield.checks import check, check_map
+from densefield.checks import check, check_map, finite_number, whole_number
 from densefield.ops.local_filter import Window, filter_by_masks
+
+MOST_PIXELS = 1 << 10  # of a radius: its window has four million places
 
 
 def random_walk(
@@ -34,8 +36,8 @@ def random_walk(
     )
     inside = bool(((boundaries >= 0) & (boundaries <= 1)).all())
     check(inside, "boundaries: wanted probabilities from 0 to 1, received others")
-    check(radius >= 1, f"radius: wanted 1 or more, received {radius}")
-    check(steps >= 1, f"steps: wanted 1 or more, received {steps}")
+    radius, steps = whole_number("radius", radius, 1, MOST_PIXELS), whole_number("steps", steps, 1)
+    beta = finite_number("beta", beta)
     kind = torch.promote_types(torch.promote_types(scores.dtype, boundaries.dtype), torch.float32)
     wide = boundaries.to(kind)
     masks = path_affinities(wide, radius).pow(beta)

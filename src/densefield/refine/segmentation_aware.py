@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from densefield.checks import check, check_map
+from densefield.checks import check, check_map, check_tensor, finite_number, shown, whole_number
 from densefield.ops.local_filter import Window, pair_distances
 from densefield.ops.precision import matmul
 
@@ -31,6 +31,12 @@ def segmentation_aware_conv2d(
     kernel.
     """
     check_map("values", values)
+    check_tensor("weight", weight, f"a tensor (O, {values.shape[1]}, k, k)")
+    one = isinstance(scale, Tensor) and scale.numel() == 1 and scale.is_floating_point()
+    check(one, f"scale: wanted a floating-point tensor of one number, received {shown(scale)}")
+    if bias is not None:
+        fits = isinstance(bias, Tensor) and tuple(bias.shape) == tuple(weight.shape[:1])
+        check(fits, f"bias: wanted shape ({weight.shape[0]},), received {shown(bias)}")
     check(
         weight.dim() == 4 and weight.shape[2] == weight.shape[3] and weight.shape[1] == values.shape[1],
         f"weight: wanted shape (O, {values.shape[1]}, k, k) to fit values {tuple(values.shape)}, "
@@ -43,7 +49,7 @@ def segmentation_aware_conv2d(
     )
     size = weight.shape[-1]
     kind = torch.promote_types(torch.promote_types(values.dtype, weight.dtype), torch.float32)
-    masks = torch.exp(-scale * pair_distances(embeddings, window=size, rate=rate)).to(kind)
+    masks = torch.exp(-scale.reshape(()) * pair_distances(embeddings, window=size, rate=rate)).to(kind)
     window, middle = Window.over(values, size, rate), size // 2
     wide, taps = values.to(kind), weight.to(kind)
 
@@ -73,8 +79,13 @@ class SegmentationAwareConv2d(nn.Module):
         initial_lambda: float = 0.05,
     ) -> None:
         super().__init__()
+        in_channels = whole_number("in_channels", in_channels, 1)
+        out_channels = whole_number("out_channels", out_channels, 1)
+        kernel_size = whole_number("kernel_size", kernel_size, 1)
         check(kernel_size % 2 == 1, f"kernel_size: wanted an odd number, received {kernel_size}")
-        check(initial_lambda > 0, f"initial_lambda: wanted a positive number, received {initial_lambda}")
+        rate = whole_number("rate", rate, 1)
+        positive = finite_number("initial_lambda", initial_lambda) > 0
+        check(positive, f"initial_lambda: wanted a positive number, received {initial_lambda}")
         like = nn.Conv2d(in_channels, out_channels, kernel_size, bias=bias)  # for its initial weights
         self.weight = like.weight
         self.bias = like.bias

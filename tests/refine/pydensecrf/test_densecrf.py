@@ -192,6 +192,19 @@ def test_what_is_handed_over_is_copied(wrap: Any) -> None:
     np.testing.assert_array_equal(d.inference(2), before)
 
 
+def test_numbers_are_taken_as_pydensecrf_takes_them() -> None:
+    d = model()
+    np.testing.assert_array_equal(d.inference(4.0), d.inference(4))  # type: ignore[arg-type]
+    for wrong in (5.5, -1, None, "5", 2**31):
+        with pytest.raises(InputError, match="niter: wanted"):
+            d.inference(wrong)  # type: ignore[arg-type]
+    plain = dcrf.DenseCRF2D(16.0, 12, np.int64(3))  # type: ignore[arg-type]
+    plain.setUnaryEnergy(scene()[1])
+    before = np.array(plain.inference(2))
+    plain.addPairwiseGaussian(sxy=3, compat=0)  # a weight of nothing
+    np.testing.assert_allclose(plain.inference(2), before, atol=1e-6)
+
+
 @pytest.mark.parametrize("normalization", list(dcrf.NormalizationType))
 def test_labels_of_probability_zero_cannot_be(normalization: dcrf.NormalizationType) -> None:
     """-log 0 as pydensecrf has it: the limit of large energies."""

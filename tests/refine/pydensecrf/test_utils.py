@@ -82,5 +82,5 @@ def test_widths_are_checked() -> None:
         utils.create_pairwise_gaussian((0, 1), (2, 3))
     with pytest.raises(InputError, match="sdims: wanted 2 widths"):
         utils.create_pairwise_gaussian((1,), (2, 3))
-    with pytest.raises(InputError, match="schan: wanted one width or 3"):
+    with pytest.raises(InputError, match="schan: wanted 3 widths to fit 3 channels, or one number"):
         utils.create_pairwise_bilateral((1, 1), (1, 2), np.zeros((2, 3, 3)), chdim=2)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from densefield.checks import check
+from densefield.checks import InputError, check, check_tensor, shown
 from densefield.ops import native
 from densefield.ops.gaussian.reference import filter_by_matrices
 from densefield.ops.operator import operator
@@ -28,6 +28,7 @@ def gaussian_filter(
     twice by `values` and by `theta` (a tensor), so that widths can be learned. Half types are computed in float32.
     Raises `InputError` for a wrong shape or type and for a theta that is not positive and finite.
     """
+    check_tensor("values", values, "a tensor (B, C, *spatial)")
     check(
         3 <= values.dim() <= 10,
         f"values: wanted shape (B, C, *spatial) with 1 to 8 spatial axes, received {tuple(values.shape)}",
@@ -43,7 +44,11 @@ def gaussian_filter(
 
 
 def _widths(theta: float | Sequence[float] | Tensor, axes: int) -> Tensor:  # (axes,) float64 on the CPU
-    tensor = theta if isinstance(theta, Tensor) else torch.tensor(theta, dtype=torch.float64, device="cpu")
+    try:
+        tensor = theta if isinstance(theta, Tensor) else torch.tensor(theta, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise InputError(f"theta: wanted one number or {axes}, received {shown(theta)}") from None
+    check(not tensor.is_complex(), f"theta: wanted real numbers, received {shown(tensor)}")
     fits = tensor.dim() == 0 or tuple(tensor.shape) in ((1,), (axes,))
     check(fits, f"theta: wanted one number or {axes}, one for each spatial axis, received shape {tuple(tensor.shape)}")
     return tensor.to("cpu", torch.float64).expand(axes)

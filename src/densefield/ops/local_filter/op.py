@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from densefield.checks import check, check_finite
+from densefield.checks import check, check_finite, check_tensor, finite_number, whole_number
 from densefield.derivatives import differentiable_once, refuse_tangents
 from densefield.ops import native
 from densefield.ops.local_filter import kernels, shifts
@@ -44,6 +44,7 @@ def affinity_filter(
     check_window(window, rate, distance, border)
     check_embeddings(embeddings)
     wanted = (embeddings.shape[0], "C", *embeddings.shape[2:])
+    check_tensor("scores", scores, "a floating-point tensor (B, C, H, W)")
     check(
         scores.dim() == 4 and scores.is_floating_point() and scores.numel() > 0,
         "scores: wanted a floating-point tensor (B, C, H, W) with no size 0, "
@@ -57,10 +58,13 @@ def affinity_filter(
         scores.device == embeddings.device,
         f"embeddings: wanted on the device of scores, {scores.device}, received {embeddings.device}",
     )
-    check(isinstance(iterations, int) and 1 <= iterations <= 256, f"iterations: wanted 1 to 256, received {iterations}")
-    check(eps >= 0 and math.isfinite(eps), f"eps: wanted a number of at least 0, received {eps}")
+    iterations = whole_number("iterations", iterations, 1, 256)
+    check(finite_number("eps", eps) >= 0, f"eps: wanted a number of at least 0, received {eps}")
     if isinstance(scale, Tensor):
         check(scale.numel() == 1, f"scale: wanted one number, received shape {tuple(scale.shape)}")
+        check(not scale.is_complex(), f"scale: wanted a real number, received {scale.dtype}")
+    else:
+        scale = finite_number("scale", scale)
     kind = torch.promote_types(torch.promote_types(scores.dtype, embeddings.dtype), torch.float32)
     where = scale.device if isinstance(scale, Tensor) else scores.device
     factor = torch.as_tensor(scale, dtype=kind, device=where).reshape(())

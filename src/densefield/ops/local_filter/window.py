@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from densefield.checks import check
+from densefield.checks import MOST, check, shown
 
 Distance = Literal["l1", "l2", "dot"]
 Border = Literal["valid", "zero", "published"]
@@ -115,17 +115,20 @@ class Window:
 
 def check_window(window: int, rate: int, distance: str, border: str) -> None:
     """Raise `InputError` for a window, rate, distance or border that does not exist."""
-    check(
-        isinstance(window, int) and window >= 1 and window % 2 == 1, f"window: wanted an odd number, received {window}"
-    )
-    check(isinstance(rate, int) and rate >= 1, f"rate: wanted a dilation of 1 or more, received {rate}")
-    check(distance in DISTANCES, f"distance: wanted one of {', '.join(DISTANCES)}, received {distance!r}")
-    check(border in BORDERS, f"border: wanted one of {', '.join(BORDERS)}, received {border!r}")
+    odd = isinstance(window, int) and 1 <= window <= MOST and window % 2 == 1
+    check(odd, f"window: wanted an odd number, received {shown(window)}")
+    dilation = isinstance(rate, int) and 1 <= rate <= MOST
+    check(dilation, f"rate: wanted a dilation of 1 or more, received {shown(rate)}")
+    known = isinstance(distance, str) and distance in DISTANCES
+    check(known, f"distance: wanted one of {', '.join(DISTANCES)}, received {shown(distance)}")
+    known = isinstance(border, str) and border in BORDERS
+    check(known, f"border: wanted one of {', '.join(BORDERS)}, received {shown(border)}")
 
 
 def check_embeddings(embeddings: Tensor) -> None:
     """Raise `InputError` unless `embeddings` are a floating-point (B, D, H, W) map that is not empty."""
     wanted = "embeddings: wanted a floating-point tensor (B, D, H, W) with no size 0"
+    check(isinstance(embeddings, Tensor), f"{wanted}, received {shown(embeddings)}")
     check(
         embeddings.dim() == 4 and embeddings.is_floating_point() and embeddings.numel() > 0,
         f"{wanted}, received {embeddings.dtype} {tuple(embeddings.shape)}",

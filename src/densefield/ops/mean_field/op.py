@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from densefield.checks import check
+from densefield.checks import check, check_floating, check_tensor, finite_number, shown, whole_number
 from densefield.ops import native
 from densefield.ops.mean_field.filters import lattices_of, true_mass_factor
 from densefield.ops.mean_field.loop import DoubtfulUnary, loop
@@ -43,20 +43,23 @@ def mean_field(
     negative energies, which spares a copy. A label whose score is -Inf at a pixel has the marginal 0 there. No image
     depends on the others of its batch. Raises `InputError` for what does not fit.
     """
+    check_tensor("unary", unary, "a tensor (B, C, *size)")
     check(
         unary.dim() >= 3 and unary.numel() > 0,
         f"unary: wanted shape (B, C, *size), nothing empty, received {tuple(unary.shape)}",
     )
     check(unary.is_floating_point(), f"unary: wanted a floating-point tensor, received {unary.dtype}")
     if initial is not None:
+        check_floating("initial", initial)
         check(
             initial.shape == unary.shape,
             f"initial: wanted shape {tuple(unary.shape)} as unary, received {tuple(initial.shape)}",
         )
         check_scores("initial", initial)
-    check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
-    check(normalization in NORMALIZATIONS, f"normalization: wanted one of {NORMALIZATIONS}, received {normalization!r}")
-    check(0 <= prune < 1, f"prune: wanted a marginal from 0 to below 1, received {prune}")
+    iterations = whole_number("iterations", iterations, 0)
+    known = isinstance(normalization, str) and normalization in NORMALIZATIONS
+    check(known, f"normalization: wanted one of {NORMALIZATIONS}, received {shown(normalization)}")
+    check(0 <= finite_number("prune", prune) < 1, f"prune: wanted a marginal from 0 to below 1, received {prune}")
     check_terms(terms, unary)
     kind = unary.dtype
     dtype = torch.float64 if kind == torch.float64 else torch.float32

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, check_tensor, whole_number
 from densefield.ops import native
 from densefield.ops.operator import operator
 from densefield.ops.permutohedral.finite import check_all_finite
@@ -91,6 +91,8 @@ def build_lattice(
     item's part is the same whatever else is in the batch. Raises `InputError` for more than 16 dimensions, values that
     are not finite, no pixels, or features so wide that the lattice's coordinates or memory overflow.
     """
+    check_tensor("features", features, "a tensor (B, d, N)")
+    fill_rows = whole_number("fill_rows", fill_rows, 0, 2**63 - 1)
     check(
         features.dim() == 3 and features.shape[0] > 0 and features.shape[2] > 0,
         f"features: wanted shape (B, d, N) with at least one pixel, received {tuple(features.shape)}",

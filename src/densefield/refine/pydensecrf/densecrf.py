@@ -6,8 +6,6 @@ import dataclasses
 import enum
 import math
 import warnings
-from collections.abc import Iterable, Sequence
-from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from densefield.checks import InputError, check, check_finite
+from densefield.checks import InputError, check, check_finite, shown, whole_number
 from densefield.ops.mean_field import LatticeTerm
 from densefield.ops.mean_field.filters import lattices_of, normalized_filter, raw_filter
 from densefield.ops.mean_field.reference import compatible
@@ -98,15 +96,14 @@ class DenseCRF:
     """A fully connected CRF over `nvar` pixels or points with `nlabels` labels."""
 
     def __init__(self, nvar: int, nlabels: int, *_: object, **__: object) -> None:
-        check(int(nvar) >= 1, f"nvar: wanted at least one pixel, received {nvar}")
-        check(int(nlabels) >= 1, f"nlabels: wanted at least one label, received {nlabels}")
-        self._nlabel, self._nvar = int(nlabels), int(nvar)
+        self._nvar, self._nlabel = whole_number("nvar", nvar, 1, 2**63 - 1), whole_number("nlabels", nlabels, 1)
         self._size: tuple[int, ...] = (self._nvar,)
         self._unary: Tensor | None = None
         self._pairwise: list[_Pairwise] = []
 
     def setUnary(self, u: Unary) -> None:
         """Take the energies of a `ConstUnary` or `LogisticUnary`."""
+        check(isinstance(u, Unary), f"u: wanted a ConstUnary or a LogisticUnary, received {shown(u)}")
         self.setUnaryEnergy(u.energies)
 
     def setUnaryEnergy(self, u: ArrayLike, f: ArrayLike | None = None) -> None:
@@ -142,7 +139,7 @@ class DenseCRF:
 
     def inference(self, niter: int) -> NDArray[np.float32]:  # (nlabels, nvar)
         """The marginals after `niter` updates."""
-        log_q = self._updated(None, niter)
+        log_q = self._updated(None, whole_number("niter", niter, 0))
         return _array(log_q.exp().reshape(self._nlabel, self._nvar))
 
     def startInference(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
@@ -155,6 +152,10 @@ class DenseCRF:
 
     def stepInference(self, Q: NDArray[np.float32], tmp1: Any = None, tmp2: Any = None) -> None:
         """Update the marginals `Q` (nlabels, nvar) in place."""
+        check(
+            isinstance(Q, np.ndarray) and Q.flags.writeable,
+            f"Q: wanted a NumPy array that can be written to, received {shown(Q)}",
+        )
         log_q = self._beliefs(Q).clamp_min(1e-38).log().reshape(1, self._nlabel, *self._size)
         Q[...] = self._updated(log_q, 1).exp().reshape(self._nlabel, self._nvar).numpy()
 
@@ -185,7 +186,6 @@ class DenseCRF:
         if len(kinds) <= 1 and NO_NORMALIZATION not in kinds:
             name = _NAMES[kinds.pop()] if kinds else "symmetric"
             return run(unary, [pair.term for pair in self._pairwise], niter, name, log_q)
-        check(niter >= 0, f"niter: wanted 0 or more, received {niter}")
         log_q = torch.log_softmax(-unary, 1) if log_q is None else log_q
         for _ in range(niter):
             message = self._message(log_q.exp().flatten(2)).reshape(unary.shape)
@@ -202,14 +202,20 @@ class DenseCRF:
         try:
             KernelType(kernel)
             chosen = NormalizationType(normalization)
-        except ValueError as error:
-            raise InputError(f"kernel, normalization: {error}; wanted one of this module's constants") from None
+        except (TypeError, ValueError):
+            given = f"{shown(kernel)} and {shown(normalization)}"
+            raise InputError(f"kernel, normalization: wanted this module's constants, received {given}") from None
         ones = features.new_ones(features.shape[0])
         term = LatticeTerm(features[None], ones, self._compatibility(compat))
         self._pairwise.append(_Pairwise(dataclasses.replace(term, lattice=lattices_of(term)), chosen))
 
     def _compatibility(self, compat: Any) -> Tensor:
-        energies = np.asarray(compat, dtype=np.float32)
+        given = _as_array("compat", compat)
+        check(
+            given.dtype.kind in "fiub",
+            f"compat: wanted a number, ({self._nlabel},) or ({self._nlabel}, {self._nlabel}), received {shown(compat)}",
+        )
+        energies = np.array(given, dtype=np.float32)
         check(energies.ndim <= 2, "LabelCompatibility of dimension >2 not meaningful.")
         check_finite("compat", torch.from_numpy(np.atleast_1d(energies)))
         if energies.ndim == 0:
@@ -219,16 +225,16 @@ class DenseCRF:
             f"compat: wanted a number, ({self._nlabel},) or ({self._nlabel}, {self._nlabel}), "
             f"received shape {energies.shape}",
         )
-        return torch.from_numpy((energies + energies.T) / 2 if energies.ndim == 2 else energies.copy())
+        return torch.from_numpy((energies + energies.T) / 2 if energies.ndim == 2 else energies)
 
 
 class DenseCRF2D(DenseCRF):
     """A fully connected CRF over an image: width first, then height."""
 
     def __init__(self, w: int, h: int, nlabels: int, *_: object, **__: object) -> None:
-        check(int(w) >= 1 and int(h) >= 1, f"w, h: wanted at least one pixel a side, received {w} and {h}")
-        super().__init__(int(w) * int(h), nlabels)
-        self._size = (int(h), int(w))
+        size = whole_number("h", h, 1), whole_number("w", w, 1)
+        super().__init__(math.prod(size), nlabels)
+        self._size = size
 
     def addPairwiseGaussian(
         self, sxy: Any, compat: Any, kernel: int = DIAG_KERNEL, normalization: int = NORMALIZE_SYMMETRIC
@@ -249,7 +255,7 @@ class DenseCRF2D(DenseCRF):
         normalization: int = NORMALIZE_SYMMETRIC,
     ) -> None:
         """Add the kernel of positions and colours; `srgb` in 8-bit units: one number, or one a channel."""
-        image = np.asarray(rgbim)
+        image = _as_array("rgbim", rgbim)
         wanted = (*self._size, 3)
         check(
             image.ndim == 3 and image.shape[:2] == self._size,
@@ -268,18 +274,19 @@ class DenseCRF2D(DenseCRF):
 
 
 def _widths(name: str, value: Any, count: int) -> tuple[float, ...]:
-    check(isinstance(value, Number | Iterable), f"{name}: wanted one width or {count}, received {value!r}")
-    each: Sequence[Any] = (value,) * count if isinstance(value, Number) else tuple(value)
-    check(len(each) >= count, f"{name}: wanted one width or {count}, received {value!r}")
-    widths = tuple(float(width) for width in each[:count])
+    numbers = _as_array(name, value)
+    fits = numbers.ndim == 0 or (numbers.ndim == 1 and len(numbers) >= count)
+    right = fits and numbers.dtype.kind in "fiu"
+    check(right, f"{name}: wanted one width or {count}, received {shown(value)}")
+    widths = tuple(float(width) for width in (numbers[:count] if numbers.ndim else [numbers] * count))
     check_positive(name, widths)
-    check(all(math.isfinite(1 / width) for width in widths), f"{name}: {value!r} is too small for a width")
+    check(all(math.isfinite(1 / width) for width in widths), f"{name}: {shown(value)} is too small for a width")
     return widths
 
 
 def _matrix(name: str, values: ArrayLike, *, infinite: bool = False) -> NDArray[np.float32]:
     """A copy, whatever shares the values' memory: `infinite` leaves it to the caller what may be infinite."""
-    array = np.asarray(values)
+    array = _as_array(name, values)
     check(
         array.ndim == 2 and array.size > 0 and array.dtype.kind in "fiu",
         f"{name}: wanted a matrix of numbers, nothing empty, received {array.dtype} {array.shape}",
@@ -288,6 +295,14 @@ def _matrix(name: str, values: ArrayLike, *, infinite: bool = False) -> NDArray[
     if not infinite:
         check_finite(name, torch.from_numpy(given))
     return given
+
+
+def _as_array(name: str, values: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors with a gradient, or elsewhere
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(f"{name}: wanted an array, received {shown(values)} ({reason})") from None
 
 
 def _array(values: Tensor) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from numbers import Number
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from densefield.checks import check
+from densefield.checks import check, finite_number, shown, whole_number
+from densefield.ops.permutohedral.memory import check_memory
 from densefield.refine.compatibility import check_positive
 
 Energies = NDArray[np.float32]
@@ -27,8 +29,9 @@ def unary_from_labels(
     With `zero_unsure` label 0 means "could be anything" and is not counted in `n_labels`: labels are 1 … n_labels.
     """
     labels = np.asarray(labels).reshape(-1)
-    check(0 < gt_prob < 1, f"gt_prob: wanted a probability between 0 and 1, received {gt_prob}")
-    check(n_labels >= 1, f"n_labels: wanted at least 1, received {n_labels}")
+    right = 0 < finite_number("gt_prob", gt_prob) < 1
+    check(right, f"gt_prob: wanted a probability between 0 and 1, received {gt_prob}")
+    n_labels = whole_number("n_labels", n_labels, 1)
     check(labels.dtype.kind in "iub", f"labels: wanted whole numbers, received {labels.dtype}")
     labels = labels.astype(np.int64)
     least, most = (0, n_labels) if zero_unsure else (0, n_labels - 1)
@@ -56,12 +59,15 @@ def unary_from_softmax(
 ) -> Energies:  # (labels, number of pixels)
     """-log of probabilities, first mixed with uniform ones by 1 - `scale`, then not below `clip`."""
     sm = np.asarray(sm)
-    check(sm.ndim >= 1 and sm.size > 0, f"sm: wanted probabilities (labels, ...), received shape {sm.shape}")
+    check(
+        sm.ndim >= 1 and sm.size > 0 and sm.dtype.kind in "fiu",
+        f"sm: wanted probabilities (labels, ...), received {shown(sm)}",
+    )
     if scale is not None:
-        check(0 < scale <= 1, f"scale: wanted above 0 and at most 1, received {scale}")
+        check(0 < finite_number("scale", scale) <= 1, f"scale: wanted above 0 and at most 1, received {scale}")
         sm = scale * sm + (1 - scale) / sm.shape[0]
     if clip is not None:
-        sm = np.clip(sm, clip, 1.0)
+        sm = np.clip(sm, finite_number("clip", clip), 1.0)
     with np.errstate(divide="ignore"):
         energies = -np.log(sm)
     return energies.reshape(sm.shape[0], -1).astype(np.float32)
@@ -75,8 +81,11 @@ def softmax_to_unary(sm: NDArray[np.floating], GT_PROB: float = 1) -> Energies:
 
 def create_pairwise_gaussian(sdims: Sequence[float], shape: Sequence[int]) -> NDArray[np.float32]:
     """Positions on a grid of any number of axes divided by the widths `sdims`, for `addPairwiseEnergy`: (axes, N)."""
-    check(len(sdims) == len(shape), f"sdims: wanted {len(shape)} widths to fit shape {tuple(shape)}, received {sdims}")
-    check_positive("sdims", list(sdims))
+    listed = isinstance(shape, Sequence) and not isinstance(shape, str)
+    check(listed, f"shape: wanted the grid's sizes, such as (height, width), received {shown(shape)}")
+    shape = [whole_number("shape", size, 1) for size in shape]
+    _check_widths("sdims", sdims, len(shape), f"shape {tuple(shape)}")
+    check_memory(4 * len(shape) * math.prod(shape), f"a grid of {math.prod(shape)} pixels")
     return _grid(sdims, shape).reshape(len(shape), -1)
 
 
@@ -91,16 +100,25 @@ def create_pairwise_bilateral(
     `chdim` is the axis of `img` that holds the channels, -1 for an image without such an axis.
     """
     img = np.asarray(img)
-    check(-1 <= chdim < img.ndim, f"chdim: wanted -1 or an axis of img {img.shape}, received {chdim}")
+    check(
+        img.dtype.kind in "fiub" and img.size > 0,
+        f"img: wanted an array of numbers, nothing empty, received {shown(img)}",
+    )
+    chdim = whole_number("chdim", chdim, -1)
+    check(chdim < img.ndim, f"chdim: wanted -1 or an axis of img {img.shape}, received {chdim}")
     channels = (img[None] if chdim == -1 else np.moveaxis(img, chdim, 0)).astype(np.float32)
-    each: list[Any] = [schan] * len(channels) if isinstance(schan, Number) else list(schan)
-    check(len(each) == len(channels), f"schan: wanted one width or {len(channels)}, received {schan!r}")
-    check_positive("schan", each)
+    each: Any = [schan] * len(channels) if isinstance(schan, Number) else schan
+    _check_widths("schan", each, len(channels), f"{len(channels)} channels, or one number")
     shape = channels.shape[1:]
-    check(len(sdims) == len(shape), f"sdims: wanted {len(shape)} widths to fit an image {shape}, received {sdims}")
-    check_positive("sdims", list(sdims))
+    _check_widths("sdims", sdims, len(shape), f"an image {shape}")
     channels /= np.reshape(np.array(each, np.float32), (-1, *[1] * len(shape)))
     return np.concatenate([_grid(sdims, shape), channels]).reshape(len(shape) + len(channels), -1)
+
+
+def _check_widths(name: str, widths: Any, count: int, what: str) -> None:
+    sized = not isinstance(widths, str) and isinstance(widths, Sequence | np.ndarray) and np.shape(widths) == (count,)
+    check(sized, f"{name}: wanted {count} widths to fit {what}, received {shown(widths)}")
+    check_positive(name, list(widths))
 
 
 def _grid(widths: Sequence[float], shape: Sequence[int]) -> NDArray[np.float32]:  # (axes, *shape)
