@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
 from densefield import networks
+from densefield.bands import Reading
 from densefield.built import remembered
 from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.networks.fc_densenet import FCDenseNet
 from densefield.segmenter import Segmenter
+from densefield.segmenter_config import SegmenterConfig
 from densefield.segmenter_image import as_pixels
 from densefield.weights import read_tensors, write_tensors
 
@@ -402,3 +405,85 @@ def test_arguments_that_do_not_fit_are_named(photo: np.ndarray[Any, Any]) -> Non
         Segmenter(nn.Conv2d(3, 5, 1), CLASSES, mean=MEAN, std=STD)(photo)
     with pytest.raises(InputError, match=r"tile: wanted at least 9 .*received 8"):
         segmenter(tile=8, overlap=4)(photo)
+
+
+def of_mode(mode: str) -> Image.Image:
+    """A small picture of a Pillow mode; of wide ones with values that need no range."""
+    grey = Image.fromarray(np.arange(0, 240, 4, dtype=np.uint8).reshape(6, 10))
+    if mode.startswith("I;16"):
+        order = ">u2" if mode.endswith("B") else "<u2"
+        return Image.frombytes(mode, grey.size, (np.asarray(grey).astype(np.uint16) * 257).astype(order).tobytes())
+    if mode == "F":
+        return Image.fromarray(np.asarray(grey, np.float32) / 255)
+    if mode in ("La", "RGBa"):
+        return grey.convert({"La": "LA", "RGBa": "RGBA"}[mode]).convert(mode)
+    if mode in ("HSV", "LAB", "CMYK", "YCbCr"):
+        return grey.convert("RGB").convert(mode) if mode != "LAB" else Image.new("LAB", grey.size, (200, 128, 128))
+    if mode == "PA":
+        return grey.convert("P").convert("PA")
+    return grey.convert(mode)
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "1",
+        "L",
+        "P",
+        "RGB",
+        "RGBA",
+        "CMYK",
+        "YCbCr",
+        "LAB",
+        "HSV",
+        "F",
+        "LA",
+        "PA",
+        "RGBX",
+        "RGBa",
+        "La",
+        "I;16",
+        "I;16B",
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_every_mode_of_pillow_is_read(mode: str) -> None:
+    picture = of_mode(mode)
+    assert picture.mode == mode
+    pixels = as_pixels(picture).values
+    assert pixels.shape == (1, 3, 6, 10)
+    if mode not in ("1", "LAB", "CMYK", "YCbCr", "HSV"):
+        wanted = np.arange(0, 240, 4).reshape(6, 10)
+        np.testing.assert_allclose(pixels[0, 0].numpy(), wanted, atol=1)
+
+
+def test_integers_of_32_bits_need_a_range() -> None:
+    picture = Image.fromarray(np.arange(60, dtype=np.int32).reshape(6, 10) * 100)
+    with pytest.raises(InputError, match="image: holds int32 values from 0 to 5900, and nothing says which are black"):
+        as_pixels(picture)
+    assert as_pixels(picture, Reading(range=(0, 5900))).values.max() == 255
+
+
+@pytest.mark.filterwarnings("error")
+def test_read_only_arrays_are_read_without_a_warning(photo: np.ndarray[Any, Any]) -> None:
+    fixed = photo.copy()
+    fixed.flags.writeable = False
+    whole = segmenter()
+    assert torch.equal(whole(fixed), whole(photo))
+    assert torch.equal(whole(fixed[::-1]), whole(photo[::-1].copy()))
+
+
+def test_values_bands_and_range_are_saved(tmp_path: Path) -> None:
+    classes = ClassList.from_dict(["back", {"name": "cell", "value": 255}])
+    network = networks.unet(2, 3, padding="same", width=2)
+    whole = Segmenter(network, classes, mean=(0.0,) * 3, std=(1.0,) * 3, reading=Reading((4, 3, 2), (0.0, 4095.0)))
+    whole.save(tmp_path / "s.safetensors")
+    again = Segmenter.load(tmp_path / "s.safetensors")
+    assert again.classes.values == (0, 255)
+    assert again.reading == Reading((4, 3, 2), (0.0, 4095.0))
+    bands = np.full((16, 16, 4), 4095, np.uint16)
+    tifffile.imwrite(tmp_path / "b.tif", bands, photometric="minisblack", planarconfig="contig")
+    assert again(tmp_path / "b.tif").shape == (16, 16)
+    text = (tmp_path / "s.json").read_text().replace('"bands": [\n      4,', '"bands": [\n      0,')
+    with pytest.raises(InputError, match=r"s\.json: bands, range: bands: wanted one or three numbers"):
+        SegmenterConfig.from_json(text, "s.json")

@@ -72,7 +72,7 @@ def rgb(found: Decoded, reading: Reading = AS_DECLARED) -> Pixels:  # (H, W, 3)
             return np.array(picture.convert("RGB"))
     values, white, alpha = _numbers(found)
     count = values.shape[2]
-    what = f"{count} bands of {values.dtype}"
+    what = f"{count} band{'s' if count > 1 else ''} of {values.dtype}"
     if reading.bands is not None:
         check(
             max(reading.bands) <= count,

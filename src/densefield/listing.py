@@ -132,7 +132,7 @@ def _walk(
         for entry in entries:
             if not os.path.isdir(entry.path):
                 files.append(entry)
-            elif entry.name.startswith("."):
+            elif entry.name.startswith(".") or entry.name == "__MACOSX":  # what macOS puts into archives
                 others["hidden folder{s}"] += 1
             elif not deep:
                 others["sub-folder{s}"] += 1

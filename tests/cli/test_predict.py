@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from densefield import networks
+from densefield.bands import Reading
 from densefield.built import remembered
 from densefield.checks import InputError
 from densefield.classes import ClassList
@@ -279,3 +281,34 @@ def test_a_tile_that_is_too_small_is_named(run: Path, tmp_path: Path, capsys: py
     save(tmp_path / "a.png", 3)
     assert predict(run, tmp_path / "a.png", out=tmp_path / "out", tile=4, overlap=2, device="cpu") == 2
     assert "tile: wanted at least 5" in capsys.readouterr().err
+
+
+def test_results_hold_the_values_of_the_class_list(tmp_path: Path) -> None:
+    classes = ClassList(CLASSES.names, CLASSES.colours, values=(0, 255, 7))
+    Segmenter(brightest(), classes, mean=(0.0,) * 3, std=(1.0,) * 3).save(tmp_path / "run" / "segmenter.safetensors")
+    photo = save(tmp_path / "a.png", 3)
+    assert predict(tmp_path / "run", tmp_path / "a.png", out=tmp_path / "out", device="cpu") == 0
+    with Image.open(tmp_path / "out" / "a.png") as result:
+        indices = known_scores(photo).argmax(0)
+        np.testing.assert_array_equal(np.array(result), np.array([0, 255, 7])[indices])
+        np.testing.assert_array_equal(np.array(result.convert("RGB")), np.array(CLASSES.colours)[indices])
+
+
+def test_bands_of_the_command_line_and_of_the_training(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = np.random.default_rng(5).integers(0, 256, (9, 11, 4), np.uint8)
+    tifffile.imwrite(tmp_path / "b.tif", values, photometric="minisblack", planarconfig="contig")
+    out = tmp_path / "out"
+    assert predict(run, tmp_path / "b.tif", out=out, device="cpu") == 2
+    assert "b.tif: holds 4 bands of uint8; say which are red" in capsys.readouterr().err
+    assert predict(run, tmp_path / "b.tif", out=out, device="cpu", bands="4,1,2") == 0
+    wanted = known_scores(values[..., [3, 0, 1]]).argmax(0)
+    np.testing.assert_array_equal(np.array(Image.open(out / "b.png")), wanted)
+    reading = Reading(bands=(4, 1, 2))
+    trained = Segmenter(brightest(), CLASSES, mean=(0.0,) * 3, std=(1.0,) * 3, reading=reading)
+    trained.save(tmp_path / "trained" / "segmenter.safetensors")
+    assert predict(tmp_path / "trained", tmp_path / "b.tif", out=tmp_path / "again", device="cpu") == 0
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "again" / "b.png")), wanted)
+    with pytest.raises(InputError, match="bands, range: wanted numbers with commas between"):
+        predict(run, tmp_path / "b.tif", out=out, device="cpu", bands="4;1")

@@ -7,6 +7,7 @@ from typing import Any
 import cyclopts
 import numpy as np
 import pytest
+import tifffile
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
@@ -330,3 +331,13 @@ def test_a_black_and_white_mask_comes_back_black_and_white(photos: Path) -> None
     with Image.open(photos / "out" / "a.jpg.png") as result:
         assert result.mode == "1"
         np.testing.assert_array_equal(np.array(result), right() > 0)
+
+
+def test_wide_pixels_are_refined_when_their_range_is_said(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = read(photos / "images" / "a.jpg.png").astype(np.uint16) * 8
+    tifffile.imwrite(photos / "wide.tif", image, photometric="rgb")
+    args: dict[str, Any] = {"labels": photos / "rough" / "a.jpg.png", "out": photos / "out"}
+    assert refine(photos / "wide.tif", **args) == 2
+    assert "say what is white: --range 0,2047" in capsys.readouterr().err
+    assert refine(photos / "wide.tif", range="0,2047", **args) == 0
+    np.testing.assert_array_equal(read(photos / "out" / "wide.png"), right())

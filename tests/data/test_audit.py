@@ -9,7 +9,7 @@ from rich.console import Console
 from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.data.audit import audit
-from densefield.images import write_image, write_labels
+from densefield.images import Reading, write_image, write_labels
 
 CLASSES = ClassList(("a", "b", "never"), ((255, 0, 0), (0, 255, 0), (0, 0, 255)))
 
@@ -189,3 +189,20 @@ def test_several_sizes_get_a_hint(folders):
     found = audit(*folders, CLASSES)
     assert found.good
     assert "several sizes: train with augmentation.crop" in printed(found)
+
+
+def test_values_beyond_8_bits_are_told_apart(folders):
+    for index in range(3):
+        Image.fromarray(np.array([[0, 65535, 65535, 0, 0]] * 4, np.uint16)).save(folders[1] / f"{index}.png")
+    found = audit(*folders, CELLS)
+    assert "label values go from 0 to 255: save the masks with 8 bits" in found.problems[0].message
+    assert "value: 65535" not in printed(found)
+
+
+def test_bands_and_range_of_the_images(folders):
+    for index in range(3):
+        Image.fromarray(np.full((4, 5), 2000, np.uint16)).save(folders[0] / f"{index}.png")
+    found = audit(*folders, CLASSES)
+    assert kinds(found) == ["unusable image"] * 3
+    assert "--range 0,2047" in found.problems[0].message
+    assert audit(*folders, CLASSES, reading=Reading(range=(0, 2047))).good

@@ -5,7 +5,8 @@ from PIL import Image
 from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.data import Folder
-from densefield.images import write_image, write_labels
+from densefield.images import Reading, write_image, write_labels
+from densefield.recipes.choices import FolderChoice
 
 CLASSES = ClassList(("a", "b"), ((255, 0, 0), (0, 255, 0)))
 IGNORING = ClassList(("a", "b"), ((255, 0, 0), (0, 255, 0)), ignore_index=9, ignore_declared=True)
@@ -105,3 +106,15 @@ def test_masks_of_0_and_255(folders):
     folder = Folder(*folders, ClassList.from_dict(["a", {"name": "b", "value": 255}]))
     assert folder[0].target.tolist() == [[0, 1, 1, 0]] * 3
     assert folder.classes.values == (0, 255)
+
+
+def test_bands_and_range_of_the_images(folders):
+    for image in folders[0].rglob("[!.]*.png"):
+        Image.fromarray(np.full((3, 4), 1024, np.uint16)).save(image)
+    with pytest.raises(InputError, match=r"--range 0,2047"):
+        Folder(*folders, CLASSES)[0]
+    choice = FolderChoice(root=str(folders[0].parent), classes="c.yaml", range=(0.0, 2047.0), bands=(1,))
+    (folders[0].parent / "c.yaml").write_text("[a, b]")
+    folder = choice.build("all")
+    assert folder.reading == Reading((1,), (0.0, 2047.0))
+    assert (folder[0].image == 128).all()

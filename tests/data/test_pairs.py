@@ -59,7 +59,11 @@ def test_a_suffix_names_the_masks_in_their_own_or_the_same_folder(tmp_path):
 @pytest.mark.parametrize(
     ("image", "mask", "said"),
     [
-        ("p1.jpg", "p1_mask.png", r"p1_mask\.png is there: .*--suffix _mask, in a recipe data\.suffix: _mask"),
+        (
+            "p1.jpg",
+            "p1_mask.png",
+            r"p1\.jpg and p1_mask\.png are there: .*--suffix _mask, in a recipe data\.suffix: _mask",
+        ),
         ("p1.jpg", "p1.jpg.png", r"--suffix \.jpg"),
         ("Foo.jpg", "foo.png", r"Foo\.jpg and .*foo\.png differ in capital letters only; rename one"),
     ],

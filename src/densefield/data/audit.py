@@ -15,7 +15,7 @@ from rich.text import Text
 from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.data.pairs import Pairs, find_pairs
-from densefield.data.sample import describe_foreign
+from densefield.data.sample import describe_foreign, unseen_classes
 from densefield.images import AS_DECLARED, Reading, read_image, read_labels
 from densefield.listing import Picture
 
@@ -88,7 +88,8 @@ class Audit:
         if self.good:
             yield Text("Nothing is wrong.", style="bold green")
         else:
-            yield Text(f"{len(self.problems)} problems in all.", style="bold red")
+            count = len(self.problems)
+            yield Text(f"{count} problem{'s' if count > 1 else ''} in all.", style="bold red")
 
     def _class_table(self) -> Table:
         table = Table("value", "class", "pixels", "share", "in images")
@@ -198,7 +199,8 @@ def _label_problems(mask: Picture, values: np.ndarray, classes: ClassList | None
     foreign = classes.foreign(values) if classes is not None else []
     if classes is None or not foreign:
         return []
-    return [Problem("value outside the class list", f"{mask}: {describe_foreign(foreign, classes)}")]
+    said = describe_foreign(foreign, classes, unseen_classes(values, classes))
+    return [Problem("value outside the class list", f"{mask}: {said}")]
 
 
 def _problems_of_all(pixels: Mapping[int, int], pairs: int, classes: ClassList | None) -> list[Problem]:
@@ -215,18 +217,19 @@ def _problems_of_all(pixels: Mapping[int, int], pairs: int, classes: ClassList |
     seen = [name for name, count in labelled.items() if count]
     if total == 0 or len(seen) > 1:
         return problems
-    unseen = [name for name in classes.names if name not in seen]
+    missing = [name for name in classes.names if name not in seen]
     others = {value: count for value, count in pixels.items() if value not in classes.values}
     message = f"the only class with pixels is {seen[0]!r}" if seen else "no pixel is of any class"
     message += "; wanted two classes at least"
     if others:
         value, count = max(others.items(), key=lambda item: item[1])
         ignored = classes.ignore_declared and value == classes.ignore_index
-        what = ", which the class list ignores," if ignored else ""
+        what = ", which the class list ignores" if ignored else ""
         message += f"; {100 * count / total:.1f} % of the pixels hold {value}{what}"
-        meant = repr(unseen[0]) if len(unseen) == 1 else "one of the classes"
+        meant = repr(missing[0]) if len(missing) == 1 else "one of the classes"
         instead = f" in place of ignore_index: {value}" if ignored else ""
-        message += f": if that is {meant}, write value: {value} into its entry in the class list{instead}"
+        if 0 <= value <= 255:
+            message += f"; if that is {meant}, write value: {value} into its entry in the class list{instead}"
     return [*problems, Problem("nothing to tell apart", message)]
 
 

@@ -61,8 +61,8 @@ class Pairs:
             elif affix and name + affix in masks:
                 mask = masks[name + affix]
                 hint = (
-                    f"{mask.path.name} is there: masks named so are found by --suffix {self.suffix}{affix}, in a recipe"
-                    f" data.suffix: {self.suffix}{affix}"
+                    f"{image.path.name} and {mask.path.name} are there: masks named so are found by"
+                    f" --suffix {self.suffix}{affix}, in a recipe data.suffix: {self.suffix}{affix}"
                 )
             else:
                 continue

@@ -61,16 +61,16 @@ def target_of(
     """
     foreign = [value for value in classes.foreign(labels) if value != unsure]
     if foreign:
-        raise InputError(f"{name}: {describe_foreign(foreign, classes, _unseen(labels, classes))}")
+        raise InputError(f"{name}: {describe_foreign(foreign, classes, unseen_classes(labels, classes))}")
     if unsure is None:
         return classes.indices(labels)
     return np.where(labels == unsure, IGNORED, classes.indices(labels.clip(0, 255))).astype(np.uint8)
 
 
-def describe_foreign(values: list[int], classes: ClassList, unseen: Sequence[str] = ()) -> str:
+def describe_foreign(values: list[int], classes: ClassList, missing: Sequence[str] = ()) -> str:
     """One line on `values` that `ClassList.foreign` found: what they are and what to do.
 
-    `unseen` are the classes without a pixel beside them: one of them may be what is meant.
+    `missing` are the classes without a pixel beside them: one of them may be what is meant.
     """
     shown = ", ".join(str(value) for value in values[:8]) + (f", ... ({len(values)} in all)" if len(values) > 8 else "")
     listed = classes.values == tuple(range(len(classes)))
@@ -79,9 +79,11 @@ def describe_foreign(values: list[int], classes: ClassList, unseen: Sequence[str
     fix = f"wanted {wanted}"
     if len(values) > 8:
         fix += "; so many look like soft edges or a lossy format on the way: save each pixel as one class"
-    elif len(values) == 1 and 0 <= values[0] <= 255:
-        if len(unseen) == 1:
-            fix += f"; it looks like {unseen[0]!r}, of which there is no pixel: then write value: {values[0]} into its"
+    elif values[0] < 0 or values[-1] > 255:
+        fix += "; label values go from 0 to 255: save the masks with 8 bits"
+    elif len(values) == 1:
+        if len(missing) == 1:
+            fix += f"; it looks like {missing[0]!r}, of which there is no pixel: then write value: {values[0]} into its"
             fix += " entry in the class list"
         else:
             fix += f"; if it is one of the classes, write value: {values[0]} into its entry in the class list"
@@ -92,7 +94,8 @@ def describe_foreign(values: list[int], classes: ClassList, unseen: Sequence[str
     return f"holds label value {shown}, which is no class; {fix}"
 
 
-def _unseen(labels: npt.NDArray[np.integer], classes: ClassList) -> list[str]:
+def unseen_classes(labels: npt.NDArray[np.integer], classes: ClassList) -> list[str]:
+    """The classes of which `labels` (of a file) hold no pixel."""
     present = set(np.unique(labels).tolist())
     return [name for name, value in zip(classes.names, classes.values, strict=True) if value not in present]
 
