@@ -333,3 +333,34 @@ def test_tiny_colour_widths_serve_or_say_so() -> None:
     assert bool(torch.isfinite(refined).all())
     with pytest.raises(InputError, match="width"):
         DenseCRF(3, (BilateralKernel(80.0, 1e-12, 10.0),))(given, image)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch looks at it while it compiles
+def test_compiled_models_train_and_raise_as_uncompiled_ones() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+            self.crf = DenseCRF(3, iterations=2, learn_weights=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            refined: Tensor = self.crf(self.conv(x), x)
+            return refined
+
+    net, image = Net(), torch.rand(1, 3, 8, 9)
+    compiled = torch.compile(net, backend="aot_eager")
+    wanted, found = ([], [])
+    for run, gradients in ((net, wanted), (compiled, found)):
+        net.zero_grad()
+        run(image).sin().sum().backward()
+        gradients.extend(p.grad.clone() for p in net.parameters() if p.grad is not None)
+    assert len(wanted) == 3
+    torch.testing.assert_close(found, wanted)
+
+    crf = net.crf
+    alone, given = torch.compile(crf, backend="aot_eager"), scores(1, 3, 8, 9)
+    given[0, 0, 0, 0] = 1e5  # more than half precision holds: the loop begins again without
+    torch.testing.assert_close(alone(given, image), crf(given, image))
+    given[0, 0, 0, 0] = math.nan
+    with pytest.raises(InputError, match="scores: hold NaN"):
+        alone(given, image)

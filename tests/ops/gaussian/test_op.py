@@ -9,6 +9,7 @@ from scipy import ndimage
 from densefield.checks import InputError
 from densefield.ops import native
 from densefield.ops.gaussian import gaussian_filter
+from densefield.ops.gaussian.op import _filter
 from densefield.ops.gaussian.reference import filter_by_enumeration, filter_by_matrices, kernel_weights
 from rounding import EXP, STEPS, Rounding, unit_roundoff
 
@@ -142,3 +143,10 @@ def test_opcheck(shape, dtype):
     values = torch.randn(shape, dtype=dtype, requires_grad=True)
     theta = torch.full((len(shape) - 2,), 1.4, dtype=torch.float64, requires_grad=True)
     torch.library.opcheck(torch.ops.densefield.gaussian_filter.default, (values, theta, [0] * len(theta)))
+
+
+def test_gradients_of_widths_lie_where_the_widths_do():
+    # Values on one device and widths on another, as learned widths stay on the CPU beside values on a GPU.
+    theta = torch.ones(2, device="meta", dtype=torch.float64, requires_grad=True)
+    result = _filter(torch.randn(1, 2, 5, 6), theta, [0, 0])
+    assert torch.autograd.grad(result.sum(), theta)[0].device == theta.device

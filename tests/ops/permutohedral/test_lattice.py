@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from densefield.checks import InputError
+from densefield.ops import native
 from densefield.ops.permutohedral import Lattice, build_lattice, lattice_filter
 from densefield.ops.permutohedral.lattice import rescue_precision
 from densefield.ops.permutohedral.torch_path import build_by_sorting, filter_by_gathering
@@ -87,7 +88,15 @@ def test_single_point_and_equal_points():
     assert build_lattice(torch.full((1, 5, 30), 2.5)).rows == 6
 
 
-def test_tiny_widths_give_the_right_answer():
+@pytest.fixture(params=["native", "torch"])
+def path(request, monkeypatch):
+    if request.param == "torch":  # what serves other devices
+        monkeypatch.setattr(native, "available", lambda: False)
+    elif not native.available():
+        pytest.skip("the native library is not here")
+
+
+def test_tiny_widths_give_the_right_answer(path):
     # Far apart, points meet nobody, whatever the distance: each answers as a point alone does at its place in a cell.
     for scale in (1e3, 1e6, 1e9):
         features = scale * torch.tensor([[0.0, 1.0, 2.0, 3.0]])[None]
@@ -112,15 +121,17 @@ def test_not_contiguous_and_half():
         (torch.tensor([[[0.0, float("nan")]]]), "NaN"),
         (torch.tensor([[[0.0, float("inf")]]]), "Inf"),
         (torch.tensor([[[0.0, 1e30]]]), "larger kernel widths"),
-        (1e12 * torch.linspace(0, 1, 144, dtype=torch.float64).sin().view(1, 16, 9), "larger kernel widths"),
+        (torch.tensor([[[0.0, 1e30]]], dtype=torch.float64), "larger kernel widths"),
+        (torch.zeros(1, 1, 1).expand(2, 16, 2**26), r"need 2281701376 lattice corners, wanted fewer than 2\^31"),
+        (1e13 * torch.linspace(0, 1, 144, dtype=torch.float64).sin().view(1, 16, 9), "larger kernel widths"),
     ],
 )
-def test_bad_features(features, message):
+def test_bad_features(features, message, path):
     with pytest.raises(InputError, match=message):
         build_lattice(features)
 
 
-def test_does_not_fit_in_memory(monkeypatch):
+def test_does_not_fit_in_memory(monkeypatch, path):
     monkeypatch.setattr("densefield.ops.permutohedral.memory._available", lambda: 1 << 20)
     with pytest.raises(InputError, match="GiB"):
         build_lattice(torch.rand(1, 5, 700_000))
