@@ -23,6 +23,7 @@ from densefield.recipes.machine import Machine, check_machine
         ({"devices": "many"}, r"--devices many.*cannot be used"),
         ({"devices": -3}, r"--devices -3.*cannot be used"),
         ({"accelerator": "tpuu"}, r"--accelerator tpuu.*cannot be used .*tpuu"),
+        ({"accelerator": "tpu"}, r"--accelerator tpu .*cannot be used"),
         ({"checkpoint_minutes": -1.0}, r"--checkpoint-minutes: wanted 0 or more"),
         ({"checkpoint_minutes": math.nan}, r"--checkpoint-minutes: wanted 0 or more"),
     ],

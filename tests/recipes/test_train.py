@@ -297,3 +297,14 @@ def test_a_batch_larger_than_the_data_is_said(tmp_path: Path) -> None:
     many = {**TINY["stages"][0], "epochs": 1, "batch_size": 50}  # type: ignore[index]
     train(tiny(stages=[many]), tmp_path / "run", machine=MACHINE, console=console)
     assert "stage 1/1: batches of 12 in place of 50, as there are no more" in " ".join(console.export_text().split())
+
+
+def test_a_later_stage_that_cannot_be_is_said_before_the_first_one_trains(tmp_path: Path) -> None:
+    first = TINY["stages"][0]  # type: ignore[index]
+    for stage, line in (
+        ({**first, "trains": "refinement"}, "wanted a refinement in the recipe"),
+        ({**first, "optimizer": {"groups": [{"pattern": "^head"}]}}, r"parameter group '\^head' matches no parameter"),
+    ):
+        with pytest.raises(InputError, match=line):
+            train(tiny(stages=[first, stage]), tmp_path / "run", machine=MACHINE, console=QUIET)
+    assert not (tmp_path / "run").exists()

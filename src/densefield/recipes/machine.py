@@ -51,7 +51,7 @@ def check_machine(machine: Machine, precision: str) -> None:
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise InputError(
             f"--accelerator {machine.accelerator} --devices {machine.devices} with precision {precision}: cannot be "
             f"used ({' '.join(str(error).split())[:160]}); wanted what this machine has, or auto"

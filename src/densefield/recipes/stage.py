@@ -33,6 +33,27 @@ class StageRun(NamedTuple):
     console: Console
     signals: training.StopSignals
 
+    @property
+    def title(self) -> str:
+        """What lines about this stage begin with."""
+        return f"stage {self.number}/{len(self.recipe.stages)}"
+
+    def rehearse(self, segmenter: Segmenter) -> None:
+        """Raise `InputError` for what would else be found when the stage begins, perhaps hours after the first one.
+
+        That is no loss, no parameter that learns, a group of parameters that there is not, border weights of more than
+        two classes.
+        """
+        border_weights(self.recipe.loss, None, len(segmenter.classes))
+        task = self._task(segmenter, None)
+        try:
+            self._hold_still(segmenter)
+            learns = any(parameter.requires_grad for parameter in task.parameters())
+            check(learns, f"{self.title}: nothing learns; wanted refinement.learn, or a stage that trains the network")
+            self.stage.optimizer.build(task)
+        finally:
+            segmenter.network.requires_grad_(True).train()
+
     def fit(
         self, segmenter: Segmenter, class_weights: Tensor | None, train_pairs: Any, val_pairs: Any, floor: float
     ) -> float:
@@ -49,7 +70,7 @@ class StageRun(NamedTuple):
             segmenter.save(self.folder / SEGMENTER)
             write_json(self.folder / BEST, {"mean_iou": value, "stage": self.number, "epoch": epoch + 1})
 
-        title = f"stage {self.number}/{len(recipe.stages)}"
+        title = self.title
         if stage.batch_size > len(train_pairs):
             few = f"batches of {len(train_pairs)} in place of {stage.batch_size}, as there are no more training images"
             self.console.print(f"{title}: {few}")
@@ -86,16 +107,7 @@ class StageRun(NamedTuple):
                 log_every_n_steps=1,
                 plugins=[training.AtomicCheckpointIO()],
             )
-            task = training.SegmentationTask(
-                segmenter.network,
-                build_objective(recipe, stage.trains, segmenter, class_weights),
-                refinement=segmenter.refinement,
-                num_classes=len(segmenter.classes),
-                predict=segmenter.scores,
-                optimizer=stage.optimizer.build,
-                factor=stage.schedule.factor,
-                seed=seed,
-            )
+            task = self._task(segmenter, class_weights)
             batches = training.TrainingSet(
                 train_pairs,
                 stage.augmentation.build(),
@@ -106,11 +118,8 @@ class StageRun(NamedTuple):
             data = training.SegmentationData(
                 batches, val_pairs, batch_size=stage.batch_size, seed=seed, workers=machine.workers
             )
-            still = stage.trains == "refinement"
             try:
-                segmenter.network.requires_grad_(not still).train(not still)
-                learns = any(parameter.requires_grad for parameter in task.parameters())
-                check(learns, f"{title}: nothing learns; wanted refinement.learn, or a stage that trains the network")
+                self._hold_still(segmenter)
                 with self.signals.deferred():
                     trainer.fit(task, data, ckpt_path=last if last.exists() else None, weights_only=True)
             except RuntimeError as error:
@@ -124,3 +133,20 @@ class StageRun(NamedTuple):
                 segmenter.network.requires_grad_(True).train()
                 data.close()
         return best.best
+
+    def _task(self, segmenter: Segmenter, class_weights: Tensor | None) -> training.SegmentationTask:
+        return training.SegmentationTask(
+            segmenter.network,
+            build_objective(self.recipe, self.stage.trains, segmenter, class_weights),
+            refinement=segmenter.refinement,
+            num_classes=len(segmenter.classes),
+            predict=segmenter.scores,
+            optimizer=self.stage.optimizer.build,
+            factor=self.stage.schedule.factor,
+            seed=self.recipe.seed + 1000 * self.number,
+        )
+
+    def _hold_still(self, segmenter: Segmenter) -> None:
+        """Let the network learn, or leave it as it is where the stage trains what stands behind it."""
+        still = self.stage.trains == "refinement"
+        segmenter.network.requires_grad_(not still).train(not still)

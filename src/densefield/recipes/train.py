@@ -65,6 +65,15 @@ def train(
         segmenter = _segmenter(recipe, train_pairs.classes, fresh=not has_learned(folder))
         if recipe.recalibrate:
             check_recalibration(segmenter, train_pairs, recipe.recalibrate)
+        refinement = segmenter.refinement
+        runs = [
+            StageRun(recipe, stage, number, folder / f"stage-{number}", folder, machine, console, signals)
+            for number, stage in enumerate(recipe.stages, start=1)
+        ]
+        for run in runs:
+            segmenter.refinement = None if run.stage.trains == "network" else refinement
+            run.rehearse(segmenter)
+        segmenter.refinement = refinement
         leader = not getattr(rank_zero_only, "rank", 0)  # of several processes the first looks after the folder
         if leader:
             stack.enter_context(held(folder))
@@ -81,20 +90,18 @@ def train(
             for parameter in segmenter.parameters():
                 if parameter.dim() == 4:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        refinement = segmenter.refinement
         best = float(best_so_far(folder)["mean_iou"])
-        for number, stage in enumerate(recipe.stages, start=1):
-            home = folder / f"stage-{number}"
-            segmenter.refinement = None if stage.trains == "network" else refinement
-            if complete(home, stage.epochs):
+        for run in runs:
+            segmenter.refinement = None if run.stage.trains == "network" else refinement
+            if complete(run.home, run.stage.epochs):
                 continue
             (folder / RECALIBRATED).unlink(missing_ok=True)
-            if number > 1 and not (home / LAST).exists():
+            if run.number > 1 and not (run.home / LAST).exists():
                 _take(segmenter, Segmenter.load(folder / SEGMENTER), str(folder / SEGMENTER))
-            run = StageRun(recipe, stage, number, home, folder, machine, console, signals)
-            best = run.fit(segmenter, class_weights, train_pairs, val_pairs, floor=_floor(recipe, number, folder))
-            with atomic_write(home / DONE) as file:
-                file.write(f"{stage.epochs} epochs\n".encode())
+            floor = _floor(recipe, run.number, folder)
+            best = run.fit(segmenter, class_weights, train_pairs, val_pairs, floor=floor)
+            with atomic_write(run.home / DONE) as file:
+                file.write(f"{run.stage.epochs} epochs\n".encode())
         if leader and recipe.recalibrate and not (folder / RECALIBRATED).exists():
             best = _keep_recalibrated(recipe, segmenter, train_pairs, val_pairs, folder, best, console)
     return best
