@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -179,3 +180,11 @@ def test_words_and_wrong_numbers():
     for words in (("4,x", None), ("4,3", None), ("0,1,2", None), (None, "5"), (None, "5,1"), (None, "0,nan")):
         with pytest.raises(InputError, match="wanted"):
             Reading.of_words(*words)
+
+
+def test_lzw_packed_colours_of_16_bits(tmp_path):
+    pixels = np.random.default_rng(3).integers(0, 65536, (5, 7, 3), np.uint16)
+    _, encoded = cv2.imencode(".tif", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_TIFF_COMPRESSION, 5])
+    assert tifffile.TiffFile(io.BytesIO(encoded.tobytes())).pages[0].compression == 5
+    wanted = np.rint(pixels / 257).astype(np.uint8)
+    assert np.array_equal(read_image(io.BytesIO(encoded.tobytes())), wanted)

@@ -1,4 +1,6 @@
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,3 +117,11 @@ def test_values_are_what_files_hold(tmp_path):
     assert cells.file_values()[[0, 1, 255]].tolist() == [0, 255, 254]
     assert cells.palette()[1].tolist() == list(cells.colours[1])
     assert "value" not in str(ROADS.to_dict())
+
+
+def test_a_relative_path_says_what_it_is_relative_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=rf"nowhere.classes\.yaml.*below {re.escape(str(tmp_path))}, where the command"
+    ):
+        ClassList.read(Path("nowhere") / "classes.yaml")

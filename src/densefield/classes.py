@@ -174,7 +174,10 @@ class ClassList:
             with path.open("rb") as file:
                 raw = file.read(MOST_BYTES + 1)
         except OSError as error:
-            raise InputError(f"{path}: the class list cannot be read ({error.strerror}); check the path") from error
+            where = "" if path.is_absolute() else f" below {Path.cwd()}, where the command was started"
+            raise InputError(
+                f"{path}: the class list cannot be read ({error.strerror}{where}); check the path"
+            ) from error
         check(len(raw) <= MOST_BYTES, f"{path}: longer than {MOST_BYTES // 1024} KiB; wanted a short YAML class list")
         try:
             text = raw.decode("utf-8-sig")
