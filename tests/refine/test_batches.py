@@ -11,6 +11,7 @@ from torch import Tensor
 from densefield.ops.mean_field import LatticeTerm
 from densefield.ops.mean_field import mean_field as infer
 from densefield.refine import BilateralKernel, DenseCRF, FeatureKernel, Matrix, SpatialKernel, presets
+from drawing import seeded
 
 SIZE = (40, 60)
 PRESETS = ("DEFAULT", "DEEPLAB_V1", "DEEPLAB_V1_MSC", "DEEPLAB_V1_COCO", "DEEPLAB_V2", "DEEPLAB_V2_VGG16")
@@ -18,7 +19,7 @@ PRESETS = ("DEFAULT", "DEEPLAB_V1", "DEEPLAB_V1_MSC", "DEEPLAB_V1_COCO", "DEEPLA
 
 def unlike(size: tuple[int, ...] = SIZE) -> Tensor:  # (4, 3, *size)
     """Noise, whose lattice is too large to be filled, between images whose lattices are small."""
-    generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(seeded(3))
     noise = torch.randint(0, 256, (3, *size), generator=generator)
     halves = torch.where(torch.arange(size[-1]) < 20, 30, 200).expand(3, *size)
     return torch.stack([noise, halves, torch.full_like(noise, 77), noise // 8]).to(torch.uint8)
@@ -26,7 +27,7 @@ def unlike(size: tuple[int, ...] = SIZE) -> Tensor:  # (4, 3, *size)
 
 def scores_of(labels: int, size: tuple[int, ...] = SIZE) -> Tensor:
     """The first image is sure of its labels, the last of none; one knows of three labels alone."""
-    scores = torch.randn(4, labels, *size, generator=torch.Generator().manual_seed(4))
+    scores = torch.randn(4, labels, *size, generator=torch.Generator().manual_seed(seeded(4)))
     scores *= torch.tensor([8.0, 1.0, 2.0, 0.01]).view(-1, *[1] * (scores.dim() - 1))
     scores[2, 3:] -= 30
     return scores
@@ -72,7 +73,7 @@ def test_all_pairs() -> None:
 
 def test_features_and_volumes() -> None:
     size = (4, 10, 24)
-    features = torch.randn(4, 2, *size, generator=torch.Generator().manual_seed(5))
+    features = torch.randn(4, 2, *size, generator=torch.Generator().manual_seed(seeded(5)))
     features[1] *= 1e6  # another precision: its lattice is built in float64
     kernels = (SpatialKernel(1.0), BilateralKernel(5.0, 3.0), FeatureKernel(0.5))
     check_alone(DenseCRF(3, kernels, iterations=2), scores_of(3, size), unlike(size), features=features)

@@ -11,7 +11,8 @@ from densefield.ops import native
 from densefield.ops.gaussian import gaussian_filter
 from densefield.ops.gaussian.op import _filter
 from densefield.ops.gaussian.reference import filter_by_enumeration, filter_by_matrices, kernel_weights
-from rounding import EXP, STEPS, Rounding, unit_roundoff
+from rounding import STEPS, Rounding, unit_roundoff
+from rounding_rules import EXP
 
 SHAPES = [(1, 1, 1, 1), (2, 3, 7, 13), (1, 2, 16, 16), (3, 1, 33, 40), (1, 5, 1, 50), (2, 2, 30), (1, 2, 5, 6, 17)]
 
