@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from densefield.data.transforms import (
     ColourJitter,
@@ -50,7 +51,8 @@ def test_no_label_is_made_up(transform, shape):
 
 @pytest.mark.parametrize("transform", EVERY[1:], ids=repr)
 def test_image_and_target_move_together(transform):
-    """An image that shows its own target still shows it afterwards, but for pixels beside an edge."""
+    """An image that shows its own target still shows it afterwards, but within a pixel of an edge a resampling."""
+    reach = 3 if isinstance(transform, Compose) else 1
     coarse = np.random.default_rng(seeded(5)).integers(0, 2, (4, 6), dtype=np.uint8)
     target = np.kron(coarse, np.ones((20, 20), np.uint8))
     image = np.repeat(target[..., None] * np.uint8(200), 3, axis=2)
@@ -58,8 +60,9 @@ def test_image_and_target_move_together(transform):
         moved_image, moved = transform(image, target, np.random.default_rng(seeded(seed)))
         inside = moved != 255
         wrong = (moved_image[..., 0] > 100) != (moved == 1)
+        beside = ndimage.maximum_filter(moved, 2 * reach + 1) != ndimage.minimum_filter(moved, 2 * reach + 1)
         assert inside.mean() > 0.2
-        assert wrong[inside].mean() < 0.02
+        assert not (wrong & inside & ~beside).any()
 
 
 @pytest.mark.parametrize("transform", EVERY, ids=repr)

@@ -180,15 +180,16 @@ def test_step_by_step_equals_the_loop():
 
 
 def test_shifted_lattices_are_nearer_to_the_exact_marginals():
-    unary = random_unary(4, (20, 25))
-    places = torch.cartesian_prod(torch.arange(20.0), torch.arange(25.0)).T
-    colour = (places[0] > 9).float() * 40 + 8 * torch.rand(3, 500, generator=torch.Generator().manual_seed(seeded(2)))
-    features = torch.cat([places, colour])[None]
+    images = 12  # one alone has a ratio of 0.72 with a deviation of 0.09
+    unary = random_unary(4, (20, 25), batch=images)
+    places = torch.cartesian_prod(torch.arange(20.0), torch.arange(25.0)).T.expand(images, 2, 500)
+    noise = 8 * torch.rand(images, 3, 500, generator=torch.Generator().manual_seed(seeded(2)))
+    features = torch.cat([places, (places[:, :1] > 9).float() * 40 + noise], 1)
     terms = [LatticeTerm(features, torch.tensor([6.0, 6, 13, 13, 13]), torch.tensor(-4.0), shifts=n) for n in (1, 6)]
     exact = dense_mean_field(unary, terms[:1], iterations=5).exp()
     errors = [float((mean_field(unary, [term], iterations=5).exp() - exact).abs().mean()) for term in terms]
     assert errors[0] < 0.02
-    assert errors[1] < 0.8 * errors[0]
+    assert errors[1] < 0.9 * errors[0]
     assert len(lattices_of(terms[1])) == 6
 
 

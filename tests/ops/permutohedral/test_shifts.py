@@ -19,7 +19,7 @@ def test_the_average_is_nearer_to_the_dense_sum():
         lattices = shifted_lattices(features, shifts)
         out, mass = (sum(lattice_filter(x, lattice) for lattice in lattices) for x in (values, ones))
         errors.append(float((out / mass - wanted).abs().mean()))
-    assert errors[0] / errors[1] > 1.2
+    assert errors[0] / errors[1] > 1.1  # 1.23 with a deviation of 0.02 over draws
 
 
 def test_the_first_is_not_shifted_and_none_repeats():
