@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -27,7 +28,8 @@ _WIDE_PNG = ("RGB;16B", "RGBA;16B", "LA;16B")  # Pillow keeps the upper eight bi
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # TIFF tags and values: Adobe, TIFF 6.0, section 8.
 _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA, _FORMAT = 258, 259, 262, 274, 277, 338, 339
-_READ = (_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT)
+_DEPTH = 32997  # of volumes, by SGI
+_READ = (_DEPTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT)
 _LOSSY_COMPRESSIONS = (6, 7, 34712, 34892, 50001)  # JPEG, JPEG 2000, WebP
 _SIGNED = 2
 
@@ -177,6 +179,8 @@ def _ppm_maximum(picture: Image.Image) -> int | None:
 def _only_numbers_tell(tags: dict[int, Any]) -> bool:
     """Whether Pillow would narrow a TIFF's numbers, or drop bands, to make them fit one of its modes."""
     samples = int(tags.get(_SAMPLES, 1))
+    if int(tags.get(_DEPTH, 1)) > 1:
+        return True
     if samples == 1 or tags.get(_PHOTOMETRIC) not in (0, 1, 2):
         return False
     extra = _all(tags.get(_EXTRA, ()))
@@ -193,7 +197,7 @@ def _tiff_numbers(file: BinaryIO, name: str, page: int) -> Decoded:
     import tifffile
 
     begin = file.tell()
-    with tifffile.TiffFile(file) as tiff:
+    with _quiet("tifffile"), tifffile.TiffFile(file) as tiff:
         one = tiff.pages[page]
         pixels, samples = one.imagewidth * one.imagelength * one.imagedepth, int(one.samplesperpixel)
         if pixels > MOST_PIXELS:
@@ -229,6 +233,17 @@ def _tiff_numbers(file: BinaryIO, name: str, page: int) -> Decoded:
             alpha=samples in (2, 4) and len(extra) == 1 and extra[0] in (1, 2),
             lossy=int(one.compression) in _LOSSY_COMPRESSIONS,
         )
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Without the log lines of a library: what is wrong with a file is said once, by the error."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _by_opencv(encoded: bytes) -> Numbers:  # (H, W, C)
