@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
-SOURCES = pyproject.toml constraints.txt CMakeLists.txt $(shell find csrc -type f)
+SOURCES = pyproject.toml constraints.txt CMakeLists.txt $(wildcard backend/*) $(shell find csrc -type f)
 # What is compiled lies in build/ and is compiled once, whichever of the two comes first.
 SET_UP  = @test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); begun=$$(date +%s); $(INSTALL) \
           $(1) && touch $(2) && echo "set up in $$(( $$(date +%s) - begun )) seconds"
