@@ -126,3 +126,11 @@ def test_masks_of_fractions_and_many_bands_are_named():
         tifffile.imwrite(file, values, photometric="minisblack", planarconfig="contig" if values.ndim == 3 else None)
         with pytest.raises(InputError, match=f"mask of {said}"):
             read_labels(io.BytesIO(file.getvalue()))
+
+
+def test_lossy_transparency_is_seen_too():
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8))
+    with pytest.raises(InputError, match=r"lossy compression changes label values"):
+        read_labels(saved(picture, format="WEBP", quality=80), CLASSES)
+    whole = Image.fromarray(np.array(COLOURS, np.uint8)[VALUES]).convert("RGBA")
+    assert read_labels(saved(whole, format="WEBP", lossless=True), CLASSES).tolist() == VALUES.tolist()

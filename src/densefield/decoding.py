@@ -105,7 +105,7 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 def _read(file: BinaryIO, name: str, page: int) -> Decoded:
     begin = file.tell() if file.seekable() else 0
-    start = file.read(16)
+    start = file.read(34)
     file.seek(begin)
     tiff = start[:4] in _TIFF_STARTS
     try:
@@ -148,8 +148,8 @@ def _facts(picture: Image.Image, tags: dict[int, Any], start: bytes) -> Decoded:
         bits = int(_all(tags.get(_BITS, 1))[0])
     elif picture.format == "PPM":
         maximum = _ppm_maximum(picture)
-    # WebP's lossless stream is named VP8L; in the extended form (VP8X) it lies behind the header, unseen here.
-    lossy_webp = picture.format == "WEBP" and start[12:16] == b"VP8 "
+    # WebP's lossless stream is named VP8L, the lossy one VP8; with transparency (VP8X, 18 bytes) ALPH stands before it.
+    lossy_webp = picture.format == "WEBP" and (start[12:16] == b"VP8 " or start[30:34] in (b"VP8 ", b"ALPH"))
     return Decoded(
         name="",
         format=picture.format or "",
