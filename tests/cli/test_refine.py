@@ -341,3 +341,14 @@ def test_wide_pixels_are_refined_when_their_range_is_said(photos: Path, capsys: 
     assert "say what is white: --range 0,2047" in capsys.readouterr().err
     assert refine(photos / "wide.tif", range="0,2047", **args) == 0
     np.testing.assert_array_equal(read(photos / "out" / "wide.png"), right())
+
+
+def test_a_search_reads_wide_pixels_too(photos: Path) -> None:
+    for name in "abc":
+        image = read(photos / "images" / f"{name}.jpg.png").astype(np.uint16) * 8
+        (photos / "images" / f"{name}.jpg.png").unlink()
+        tifffile.imwrite(photos / "images" / f"{name}.jpg.tif", image, photometric="rgb")
+    args: dict[str, Any] = {"labels": photos / "rough", "trials": 1, "workers": 1}
+    with pytest.raises(InputError, match="--range 0,2047"):
+        search(photos / "images", photos / "truth", **args)
+    assert search(photos / "images", photos / "truth", range="0,2047", **args) == 0

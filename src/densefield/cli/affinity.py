@@ -22,6 +22,8 @@ def affinity(
     out: Path,
     window: int | None = None,
     sigma_range: float = 0.1,
+    bands: str | None = None,
+    range: str | None = None,
     device: str = "auto",
 ) -> int:
     """Draw a pixel's patch, its embeddings, its mask in the embedding filter, and the mask of its colours alone.
@@ -33,22 +35,26 @@ def affinity(
         out: The PNG to write.
         window: How many pixels wide the patch is; odd; by default as wide as the filter's window.
         sigma_range: The width of the mask of colours, for colours in [0, 1].
+        bands: Which bands of the image are red, green and blue, such as 4,3,2; by default those of the training.
+        range: Which values of the image are black and white, such as 0,4095; by default as in the training.
         device: Where to compute: cpu, cuda, cuda:1, mps, or auto for the best there is.
     """
     import torch
 
+    from densefield.bands import Reading
     from densefield.devices import device_named
     from densefield.draw import draw_affinity
     from densefield.images import read_image, write_image
     from densefield.refine import EmbeddingRefinement
     from densefield.segmenter import Segmenter
 
-    pixels = read_image(image)
+    segmenter = Segmenter.load(model)
+    pixels = read_image(image, Reading.of_words(bands, range).over(segmenter.reading))
     row, column = pixel
     height, width = pixels.shape[:2]
     check(0 <= row < height, f"--pixel: wanted a row of 0 to {height - 1} in {image}, received {row}")
     check(0 <= column < width, f"--pixel: wanted a column of 0 to {width - 1} in {image}, received {column}")
-    refinement = Segmenter.load(model).to(device_named(device)).refinement
+    refinement = segmenter.to(device_named(device)).refinement
     if not isinstance(refinement, EmbeddingRefinement):
         kind = "none" if refinement is None else type(refinement).__name__
         raise InputError(f"{model}: wanted a segmenter whose refinement is an embedding filter, received {kind}")

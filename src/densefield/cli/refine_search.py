@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from numpy.typing import NDArray
 from rich.table import Table
 
+from densefield.bands import Reading
 from densefield.checks import InputError, check
 from densefield.cli.guesses import Guess, beliefs, check_threshold, find_guesses
 from densefield.cli.jobs import find_sources
@@ -53,6 +54,7 @@ class _Trials:
     settings: tuple[Setting, ...]
     iterations: int
     ignore: int
+    reading: Reading
 
 
 def search(
@@ -74,6 +76,8 @@ def search(
     unsure: int | None = None,
     probabilities: bool = False,
     threshold: int | None = None,
+    bands: str | None = None,
+    range: str | None = None,
     ignore: int = 255,
     out: Path | None = None,
     workers: int = 0,
@@ -100,6 +104,8 @@ def search(
         unsure: The rough mask's value that means "could be anything".
         probabilities: The scores are probabilities, after softmax.
         threshold: Make two classes, 0 and 255, of soft, smoothed or JPEG rough masks: at least so bright is 255.
+        bands: Which bands of the images are red, green and blue, such as 4,3,2, where their files do not say it.
+        range: Which values of the images are black and white, such as 0,4095, where their files do not say it.
         ignore: The right mask's value that does not count.
         out: Also write every setting and its mean IoU to this CSV file.
         workers: How many images at a time, each in its own process; 0: one a processor.
@@ -112,6 +118,7 @@ def search(
     settings = _settings((alpha, beta, bilateral_weight, gamma, spatial_weight), trials, seed)
     given = labels if labels is not None else scores
     assert given is not None
+    reading = Reading.of_words(bands, range)
     tasks = []
     sources = find_sources(images).pictures
     guesses = find_guesses(
@@ -130,7 +137,7 @@ def search(
                 raise found
         assert isinstance(guess, Guess)
         assert isinstance(right, Guess)
-        tasks.append(_Trials(source, guess, right.source, settings, iterations, ignore))
+        tasks.append(_Trials(source, guess, right.source, settings, iterations, ignore, reading))
     total = np.zeros((len(settings) + 1, _VALUES, _VALUES), np.int64)
     for _, counted in outcomes(_counted, tasks, workers=workers, title="searching"):
         if isinstance(counted, Exception):
@@ -166,7 +173,7 @@ def _counted(task: _Trials) -> NDArray[np.int64]:  # (1 + settings, values, valu
     """Confusion counts of one image: first without a CRF, then for each setting."""
     from densefield.metrics.confusion import confusion_counts
 
-    image = read_image(task.image)
+    image = read_image(task.image, task.reading)
     scores, values = beliefs(task.guess, image.shape[:2])
     truth = read_labels(task.truth)
     check(truth.shape == image.shape[:2], f"{task.truth}: is not of the size of {task.image}; wanted one size")
