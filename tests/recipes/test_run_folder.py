@@ -54,6 +54,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process of its own, quickly")
 def test_a_folder_is_held_by_one_process_until_it_dies(tmp_path: Path) -> None:
     told, tell = os.pipe()
     with warnings.catch_warnings():
