@@ -54,6 +54,16 @@ public:
                             groups_ * W, taps.y, after_y_);
     }
 
+    // Asks for what filter_columns is to read.
+    void ask_columns(int64_t y0, int64_t x0, int64_t x1) const {
+        const int64_t left = taps.halved ? x0 / 2 + Halving::margin - 3 : x0;
+        const int64_t right = taps.halved ? left + (x1 - x0 + 1) / 2 + Halving::reach : x1;
+        const int64_t top = y0 > taps.y.radius ? y0 - taps.y.radius : 0, bottom = y0 + grid_block + taps.y.radius;
+        for (int64_t g = 0; g < groups_ && x0 < x1; ++g)
+            for (int64_t y = top; y < (bottom < height_ ? bottom : height_); ++y)
+                ask_for(lines_[turn_].data() + ((g * height_ + y) * taps.places + left) * W, (right - left) * W);
+    }
+
     // A line's message from x0 on, from its sums at every other pixel, times `factor`; added where `add`.
     void widen_to(const float* sums, int64_t x0, int64_t count, float factor, bool add, float* to) const {
         const float* const after = after_x_ + x0;

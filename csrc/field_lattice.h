@@ -69,8 +69,16 @@ public:
             }
     }
 
+    // Asks for what slice() is to read of the points themselves.
+    void ask_corners(int64_t start, int64_t count) const {
+        const int64_t corners = of_->d + 1;
+        ask_for(of_->vertices + start * corners, count * corners);
+        ask_for(of_->weights + start * corners, count * corners);
+    }
+
 private:
     static constexpr int64_t ahead = 64, near = 4;  // how many entries, points ahead of its use a row is asked for
+    static constexpr int64_t small_table = 1 << 20;  // bytes, that the second cache holds
 
     // The point of entry i: entries[i] / (d + 1), exact for 31 bits.
     DF_INLINE int64_t point_of(int64_t i) const {
@@ -116,9 +124,10 @@ private:
         const int32_t* vertices = of_->vertices + start * corners;
         const float* weights = of_->weights + start * corners;
         const float* const after = (back_ ? of_->before : of_->after) + start;
+        const bool far = of_->rows * W * static_cast<int64_t>(sizeof(S)) > small_table;
         acc += g * W;
         for (int64_t x = 0; x < count; ++x, vertices += corners, weights += corners, acc += groups_ * W) {
-            if (start + x + near < points_)
+            if (far && start + x + near < points_)
                 for (int r = 0; r < corners; ++r)
                     __builtin_prefetch(table + static_cast<int64_t>(vertices[near * corners + r]) * W);
             const Row<float, W> row = weighted_rows<float, W>(table, vertices, weights, corners);

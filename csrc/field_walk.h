@@ -64,8 +64,10 @@ protected:
             for (int64_t x = 0; x < width(); x += columns) {
                 const int64_t x1 = x + columns < width() ? x + columns : width();
                 const Tile tile{band, y0, y1, x, x1, scratch, lines, lines + line_, lines + 2 * line_};
-                for (int32_t n = 0; n < f.n_grids && messages; ++n)
+                for (int32_t n = 0; n < f.n_grids && messages; ++n) {
                     grids_[n].filter_columns(y0, x, x1, tile_places, tile.grids + n * block_);
+                    grids_[n].ask_columns(y0, x1, x1 + columns < width() ? x1 + columns : width());
+                }
                 watch.lap(phase_grid_columns);
                 body(tile);
             }
@@ -116,6 +118,19 @@ protected:
             const int64_t begin = y * width() + tile.x0, end = y * width() + tile.x1;
             if (begin < f.points) body(y, begin, (end < f.points ? end : f.points) - begin);
         }
+    }
+
+    // The first point of the line that each_line takes after line y of a tile, or of one not far from it. What a tile reads lies
+    // in short pieces, where processors do not look ahead by themselves: it is asked for a line early.
+    int64_t next_line(const Tile& tile, int64_t y) const {
+        const int64_t next = y + 1 < tile.y1 ? (y + 1) * width() + tile.x0 : tile.y0 * width() + tile.x1;
+        return next < f.points ? next : f.points;
+    }
+
+    int64_t points_from(int64_t start, int64_t count) const { return start + count < f.points ? count : f.points - start; }
+
+    void ask_messages(int64_t start, int64_t count) const {
+        for (int32_t l = 0; l < f.n_lattices; ++l) lattices_[l].ask_corners(start, count);
     }
 
     int64_t bands() const { return (height() + grid_block - 1) / grid_block; }

@@ -107,8 +107,15 @@ private:
         });
     }
 
+    // What the next line reads of the image's planes.
+    void ask_planes(const Tile& tile, int64_t y, int64_t count, const float* planes) const {
+        const int64_t next = this->next_line(tile, y), points = this->points_from(next, count);
+        for (int64_t c = 0; c < f.labels; ++c) ask_for(planes + c * f.points + next, points);
+    }
+
     void first(const Tile& tile, S* q) {
-        this->each_line(tile, [&](int64_t, int64_t start, int64_t count) {
+        this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
+            ask_planes(tile, y, count, f.unary);
             pack_line(f.unary, start, count, sign_, no_label, tile.acc);
             less_highest<W, One>(tile.acc, groups, count);  // near 0, where half precision tells small differences
             if (f.doubtful != nullptr && any_below<W, One>(tile.acc, groups, count, padding_.data(), f.half ? -6e4f : -1e30f))
@@ -131,6 +138,9 @@ private:
 
     void update(const Tile& tile, S* q) {
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
+            const int64_t next = this->next_line(tile, y), points = this->points_from(next, count);
+            for (int64_t g = 0; g < groups; ++g) ask_for(unary_ + g * plane + next * W, points * W);
+            this->ask_messages(next, points);
             update_logits(tile, y, start, count);
             if (!write_softmax(tile.acc, start, count, q)) {
                 update_logits(tile, y, start, count);
@@ -143,6 +153,7 @@ private:
 
     void finish(const Tile& tile) {
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
+            ask_planes(tile, y, count, f.unary);
             pack_line(f.unary, start, count, sign_, no_label, tile.acc);
             less_highest<W, One>(tile.acc, groups, count);  // messages would drown in a large number that all labels share
             this->watch.lap(phase_end);
@@ -254,6 +265,7 @@ int run_field(const df_field* field, bool backward) {
         const bool counts = field->n_lattices >= 0 && field->n_lattices <= most_lattices && field->n_grids >= 0 &&
                             field->n_grids <= most_terms && field->n_terms >= 0 && field->n_terms <= most_terms;
         if (!sizes || !grid || !counts || (backward && field->saved == nullptr)) throw BadArgument();
+        if (!backward) prefer_large_pages(field->output, field->labels * field->points * 4);
         if (!backward && field->labels <= 4 && field->saved == nullptr)
             DF_DISPATCH(few_labels(*field));
         else

@@ -9,6 +9,8 @@ namespace densefield {
 
 void* allocate(int64_t bytes);  // throws std::bad_alloc
 void release(void* memory);
+// For memory of the caller's that a kernel is about to fill.
+void prefer_large_pages(void* memory, int64_t bytes);
 
 namespace {
 

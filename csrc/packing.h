@@ -22,6 +22,8 @@ void pack(const T* from, int64_t stride, int64_t labels, int64_t apart, int64_t 
             for (int k = 0; k < n; ++k)
                 if (wide == n)
                     store(to + (i + k) * stride + c, square[k]);
+                else if (wide == n / 2)  // of a size that the compiler knows
+                    std::memcpy(to + (i + k) * stride + c, &square[k], n / 2 * sizeof(T));
                 else
                     std::memcpy(to + (i + k) * stride + c, &square[k], static_cast<size_t>(wide) * sizeof(T));
         }
