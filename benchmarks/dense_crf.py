@@ -4,9 +4,10 @@ All ways run in turn on the same photograph and network-like scores, building in
 one thread processor time is taken, so that other work on the machine does not lengthen it. Prints, a case: times,
 ratios, peak memory over what was in use before (each way in a process of its own, Linux), what pruning changes, and
 where our time goes: bytes by phase and the ratio to a memory copy of as many. The textbook is compiled from
-textbook_crf.cpp by `c++ -O3`.
+textbook_crf.cpp by `c++ -O3`. It also counts the marginals that are denormal numbers, and takes our times once more
+where kernels compute with those (DENSEFIELD_DENORMALS=keep).
 
-Run: python benchmarks/dense_crf.py [--threads 1 2] [--cases 80x13 49x5 67x3 1080p] [--no-memory] [--backward]
+Run: python benchmarks/dense_crf.py [--threads 1 2] [--cases 80x13 49x5 67x3 1080p] [--times-only] [--backward]
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from __future__ import annotations
 import argparse
 import ctypes
 import importlib
+import math
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -145,6 +149,8 @@ def print_times(case: str, every: dict[str, Callable[[], np.ndarray]], threads: 
             times[name] = min(times.get(name, 1e9), clock() - start)
     mine = times["densefield"]
     parts = [f"{name} {1e3 * t:.0f} ms ({t / mine:.2f}x)" for name, t in times.items()]
+    if "DenseCRF" in times and "pydensecrf" in times:
+        parts.append(f"({times['pydensecrf'] / times['DenseCRF']:.2f}x DenseCRF)")
     print(f"  {threads} thread(s): " + "  ".join(parts))
     if threads > 1:
         return
@@ -152,6 +158,35 @@ def print_times(case: str, every: dict[str, Callable[[], np.ndarray]], threads: 
         gap = np.abs(results[name] - results["densefield"]).mean()
         moved = (results[name].argmax(0) != results["densefield"].argmax(0)).mean()
         print(f"    {name}: marginals differ from ours by {gap:.1e} on average, labels {100 * moved:.3f} %")
+
+
+def print_denormals(case: str, iterations: int = 10) -> None:
+    """Count the marginals below float32's normal range, by their logarithms, after each step but the last."""
+    image = photograph(case)
+    unary = -torch.log_softmax(network_like_scores(2 if case == "1080p" else 21, *image.shape[:2]), 1)
+    grid, term = terms_of(image, *WIDTHS[case])
+    assert isinstance(term, LatticeTerm)
+    terms = [grid, replace(term, lattice=build_lattice(term.features / term.widths[:, None]))]
+    numbers = torch.finfo(torch.float32)
+    normal, least = math.log(numbers.smallest_normal), math.log(numbers.smallest_normal * numbers.eps / 2)
+    log_q, count = -unary, 0
+    for step in range(iterations):
+        count += int(((log_q < normal) & (log_q > least)).sum())
+        if step + 1 < iterations:
+            log_q = mean_field(unary, terms, iterations=1, initial=log_q, half=False)
+    met = count / (iterations * unary.numel())
+    print(f"  denormals: {count} of the marginals that {iterations} iterations send ({100 * met:.2f} %)")
+
+
+def print_kept(case: str, threads: list[int], repeats: int) -> None:
+    """Print our own times where kernels compute with denormal numbers."""
+    command = [sys.executable, __file__, "--cases", case, "--ways", "DenseCRF", "--times-only"]
+    command += ["--repeats", str(repeats), "--threads", *map(str, threads)]
+    kept = {**os.environ, "DENSEFIELD_DENORMALS": "keep"}
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, env=kept).stdout.splitlines()
+    for line in lines:
+        if "thread(s)" in line:
+            print(f"  denormals kept, {line.strip()}")
 
 
 def print_pruning(case: str, threads: int, repeats: int) -> None:
@@ -213,6 +248,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=list(WIDTHS), choices=list(WIDTHS))
     parser.add_argument("--ways", nargs="*", default=["DenseCRF", "textbook", "pydensecrf"])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--times-only", action="store_true", help="times of all ways, and no more")
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     parser.add_argument("--backward", action="store_true", help="forward and backward, five iterations")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
@@ -240,6 +276,10 @@ def main() -> None:
             every = ways(options.ways, case)
             for threads in options.threads:
                 print_times(case, every, threads, options.repeats)
+            if options.times_only:
+                continue
+            print_denormals(case)
+            print_kept(case, options.threads, options.repeats)
             if case != "1080p":
                 print_pruning(case, options.threads[-1], options.repeats)
             if not options.no_memory:
