@@ -161,13 +161,13 @@ def print_times(case: str, every: dict[str, Callable[[], np.ndarray]], threads: 
 
 
 def print_denormals(case: str, iterations: int = 10) -> None:
-    """Count the marginals below float32's normal range, by their logarithms, after each step but the last."""
+    """Count the marginals below the normal range of the type that the loop stores them in, by their logarithms."""
     image = photograph(case)
     unary = -torch.log_softmax(network_like_scores(2 if case == "1080p" else 21, *image.shape[:2]), 1)
     grid, term = terms_of(image, *WIDTHS[case])
     assert isinstance(term, LatticeTerm)
     terms = [grid, replace(term, lattice=build_lattice(term.features / term.widths[:, None]))]
-    numbers = torch.finfo(torch.float32)
+    numbers = torch.finfo(torch.float32 if case == "1080p" else torch.float16)
     normal, least = math.log(numbers.smallest_normal), math.log(numbers.smallest_normal * numbers.eps / 2)
     log_q, count = -unary, 0
     for step in range(iterations):
