@@ -2,11 +2,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES = pyproject.toml constraints.txt CMakeLists.txt $(wildcard backend/*) $(shell find csrc -type f)
-# What is compiled lies in build/ and is compiled once, whichever of the two comes first.
-SET_UP  = @test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); begun=$$(date +%s); $(INSTALL) \
-          $(1) && touch $(2) && echo "set up in $$(( $$(date +%s) - begun )) seconds"
+SET_UP  = @begun=$$(date +%s); $(INSTALL) $(1) && touch $@ && echo "set up in $$(( $$(date +%s) - begun )) seconds"
 
 .PHONY: demo test clean
 
@@ -18,11 +16,13 @@ test: $(VENV)/.installed-test
 
 $(VENV)/.installed: $(SOURCES)
 	@echo "setting up $(VENV): minutes, for PyTorch and to compile the kernels ..."
-	$(call SET_UP,.,$@)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(call SET_UP,--editable .)
 
-$(VENV)/.installed-test: $(SOURCES)
-	@echo "setting up $(VENV) with the tests' tools: minutes, for PyTorch and to compile the kernels ..."
-	$(call SET_UP,'.[test]',$@ $(VENV)/.installed)
+# On top of what is installed: a second install of the package would compile it again.
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "adding the tests' tools to $(VENV) ..."
+	$(call SET_UP,'densefield[test]')
 
 clean:
 	rm -rf $(VENV) build
