@@ -85,7 +85,7 @@ def targets() -> dict[str, Target]:
         "recipe": Target(_bytes("recipe.yaml", RECIPE.encode()), read_recipe),
         "recipe's values": Target(_tree("recipe.yaml", recipe, _yaml), read_recipe),
         "recipe's flags": Target(_bytes("flag.txt", b"--stages.0.optimizer.rate 1e-3 --seed 4"), _flags),
-        "segmenter's description": Target(_described(), Segmenter.load),
+        "segmenter's description": Target(_described(), _segmented),
         "segmenter's tensors": Target(_bytes("a.safetensors", _segmenter()[0]), Segmenter.load),
         **pictures,
         "picture in memory": Target(_bytes("a.exif", _orientation()), _turned),
@@ -175,6 +175,10 @@ def _orientation() -> bytes:
     exif[0x0112] = 6
     exif[0x010E] = "a description"
     return exif.tobytes()
+
+
+def _segmented(path: Path) -> object:
+    return Segmenter.load(path)(Image.new("RGB", (21, 20)))
 
 
 def _turned(path: Path) -> object:
