@@ -7,13 +7,26 @@
 namespace densefield::DF_TARGET {
 namespace {
 
+// A line's message from its sums at every other pixel, times `factor` and after[x]; added where `Add`.
+template <int W, bool Add>
+DF_NOINLINE void widen_by(const float* sums, int64_t step, int64_t count, const float* weights, const float* after,
+                          float factor, float* to) {
+    widen<W>(sums, step, count, weights, [&](int64_t x, Row<float, W>& row) __attribute__((always_inline)) {
+        Row<float, W> sum;
+        sum.zero();
+        if (Add) sum.load(to + x * step);
+        sum.add(row, factor * after[x]);
+        sum.store(to + x * step);
+    });
+}
+
 template <int W, class S>
 class FieldGrid {
 public:
     GridTaps taps;
 
     // `back`: the transpose.
-    void prepare(const df_field_grid& of, int64_t height, int64_t width, int64_t groups, bool half, bool back) {
+    DF_NOINLINE void prepare(const df_field_grid& of, int64_t height, int64_t width, int64_t groups, bool half, bool back) {
         height_ = height;
         width_ = width;
         groups_ = groups;
@@ -36,10 +49,11 @@ public:
                 const S* const from = rows + g * plane + (y - y0) * width_ * W;
                 S* const to = lines_[1 - turn_].data() + (g * height_ + y) * taps.places * W;
                 if (taps.halved)
-                    grid_line<W, 2>(from, to, width_, -Halving::margin, taps.places - Halving::margin, taps.halving.first, before_x_,
-                                    even_.data(), nullptr, before_y_[y]);
+                    grid_line<grid_piece<W>, 2>(from, to, W, width_, -Halving::margin, taps.places - Halving::margin,
+                                                taps.halving.first, before_x_, even_.data(), nullptr, before_y_[y]);
                 else
-                    grid_line<W, 1>(from, to, width_, 0, width_, taps.x, before_x_, even_.data(), after_x_, before_y_[y]);
+                    grid_line<grid_piece<W>, 1>(from, to, W, width_, 0, width_, taps.x, before_x_, even_.data(), after_x_,
+                                                before_y_[y]);
             }
     }
 
@@ -50,8 +64,8 @@ public:
         const int64_t left = taps.halved ? x0 / 2 + Halving::margin - 3 : x0;
         const int64_t right = taps.halved ? left + (x1 - x0 + 1) / 2 + Halving::reach : x1;
         for (int64_t g = 0; g < groups_; ++g)
-            grid_columns<W>(lines_[turn_].data() + g * height_ * taps.places * W, to + g * W, height_, taps.places, y0, left, right, line,
-                            groups_ * W, taps.y, after_y_);
+            grid_columns<grid_piece<W>>(lines_[turn_].data() + g * height_ * taps.places * W, to + g * W, W, height_, taps.places,
+                                        y0, left, right, line, groups_ * W, taps.y, after_y_);
     }
 
     // Asks for what filter_columns is to read.
@@ -66,17 +80,9 @@ public:
 
     // A line's message from x0 on, from its sums at every other pixel, times `factor`; added where `add`.
     void widen_to(const float* sums, int64_t x0, int64_t count, float factor, bool add, float* to) const {
-        const float* const after = after_x_ + x0;
-        const int64_t step = groups_ * W;
         for (int64_t g = 0; g < groups_; ++g)
-            widen<W>(sums + g * W, step, count, taps.halving.weights,
-                     [&](int64_t x, Row<float, W>& row) __attribute__((always_inline)) {
-                         Row<float, W> sum;
-                         sum.zero();
-                         if (add) sum.load(to + x * step + g * W);
-                         sum.add(row, factor * after[x]);
-                         sum.store(to + x * step + g * W);
-                     });
+            (add ? widen_by<W, true> : widen_by<W, false>)(sums + g * W, groups_ * W, count, taps.halving.weights, after_x_ + x0,
+                                                           factor, to + g * W);
     }
 
 private:

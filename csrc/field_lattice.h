@@ -16,7 +16,7 @@ template <int W, class S>
 class FieldLattice {
 public:
     // `back`: the transpose.
-    void prepare(const df_field_lattice& of, int64_t points, int64_t groups, bool back, int n_threads) {
+    DF_NOINLINE void prepare(const df_field_lattice& of, int64_t points, int64_t groups, bool back, int n_threads) {
         of_ = &of;
         points_ = points;
         groups_ = groups;
@@ -60,7 +60,7 @@ public:
     }
 
     // acc += factor after K rows, along a line of points
-    void slice(int64_t start, int64_t count, float factor, float* acc) const {
+    DF_NOINLINE void slice(int64_t start, int64_t count, float factor, float* acc) const {
         for (int64_t g = 0; g < groups_; ++g) switch (of_->d) {
                 case 2: slice_group<3>(g, start, count, factor, acc); break;
                 case 5: slice_group<6>(g, start, count, factor, acc); break;
@@ -91,7 +91,7 @@ private:
         if constexpr (W * sizeof(S) % 64 != 0) __builtin_prefetch(row + W - 1);
     }
 
-    void splat(const S* rows, S* table) {
+    DF_NOINLINE void splat(const S* rows, S* table) {
         const int32_t* const starts = of_->starts;
         const int32_t last = starts[of_->rows] - 1;
         const auto body = [&](int64_t chunk, int) {

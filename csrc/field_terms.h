@@ -7,6 +7,7 @@
 #include "mean_field.h"
 #include "memory.h"
 #include "owned.h"
+#include "simd.h"
 
 namespace densefield::DF_TARGET {
 namespace {
@@ -30,7 +31,7 @@ public:
     float factor(int32_t m) const { return energies_[m][0]; }
 
     // acc += -mu_m message, along a line of points
-    void apply(int32_t m, const float* message, int64_t count, float* acc) const {
+    DF_NOINLINE void apply(int32_t m, const float* message, int64_t count, float* acc) const {
         const float* const energies = energies_[m].data();  // their negatives
         if (f_.terms[m].kind == 0) {
             const float factor = energies[0];
@@ -52,7 +53,7 @@ public:
         return count;
     }
 
-    void gather(int32_t m, const float* message, const float* q, int64_t count, double* sums) const {
+    DF_NOINLINE void gather(int32_t m, const float* message, const float* q, int64_t count, double* sums) const {
         for (int32_t before = 0; before < m; ++before) sums += gradient_size(before);
         const int32_t kind = f_.terms[m].kind;
         const int64_t size = kind == 2 ? f_.labels * f_.labels : stride_;

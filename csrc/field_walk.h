@@ -39,7 +39,7 @@ public:
         float *acc, *message, *spare;  // (columns, stride) each, with room for a vector at the end
     };
 
-    Walk(const df_field& field, bool backward)
+    DF_NOINLINE Walk(const df_field& field, bool backward)
         : Groups<One>((field.labels + W - 1) / W), f(field), back(backward),
           watch(field.n_threads == 1 && !backward ? field.seconds : nullptr), plane(field.points * W),
           terms(field, backward, groups * W) {
@@ -84,7 +84,7 @@ protected:
     // Adds -mu_m K_m rows of a line of points to tile.acc, over all m; take(m, message) sees each share of K_m rows
     // before mu_m, where the term's gradient is wanted.
     template <class Take>
-    void messages(const Tile& tile, int64_t y, int64_t first, int64_t count, const Take& take) const {
+    DF_NOINLINE void messages(const Tile& tile, int64_t y, int64_t first, int64_t count, const Take& take) const {
         for (int32_t l = 0; l < f.n_lattices; ++l) {
             const int32_t m = f.lattices[l].term;
             if (terms.plain(m)) {

@@ -12,6 +12,18 @@ namespace {
 
 constexpr int64_t grid_block = 8;
 
+// Channels that are summed at a time: eight sums of so many fit into the registers.
+#if defined(__AVX512F__)
+template <int W>
+constexpr int grid_piece = W;
+#elif defined(__AVX2__)
+template <int W>
+constexpr int grid_piece = W < 8 ? W : 8;
+#else
+template <int W>
+constexpr int grid_piece = W < 8 ? W : 8;
+#endif
+
 // exp(-t^2 / 2 theta^2) for |t| <= radius, where it is over `least`. Zeros stand around, so that a block of outputs needs no test.
 class Taps {
 public:
@@ -71,21 +83,19 @@ DF_INLINE void grid_sums(const S* from, int64_t stride, int64_t size, int64_t fi
         if (first + k < outputs) write(first + k, sums[k]);
 }
 
-// A line's outputs k = first .. last - 1 at the places k * Step, times `factor` and, where given, after[k]. Where `before` is
+// A line's outputs k = first .. last - 1 at the places k * Step, of `width` channels, times `factor` and, where given, after[k]. Where `before` is
 // the same all around a block of outputs, as it is away from the borders, `even` (find_even) holds it.
-template <int W, int Step, class S>
-void grid_line(const S* from, S* to, int64_t size, int64_t first, int64_t last, const Taps& taps, const float* before,
-               const float* even, const float* after, float factor) {
+template <int Piece, int Step, class S>
+DF_NOINLINE void grid_line(const S* from, S* to, int64_t width, int64_t size, int64_t first, int64_t last, const Taps& taps,
+                           const float* before, const float* even, const float* after, float factor) {
     for (int64_t block = first; block < last; block += grid_block, ++even) {
         const float times = *even != 0.0f ? *even * factor : factor;
-        const auto write = [&](int64_t k, Row<float, W>& row) __attribute__((always_inline)) {
-            row.scale(after != nullptr ? after[k] * times : times);
-            row.store(to + (k - first) * W);
-        };
-        if (*even != 0.0f)
-            grid_sums<W, Step>(from, W, size, block, last, taps, nullptr, write);
-        else
-            grid_sums<W, Step>(from, W, size, block, last, taps, before, write);
+        for (int64_t c = 0; c < width; c += Piece)
+            grid_sums<Piece, Step>(from + c, width, size, block, last, taps, *even != 0.0f ? nullptr : before,
+                                   [&](int64_t k, Row<float, Piece>& row) __attribute__((always_inline)) {
+                                       row.scale(after != nullptr ? after[k] * times : times);
+                                       row.store(to + (k - first) * width + c);
+                                   });
     }
 }
 
@@ -103,16 +113,17 @@ inline void find_even(const float* before, int64_t size, int64_t first, int64_t 
 }
 
 // Rows y0 .. y0 + 7 and columns x0 .. x1 of the grid, filtered along its columns, into lines of `line` pixels of `pixel`
-// numbers.
-template <int W, class S>
-void grid_columns(const S* from, float* to, int64_t height, int64_t width, int64_t y0, int64_t x0, int64_t x1,
-                  int64_t line, int64_t pixel, const Taps& taps, const float* after) {
+// numbers. A place has `channels`.
+template <int Piece, class S>
+DF_NOINLINE void grid_columns(const S* from, float* to, int64_t channels, int64_t height, int64_t width, int64_t y0,
+                              int64_t x0, int64_t x1, int64_t line, int64_t pixel, const Taps& taps, const float* after) {
     for (int64_t x = x0; x < x1; ++x)
-        grid_sums<W, 1>(from + x * W, width * W, height, y0, height, taps, nullptr,
-                     [&](int64_t y, Row<float, W>& row) __attribute__((always_inline)) {
-                         row.scale(after[y]);
-                         row.store(to + ((y - y0) * line + x - x0) * pixel);
-                     });
+        for (int64_t c = 0; c < channels; c += Piece)
+            grid_sums<Piece, 1>(from + x * channels + c, width * channels, height, y0, height, taps, nullptr,
+                                [&](int64_t y, Row<float, Piece>& row) __attribute__((always_inline)) {
+                                    row.scale(after[y]);
+                                    row.store(to + ((y - y0) * line + x - x0) * pixel + c);
+                                });
 }
 
 }  // namespace

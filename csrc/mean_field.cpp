@@ -24,7 +24,12 @@ DF_DECLARE(void mean_field(const df_field& field, bool backward); int64_t half_b
 namespace DF_TARGET {
 namespace {
 
-template <int W, class S, class Q, bool One>
+// Whether Q is in half precision. Up to four labels are cheap: all in 32 bits, as few_labels has it.
+inline bool narrow(const df_field& field) { return field.half && field.labels > 4; }
+
+constexpr auto take_nothing = [](int32_t, const float*) {};
+
+template <int W, class S, bool One>
 class Loop : Walk<W, S, One> {
     using Base = Walk<W, S, One>;
     using typename Base::Tile;
@@ -101,7 +106,7 @@ private:
     }
 
     // Softmax of logits that sums of exponentials allow.
-    bool write_softmax(float* line, int64_t start, int64_t count, S* q) const {
+    DF_NOINLINE bool write_softmax(float* line, int64_t start, int64_t count, S* q) const {
         return quick_softmax<W, One, sizeof(S) == 2>(line, groups, count, [&](int64_t x, int64_t g, const Row<float, W>& row) {
             row.store(q + g * plane + (start + x) * W);
         });
@@ -133,7 +138,7 @@ private:
     void update_logits(const Tile& tile, int64_t y, int64_t start, int64_t count) const {
         collect(unary_, start, count, tile.acc);
         this->watch.lap(phase_softmax);
-        this->messages(tile, y, start, count, [](int32_t, const float*) {});
+        this->messages(tile, y, start, count, take_nothing);
     }
 
     void update(const Tile& tile, S* q) {
@@ -157,7 +162,7 @@ private:
             pack_line(f.unary, start, count, sign_, no_label, tile.acc);
             less_highest<W, One>(tile.acc, groups, count);  // messages would drown in a large number that all labels share
             this->watch.lap(phase_end);
-            this->messages(tile, y, start, count, [](int32_t, const float*) {});
+            this->messages(tile, y, start, count, take_nothing);
             float sums[wide_columns + lanes<float>];
             log_softmax<W, One>(tile.acc, groups, count, tile.spare, sums);
             unpack_line(tile.acc, start, count, 1.0f, f.output);
@@ -185,11 +190,12 @@ private:
 
     // From the errors of iteration t's logits to those of the one before: e = Q (G - <G, Q>), G the messages of e.
     void errors(const Tile& tile, int t, S* to, double* sums) {
-        const Q* const q = static_cast<const Q*>(f.saved) + static_cast<int64_t>(t) * groups * plane;
+        const int64_t before = static_cast<int64_t>(t) * groups * plane;
         const int64_t stride = this->stride();
         const bool final_step = t == 0, from_initial = f.initial != nullptr;
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
-            collect(q, start, count, tile.spare);
+            narrow(f) ? collect(static_cast<const Half*>(f.saved) + before, start, count, tile.spare)
+                      : collect(static_cast<const S*>(f.saved) + before, start, count, tile.spare);
             std::memset(tile.acc, 0, static_cast<size_t>(count * stride) * sizeof(float));
             this->messages(tile, y, start, count, [&](int32_t m, const float* message) {
                 this->terms.gather(m, message, tile.spare, count, sums + tile.band * this->terms.gradient_count());
@@ -229,12 +235,10 @@ private:
 
 template <int W, bool One>
 void run(const df_field& field, bool backward) {
-    // Up to four labels are cheap: all in 32 bits, as few_labels has it.
-    const bool narrow = field.half && field.labels > 4;
-    if (backward && narrow) return Loop<W, float, Half, One>(field, true).backward();
-    if (backward) return Loop<W, float, float, One>(field, true).backward();
-    if (narrow) return Loop<W, Half, Half, One>(field, false).forward();
-    Loop<W, float, float, One>(field, false).forward();
+    if (backward) return Loop<W, float, One>(field, true).backward();
+    if constexpr (W > 4)
+        if (narrow(field)) return Loop<W, Half, One>(field, false).forward();
+    Loop<W, float, One>(field, false).forward();
 }
 
 }  // namespace

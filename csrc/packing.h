@@ -9,7 +9,7 @@ namespace {
 
 // to[i * stride + c] = factor * from[c * apart + i], `filler` where c >= labels, for i < count, c < stride.
 template <class T>
-void pack(const T* from, int64_t stride, int64_t labels, int64_t apart, int64_t count, T factor, T filler, T* to) {
+DF_NOINLINE void pack(const T* from, int64_t stride, int64_t labels, int64_t apart, int64_t count, T factor, T filler, T* to) {
     constexpr int n = lanes<T>;
     for (int64_t c = 0; c < stride; c += n) {
         const int64_t wide = stride - c < n ? stride - c : n, there = labels - c < n ? labels - c : n;
@@ -35,7 +35,7 @@ void pack(const T* from, int64_t stride, int64_t labels, int64_t apart, int64_t 
 
 // to[c * apart + i] = factor * from[i * stride + c] for i < count, c < labels. There is room for a vector after `from`.
 template <class T>
-void unpack(const T* from, int64_t stride, int64_t labels, int64_t apart, int64_t count, T factor, T* to) {
+DF_NOINLINE void unpack(const T* from, int64_t stride, int64_t labels, int64_t apart, int64_t count, T factor, T* to) {
     constexpr int n = lanes<T>;
     for (int64_t c = 0; c < labels; c += n) {
         const int64_t there = labels - c < n ? labels - c : n;

@@ -13,6 +13,12 @@
 #endif
 
 #define DF_INLINE inline __attribute__((always_inline))
+// For what is large, and runs long enough for a call to cost nothing: compiled once, not once a caller.
+#if defined(__clang__)
+#define DF_NOINLINE __attribute__((noinline))
+#else
+#define DF_NOINLINE __attribute__((noinline, noclone))
+#endif
 #define DF_UNROLL _Pragma("GCC unroll 16")
 
 namespace densefield::DF_TARGET {

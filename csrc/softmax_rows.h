@@ -138,7 +138,7 @@ DF_INLINE void keep_least(Row<float, W>& least, const Row<float, W>& row) {
 // Whether rows that are less their greatest number hold one below `least`, or one that is not finite. `padding` is added to
 // each: infinite where a row has room for a label that is not there, and stands at minus infinity.
 template <int W, bool One>
-bool any_below(const float* rows, int64_t groups, int64_t count, const float* padding, float least) {
+DF_NOINLINE bool any_below(const float* rows, int64_t groups, int64_t count, const float* padding, float least) {
     bool found = false;
     for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
         Row<float, W> none, low, wrong;
@@ -163,7 +163,7 @@ bool any_below(const float* rows, int64_t groups, int64_t count, const float* pa
 
 // Takes its greatest number from each row of `groups` times W.
 template <int W, bool One>
-void less_highest(float* rows, int64_t groups, int64_t count) {
+DF_NOINLINE void less_highest(float* rows, int64_t groups, int64_t count) {
     const int64_t step = (One ? 1 : groups) * W;
     for (int64_t x = 0; x < count; ++x) {
         Row<float, W> row;
@@ -223,7 +223,7 @@ bool quick_softmax(float* rows, int64_t groups, int64_t count, const Write& writ
 
 // The logarithm of a line's softmax, in place. `spare` has room for a line, `sums` for a number a row and a vector.
 template <int W, bool One>
-void log_softmax(float* rows, int64_t groups, int64_t count, float* spare, float* sums) {
+DF_NOINLINE void log_softmax(float* rows, int64_t groups, int64_t count, float* spare, float* sums) {
     const int64_t step = (One ? 1 : groups) * W;
     less_highest<W, One>(rows, groups, count);
     for (int64_t i = 0; i < count * step; i += lanes<float>) store(spare + i, exponential<lanes<float>>(load(rows + i)));
