@@ -87,6 +87,18 @@ def test_ignored_pixels_give_no_gradient_even_under_nan_weights(case):
     assert scores.grad[~ignored].abs().min() > 0
 
 
+@pytest.mark.parametrize("held", [float("nan"), float("-inf"), float("inf")])
+def test_what_ignored_pixels_hold_never_counts(case, held):
+    scores, target, *_ = case
+    ignored = (target == 255)[:, None].expand_as(scores)
+    given = scores.masked_fill(ignored, held).requires_grad_()
+    loss = cross_entropy(given, target)
+    loss.backward()
+    assert torch.equal(loss.detach(), cross_entropy(scores, target))
+    assert given.grad[ignored].abs().max() == 0
+    assert given.grad.isfinite().all()
+
+
 def test_all_ignored_is_zero_with_zero_gradient():
     scores = torch.randn(1, 3, 4, 4, requires_grad=True)
     loss = cross_entropy(scores, torch.full((1, 4, 4), 255))

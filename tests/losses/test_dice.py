@@ -72,6 +72,18 @@ def test_perfect_is_zero_and_ignored_does_not_matter(case):
     assert dice_loss(changed, target).item() == dice_loss(perfect, target).item()
 
 
+@pytest.mark.parametrize("held", [float("nan"), float("-inf"), float("inf")])
+def test_what_ignored_pixels_hold_never_counts(case, held):
+    scores, target = case
+    ignored = (target == 255)[:, None].expand_as(scores)
+    given = scores.masked_fill(ignored, held).requires_grad_()
+    loss = dice_loss(given, target)
+    loss.backward()
+    assert torch.equal(loss.detach(), dice_loss(scores, target))
+    assert given.grad[ignored].abs().max() == 0
+    assert given.grad.isfinite().all()
+
+
 def test_all_ignored_is_zero_with_zero_gradient():
     scores = torch.randn(1, 3, 4, 4, requires_grad=True)
     loss = dice_loss(scores, torch.full((1, 4, 4), 255))

@@ -40,6 +40,8 @@ def cross_entropy(
         scores = scores.float()
     target = target.long()
     counted = target != ignore_index
+    # What an ignored pixel holds may be NaN or all -Inf: left out of the sum, it would come back as a gradient 0 · NaN.
+    scores = scores.masked_fill(~counted[:, None], 0.0)
     if class_weights is not None:
         check_floating("class_weights", class_weights)
         check(
