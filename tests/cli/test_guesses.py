@@ -178,3 +178,37 @@ def test_the_command_line_takes_threshold_and_device(tmp_path: Path, capsys: pyt
         warnings.simplefilter("ignore")
         assert run([*command, "--threshold", "128", "--overwrite", "--device", "gpu0"]) == 2
     assert "device: 'gpu0' cannot be used" in capsys.readouterr().err
+
+
+def test_a_score_of_minus_infinity_says_that_a_label_cannot_be(tmp_path: Path) -> None:
+    scores = np.zeros((3, SIZE[0], SIZE[1]), np.float32)
+    scores[0, :5] = -np.inf
+    np.save(tmp_path / "s.npy", scores)
+    found, _ = beliefs(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
+    assert np.array_equal(found, scores)
+    for wrong in (np.full_like(scores[:, 0, 0], -np.inf), [0.0, np.nan, 0.0], [0.0, np.inf, 0.0]):
+        scores[:, 0, 0] = wrong
+        np.save(tmp_path / "s.npy", scores)
+        with pytest.raises(InputError, match=r"s\.npy: holds NaN or Inf; wanted finite scores, or -Inf for some"):
+            beliefs(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
+    np.save(tmp_path / "s.npy", scores[:1])
+    with pytest.raises(InputError, match="holds NaN or Inf"):
+        beliefs(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
+
+
+@pytest.mark.parametrize("command", [["refine"], ["refine", "search"]])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--labels", "m", "--probabilities"], "probabilities: is said of --scores"),
+        (["--scores", "m", "--unsure", "255"], "unsure: is a value of masks"),
+        (["--scores", "m", "--certainty", "0.9"], "certainty: is that of --labels"),
+        (["--scores", "m", "--threshold", "9"], "threshold: wanted a grey value of 1 to 255, with --labels"),
+    ],
+)
+def test_flags_of_masks_and_of_scores_are_not_ignored_beside_the_other(
+    command: list[str], flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = [str(tmp_path)] if "search" in command else ["--out", str(tmp_path / "out")]
+    assert run([*command, str(tmp_path), *second, *flags]) == 2
+    assert message in capsys.readouterr().err

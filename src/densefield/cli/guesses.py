@@ -18,6 +18,7 @@ from densefield.images import read_image
 from densefield.label_values import label_values
 from densefield.listing import Picture, picture_endings, pictures_of
 
+CERTAINTY = 0.7  # of a mask's labels, where nobody says it
 _LEAST = 1e-5  # of a probability, before its logarithm is taken
 _MOST_LABELS = 64  # in one grey mask
 
@@ -32,7 +33,7 @@ class Guess:
 
     source: Picture
     scores: bool
-    certainty: float = 0.7
+    certainty: float = CERTAINTY
     unsure: int | None = None
     probabilities: bool = False
     threshold: int | None = None
@@ -44,12 +45,18 @@ class Guess:
         return self.source.path
 
 
-def check_threshold(threshold: int | None, labels: Path | None) -> None:
-    """Raise `InputError` unless the threshold is absent, or a grey value to part masks at."""
+def check_flags(
+    labels: Path | None, *, certainty: float, unsure: int | None, probabilities: bool, threshold: int | None
+) -> None:
+    """Raise `InputError` for a flag out of its bounds, and for one of masks beside scores or of scores beside masks."""
+    check(0 < certainty < 1, f"certainty: wanted a probability between 0 and 1, received {certainty}")
     check(
         threshold is None or (labels is not None and 1 <= threshold <= 255),
         f"threshold: wanted a grey value of 1 to 255, with --labels, received {threshold}",
     )
+    check(labels is None or not probabilities, "probabilities: is said of --scores; a mask takes --certainty")
+    check(labels is not None or unsure is None, "unsure: is a value of masks, which --labels names; scores have none")
+    check(labels is not None or certainty == CERTAINTY, "certainty: is that of --labels; scores say it themselves")
 
 
 def find_guesses(
@@ -58,7 +65,7 @@ def find_guesses(
     given: Path,
     *,
     scores: bool,
-    certainty: float = 0.7,
+    certainty: float = CERTAINTY,
     unsure: int | None = None,
     probabilities: bool = False,
     threshold: int | None = None,
@@ -226,8 +233,12 @@ def _of_scores(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32]
         count = 2 if len(array) == 1 else len(array)
         check(count == listed, f"{path}: scores of {count} classes, the class list names {listed}")
     scores = np.array(array, np.float32)
-    check(bool(np.isfinite(scores).all()), f"{path}: holds NaN or Inf; wanted finite scores")
     least, most = float(scores.min()), float(scores.max())
+    never = least == -np.inf and len(scores) > 1 and bool((scores.max(0) > -np.inf).all())  # a label that cannot be
+    check(
+        most < np.inf and (never or least > -np.inf),  # neither holds of NaN
+        f"{path}: holds NaN or Inf; wanted finite scores, or -Inf for some of a pixel's labels, which cannot be",
+    )
     # Half-precision probabilities round to a little more than 1.
     bounded = least >= 0 and most <= 1 + 1e-3
     sums = scores[:, ::7, ::7].sum(0)

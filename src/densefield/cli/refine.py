@@ -13,7 +13,7 @@ from densefield.bands import Reading
 from densefield.checks import InputError, check
 from densefield.classes import ClassList, default_colours
 from densefield.cli.crf_kernels import NONE, Numbers, Preset, chosen_kernels
-from densefield.cli.guesses import Guess, beliefs, check_threshold, find_guesses
+from densefield.cli.guesses import CERTAINTY, Guess, beliefs, check_flags, find_guesses
 from densefield.cli.jobs import Job, find_sources, plan_jobs, summarize
 from densefield.cli.pool import outcomes
 from densefield.cli.refine_search import search
@@ -52,7 +52,7 @@ def refine(
     preset: Preset = "default",
     numbers: Numbers = NONE,
     iterations: int = 10,
-    certainty: float = 0.7,
+    certainty: float = CERTAINTY,
     unsure: int | None = None,
     probabilities: bool = False,
     threshold: int | None = None,
@@ -96,8 +96,7 @@ def refine(
     from densefield.devices import device_named
 
     check((labels is None) != (scores is None), "labels, scores: wanted one of the two, a mask or scores to refine")
-    check(0 < certainty < 1, f"certainty: wanted a probability between 0 and 1, received {certainty}")
-    check_threshold(threshold, labels)
+    check_flags(labels, certainty=certainty, unsure=unsure, probabilities=probabilities, threshold=threshold)
     check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
     check(image.exists(), f"{image}: no such file or folder; wanted an image or a folder of images")
     kernels = chosen_kernels(preset, numbers)

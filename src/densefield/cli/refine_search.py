@@ -15,7 +15,7 @@ from rich.table import Table
 
 from densefield.bands import Reading
 from densefield.checks import InputError, check
-from densefield.cli.guesses import Guess, beliefs, check_threshold, find_guesses
+from densefield.cli.guesses import CERTAINTY, Guess, beliefs, check_flags, find_guesses
 from densefield.cli.jobs import find_sources
 from densefield.cli.pool import outcomes
 from densefield.cli.terminal import plain_console
@@ -72,7 +72,7 @@ def search(
     iterations: int = 10,
     trials: int | None = None,
     seed: int = 0,
-    certainty: float = 0.7,
+    certainty: float = CERTAINTY,
     unsure: int | None = None,
     probabilities: bool = False,
     threshold: int | None = None,
@@ -111,10 +111,9 @@ def search(
         workers: How many images at a time, each in its own process; 0: one a processor.
     """
     check((labels is None) != (scores is None), "labels, scores: wanted one of the two, masks or scores to refine")
-    check(0 < certainty < 1, f"certainty: wanted a probability between 0 and 1, received {certainty}")
     check(images.is_dir(), f"{images}: wanted a folder of images")
     check(truth.is_dir(), f"{truth}: wanted a folder of masks with the images' names")
-    check_threshold(threshold, labels)
+    check_flags(labels, certainty=certainty, unsure=unsure, probabilities=probabilities, threshold=threshold)
     settings = _settings((alpha, beta, bilateral_weight, gamma, spatial_weight), trials, seed)
     given = labels if labels is not None else scores
     assert given is not None
