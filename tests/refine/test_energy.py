@@ -82,3 +82,5 @@ def test_labels_and_beliefs_are_checked() -> None:
         crf.energy(torch.zeros(1, 5, 4, dtype=torch.int64), scores)
     with pytest.raises(InputError, match="beliefs: wanted the shape"):
         crf.free_energy(torch.zeros(1, 3, 5, 4), scores)
+    with pytest.raises(InputError, match=r"beliefs: wanted probabilities, received -1\.09861; .* take the exp"):
+        crf.free_energy(crf(scores), scores)

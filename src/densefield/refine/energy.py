@@ -40,13 +40,16 @@ def free_energy(
     """F(Q) = Σ Q log Q + Σ Q U + ½ Σ_m Σ_ij Q_i · μ_m k̃_m(i, j) Q_j = KL(Q ‖ P) - log Z.
 
     Fixed points of the updates are its stationary points. pydensecrf's `klDivergence` does not halve the last sum.
-    Summed in float64. Raises `InputError` where shapes differ.
+    Summed in float64. Raises `InputError` where shapes differ and where beliefs are negative.
     """
     check_tensor("beliefs", beliefs, f"a tensor {tuple(unary.shape)}")
     check(
         beliefs.shape == unary.shape and not beliefs.is_complex(),
         f"beliefs: wanted the shape {tuple(unary.shape)} of the scores, received {tuple(beliefs.shape)}",
     )
+    # A finite difference may step a little below 0; log-marginals, which the layer returns, lie far below it.
+    least = float(beliefs.detach().min()) if beliefs.numel() else 0.0
+    check(least >= -1e-3, f"beliefs: wanted probabilities, received {least:g}; of log-marginals take the exp()")
 
     def of_one(energies: Tensor, mine: Sequence[Term], q: Tensor | None) -> Tensor:
         assert q is not None

@@ -186,7 +186,7 @@ def test_opcheck(path):
 
 SCORES, EMBEDDINGS = torch.zeros(1, 2, 4, 5), torch.zeros(1, 3, 4, 5)
 BAD = [
-    ({"scores": torch.zeros(1, 2, 4, 6)}, r"scores: .*\(1, 2, 4, 6\)"),
+    ({"scores": torch.zeros(1, 2, 4, 6)}, r"scores: wanted shape \(1, C, 4, 5\) to fit .*\(1, 2, 4, 6\)"),
     ({"scores": torch.zeros(2, 4, 5)}, r"scores: .*\(2, 4, 5\)"),
     ({"scores": torch.zeros(1, 0, 4, 5)}, r"scores: .*\(1, 0, 4, 5\)"),
     ({"scores": torch.full((1, 2, 4, 5), torch.nan)}, "scores: .*NaN"),
@@ -199,6 +199,7 @@ BAD = [
     ({"scale": -1.0}, "scale: .*-1"),
     ({"scale": torch.tensor([1.0, 2.0])}, r"scale: .*\(2,\)"),
     ({"window": 4}, "window: .*4"),
+    ({"window": 5.0}, r"window: wanted an odd whole number, received 5\.0"),
     ({"rate": 0}, "rate: .*0"),
     ({"iterations": 0}, "iterations: .*0"),
     ({"iterations": 257}, "iterations: .*257"),

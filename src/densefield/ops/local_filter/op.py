@@ -43,7 +43,8 @@ def affinity_filter(
     """
     check_window(window, rate, distance, border)
     check_embeddings(embeddings)
-    wanted = (embeddings.shape[0], "C", *embeddings.shape[2:])
+    batch, _, height, width = embeddings.shape
+    wanted = f"({batch}, C, {height}, {width})"
     check_tensor("scores", scores, "a floating-point tensor (B, C, H, W)")
     check(
         scores.dim() == 4 and scores.is_floating_point() and scores.numel() > 0,

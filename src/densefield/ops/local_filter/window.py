@@ -116,7 +116,7 @@ class Window:
 def check_window(window: int, rate: int, distance: str, border: str) -> None:
     """Raise `InputError` for a window, rate, distance or border that does not exist."""
     odd = isinstance(window, int) and 1 <= window <= MOST and window % 2 == 1
-    check(odd, f"window: wanted an odd number, received {shown(window)}")
+    check(odd, f"window: wanted an odd whole number, received {shown(window)}")
     dilation = isinstance(rate, int) and 1 <= rate <= MOST
     check(dilation, f"rate: wanted a dilation of 1 or more, received {shown(rate)}")
     known = isinstance(distance, str) and distance in DISTANCES
