@@ -64,6 +64,9 @@ def test_a_learned_filter_is_swept(folder: Path, capsys: pytest.CaptureFixture[s
     [
         (["--sweep"], "wanted a model whose refinement is an EmbeddingRefinement, received none"),
         (["--alpha", "3"], "wanted a --preset with them"),
+        (["--iterations", "3"], "iterations: are the dense CRF's; wanted a --preset with them"),
+        (["--tile", "0"], "tile: wanted at least one pixel, received 0"),
+        (["--out", "."], ".: is a folder; wanted an HTML file"),
     ],
 )
 def test_flags_that_do_not_fit_are_explained(

@@ -271,6 +271,13 @@ def test_what_cannot_begin_is_named(run: Path, photos: Path, tmp_path: Path) -> 
         predict(run, photos, out=photos / "a.png")
     with pytest.raises(InputError, match="device: 'gpu0' cannot be used"):
         predict(run, photos, out=out, device="gpu0")
+    with pytest.raises(InputError, match="tile: wanted at least one pixel, received 0"):
+        predict(run, photos, out=out, tile=0)
+    with pytest.raises(InputError, match="overlap: wanted at least 0 pixels, received -1"):
+        predict(run, photos, out=out, overlap=-1)
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match=r"pipe\.png: is a pipe or a device; wanted an image"):
+        predict(run, tmp_path / "pipe.png", out=out)
     (run / "segmenter.safetensors").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"segmenter\.safetensors: not a readable safetensors file"):
         predict(run, photos, out=out)

@@ -153,7 +153,7 @@ def test_pages_of_a_stack_are_refined_each_by_its_own_mask(photos: Path, capsys:
 def test_probabilities_serve_when_named(photos: Path) -> None:
     first = np.where(np.arange(24) < 9, 0.8, 0.0)[None].repeat(16, 0)
     np.save(photos / "p.npy", np.stack([first, 1 - first]))
-    args: dict[str, Any] = {"scores": photos / "p.npy", "out": photos / "out", "certainty": 0.6}
+    args: dict[str, Any] = {"scores": photos / "p.npy", "out": photos / "out"}
     assert refine(photos / "images" / "a.jpg.png", probabilities=True, **args) == 0
 
 
@@ -243,6 +243,12 @@ def test_a_search_names_what_is_missing(photos: Path) -> None:
         search(photos / "images", photos / "truth", labels=photos / "rough", alpha=(0.0,))
     with pytest.raises(InputError, match="trials: wanted at least 1"):
         search(photos / "images", photos / "truth", labels=photos / "rough", trials=0)
+    with pytest.raises(InputError, match="seed: wanted 0 or more, received -1"):
+        search(photos / "images", photos / "truth", labels=photos / "rough", seed=-1)
+    with pytest.raises(InputError, match="iterations: wanted 0 or more, received -2"):
+        search(photos / "images", photos / "truth", labels=photos / "rough", iterations=-2)
+    with pytest.raises(InputError, match="is a folder; wanted a CSV file"):
+        search(photos / "images", photos / "truth", labels=photos / "rough", out=photos)
     with pytest.raises(InputError, match="wanted a folder of images"):
         search(photos / "nothing", photos / "truth", labels=photos / "rough")
 

@@ -32,7 +32,7 @@ def evaluate(
     tile: int | None = None,
     preset: Preset | None = None,
     numbers: Numbers = NONE,
-    iterations: int = 10,
+    iterations: int | None = None,
     sweep: bool = False,
 ) -> int:
     """Measure RUN on one split of its data: one confusion matrix summed over all images.
@@ -62,7 +62,7 @@ def evaluate(
     preset
         Refine by a dense CRF of published settings, in place of the model's own refinement.
     iterations
-        How many updates of the CRF.
+        How many updates of the CRF; 10 by default.
     sweep
         For a model with learned embeddings: also the mean IoU for windows of several sizes, applied several times.
     """
@@ -88,9 +88,14 @@ def evaluate(
     segmenter = Segmenter.load(run)
     if preset is not None:
         kernels = chosen_kernels(preset, numbers)
-        segmenter.refinement = DenseCRF(len(segmenter.classes), kernels, iterations=iterations)
+        segmenter.refinement = DenseCRF(
+            len(segmenter.classes), kernels, iterations=10 if iterations is None else iterations
+        )
     else:
-        check(numbers == NONE, "alpha ...: are the dense CRF's; wanted a --preset with them")
+        right = numbers == NONE and iterations is None
+        check(right, "alpha, ..., iterations: are the dense CRF's; wanted a --preset with them")
+    check(tile is None or tile >= 1, f"tile: wanted at least one pixel, received {tile}")
+    check(out is None or not out.is_dir(), f"{out}: is a folder; wanted an HTML file")
     if sweep:
         swept_refinement(segmenter)  # better said now than after all images
     segmenter.to(device_named(device))

@@ -45,6 +45,9 @@ def find_sources(image: Path) -> Sources:
     if image.is_file():
         return Sources(pictures_of(image))
     check(image.exists(), f"{image}: no such file or folder; wanted an image, a folder of images, or -")
+    check(
+        image.is_dir(), f"{image}: is a pipe or a device; wanted an image, a folder of images, or - for standard input"
+    )
     listing = list_pictures(image)
     return Sources(list(listing.pictures), listing.left_out())
 

@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from densefield.bands import Reading
-from densefield.checks import InputError
+from densefield.checks import InputError, check
 from densefield.cli.jobs import STANDARD_INPUT, Job, find_sources, plan_jobs, summarize
 from densefield.cli.terminal import plain_console
 from densefield.draw import overlay as overlaid
@@ -65,6 +65,8 @@ def predict(
     from densefield.devices import device_named
     from densefield.segmenter import Segmenter
 
+    check(tile is None or tile >= 1, f"tile: wanted at least one pixel, received {tile}")
+    check(overlap is None or overlap >= 0, f"overlap: wanted at least 0 pixels, received {overlap}")
     sources = find_sources(image)
     jobs = plan_jobs(image, sources.pictures, out, overlay=overlay, scores=scores)
     segmenter = Segmenter.load(run).to(device_named(device))

@@ -114,6 +114,9 @@ def search(
     check(images.is_dir(), f"{images}: wanted a folder of images")
     check(truth.is_dir(), f"{truth}: wanted a folder of masks with the images' names")
     check_flags(labels, certainty=certainty, unsure=unsure, probabilities=probabilities, threshold=threshold)
+    check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
+    check(seed >= 0, f"seed: wanted 0 or more, received {seed}")
+    check(out is None or not out.is_dir(), f"{out}: is a folder; wanted a CSV file")
     settings = _settings((alpha, beta, bilateral_weight, gamma, spatial_weight), trials, seed)
     given = labels if labels is not None else scores
     assert given is not None
@@ -137,22 +140,31 @@ def search(
         assert isinstance(guess, Guess)
         assert isinstance(right, Guess)
         tasks.append(_Trials(source, guess, right.source, settings, iterations, ignore, reading))
+    _check_classes(tasks, truth, ignore)  # better said now than after all images
     total = np.zeros((len(settings) + 1, _VALUES, _VALUES), np.int64)
     for _, counted in outcomes(_counted, tasks, workers=workers, title="searching"):
         if isinstance(counted, Exception):
             raise counted
         size = counted.shape[1]
         total[:, :size, :size] += counted
-    check(
-        int((total[0].sum(1) > 0).sum()) > 1,
-        f"{truth}: its masks hold but one class besides {ignore}, which is not counted; if {ignore} is a class, as in "
-        "masks of 0 and 255, say --ignore -1",
-    )
     ious = [_mean_iou(counts) for counts in total]
     _show(settings, ious, len(tasks))
     if out is not None:
         _write(out, settings, ious)
     return 0
+
+
+def _check_classes(tasks: Sequence[_Trials], truth: Path, ignore: int) -> None:
+    """Raise `InputError` unless the right masks hold two classes that count; most often the first one does."""
+    seen: set[int] = set()
+    for task in tasks:
+        seen.update(np.unique(read_labels(task.truth)).tolist())
+        if len(seen - {ignore}) > 1:
+            return
+    raise InputError(
+        f"{truth}: its masks hold but one class besides {ignore}, which is not counted; if {ignore} is a class, as in "
+        "masks of 0 and 255, say --ignore -1"
+    )
 
 
 def _settings(values: Sequence[Sequence[float]], trials: int | None, seed: int) -> tuple[Setting, ...]:
@@ -175,7 +187,11 @@ def _counted(task: _Trials) -> NDArray[np.int64]:  # (1 + settings, values, valu
     image = read_image(task.image, task.reading)
     scores, values = beliefs(task.guess, image.shape[:2])
     truth = read_labels(task.truth)
-    check(truth.shape == image.shape[:2], f"{task.truth}: is not of the size of {task.image}; wanted one size")
+    check(
+        truth.shape == image.shape[:2],
+        f"{task.truth}: is {truth.shape[1]}×{truth.shape[0]} pixels, {task.image} {image.shape[1]}×{image.shape[0]}; "
+        "wanted one size",
+    )
     check(truth.min() >= 0 and truth.max() < _VALUES, f"{task.truth}: holds {truth.max()}; wanted values of 0 to 255")
     counted = truth[truth != task.ignore]
     size = 1 + max(int(values.max()), int(counted.max()) if counted.size else 0)
