@@ -55,6 +55,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process of its own, quickly")
+def test_what_cannot_be_a_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "odd" / ".lock").mkdir(parents=True)
+    for place, message in {
+        "file": r"file: is a file; choose another --out",
+        "file/run": r"run: cannot be a run's folder \(Not a directory\); choose another --out",
+        "odd": r"odd: cannot be a run's folder \(Is a directory\)",
+        "n" * 300: r"n: cannot be a run's folder \(File name too long\)",
+    }.items():
+        with pytest.raises(InputError, match=message), held(tmp_path / place):
+            pass
+
+
 def test_a_folder_is_held_by_one_process_until_it_dies(tmp_path: Path) -> None:
     told, tell = os.pipe()
     with warnings.catch_warnings():

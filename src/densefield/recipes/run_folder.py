@@ -37,12 +37,11 @@ _WRITTEN = (SEGMENTER, "segmenter.json", RECIPE, DATA, VERSIONS, BEST, RECALIBRA
 def held(folder: Path) -> Iterator[None]:
     """Keep other runs out of `folder`; the lock dies with this process. Sweeps what a killed run left half written.
 
-    Raises `InputError` where another process holds the folder.
+    Raises `InputError` where another process holds the folder, and where it cannot be one.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / _LOCK
     while True:
-        file = path.open("a+b")
+        file = _opened(path)
         if not _locked(file):
             file.seek(0)
             holder = file.read(32).decode(errors="replace").strip()
@@ -69,6 +68,17 @@ def held(folder: Path) -> Iterator[None]:
             file.close()  # an open file cannot be removed there
         path.unlink(missing_ok=True)
         file.close()
+
+
+def _opened(lock: Path) -> BinaryIO:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return lock.open("a+b")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # another place is no better
+        reason = "is a file" if error.errno == errno.EEXIST else f"cannot be a run's folder ({error.strerror})"
+        raise InputError(f"{lock.parent}: {reason}; choose another --out") from error
 
 
 def _locked(file: BinaryIO) -> bool:
