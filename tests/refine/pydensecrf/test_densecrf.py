@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,14 @@ def test_what_is_handed_over_is_copied(wrap: Any) -> None:
     for array in (given, kept, places):
         array[:] = 0
     np.testing.assert_array_equal(d.inference(2), before)
+
+
+def test_a_read_only_image_is_taken_without_a_warning() -> None:
+    picture = np.zeros((5, 6, 3), np.uint8)
+    picture.flags.writeable = False  # as Pillow's images are
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dcrf.DenseCRF2D(6, 5, 2).addPairwiseBilateral(sxy=3, srgb=13, rgbim=picture, compat=3)
 
 
 def test_numbers_are_taken_as_pydensecrf_takes_them() -> None:

@@ -47,6 +47,12 @@ def test_probabilities_become_clipped_energies() -> None:
         utils.unary_from_softmax(given, scale=2.0)
 
 
+def test_scores_in_place_of_probabilities_are_warned_of() -> None:
+    for given in (np.array([[-2.0, 0.5], [0.5, 0.5]]), np.array([[0.5, 3.0], [0.5, 0.5]])):
+        with pytest.warns(UserWarning, match="sm: holds .* wanted probabilities, after softmax"):
+            utils.unary_from_softmax(given)
+
+
 def test_deprecated_names_say_so() -> None:
     with pytest.warns(DeprecationWarning, match="unary_from_labels"):
         energies = utils.compute_unary(np.array([0, 1]), 2)

@@ -267,7 +267,7 @@ class DenseCRF2D(DenseCRF):
             "construct your own pairwise energy and add it through `addPairwiseEnergy`.",
         )
         check(image.dtype == np.uint8, f"rgbim: wanted uint8, received {image.dtype}")
-        colours = torch.from_numpy(np.ascontiguousarray(image)).reshape(-1, 3).T.float()
+        colours = torch.from_numpy(np.array(image)).reshape(-1, 3).T.float()  # a copy: a Pillow image is read-only
         places = positions(self._size, colours).flip(0)
         widths = as_tensor([*_widths("sxy", sxy, 2), *_widths("srgb", srgb, 3)])
         self._add_features(torch.cat([places, colours]) / widths[:, None], compat, kernel, normalization)

@@ -57,12 +57,18 @@ def unary_from_softmax(
     scale: float | None = None,
     clip: float | None = 1e-5,
 ) -> Energies:  # (labels, number of pixels)
-    """-log of probabilities, first mixed with uniform ones by 1 - `scale`, then not below `clip`."""
+    """-log of probabilities, first mixed with uniform ones by 1 - `scale`, then not below `clip`.
+
+    Warns of numbers that are no probabilities, such as scores before softmax: clipping would hide them.
+    """
     sm = np.asarray(sm)
     check(
         sm.ndim >= 1 and sm.size > 0 and sm.dtype.kind in "fiu",
         f"sm: wanted probabilities (labels, ...), received {shown(sm)}",
     )
+    least, most = float(sm.min()), float(sm.max())
+    if least < 0 or most > 1 + 1e-3:  # half precision rounds to a little more than 1
+        warnings.warn(f"sm: holds {least:g} to {most:g}; wanted probabilities, after softmax", stacklevel=2)
     if scale is not None:
         check(0 < finite_number("scale", scale) <= 1, f"scale: wanted above 0 and at most 1, received {scale}")
         sm = scale * sm + (1 - scale) / sm.shape[0]
