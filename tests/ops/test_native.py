@@ -14,6 +14,7 @@ from densefield.checks import InputError
 from densefield.ops import native
 from densefield.ops.gaussian import gaussian_filter
 from densefield.ops.permutohedral import build_lattice, lattice_filter
+from drawing import seeded
 
 needs_native = pytest.mark.skipif(os.environ.get("DENSEFIELD_NATIVE") == "0", reason="native code is switched off")
 
@@ -206,8 +207,8 @@ def test_the_callers_mode_is_put_back(flush_denormal, mode):
 def test_blocks_that_wait_for_the_next_call_bring_nothing_of_the_last():
     # Scratch of several MiB, in the sizes up and down again, so that larger blocks serve smaller jobs.
     def filtered(side):
-        features = torch.rand(1, 3, side * side, generator=torch.Generator().manual_seed(side)) * 4
-        values = torch.rand(1, 8, side * side, generator=torch.Generator().manual_seed(side + 1))
+        features = torch.rand(1, 3, side * side, generator=torch.Generator().manual_seed(seeded(side))) * 4
+        values = torch.rand(1, 8, side * side, generator=torch.Generator().manual_seed(seeded(side + 1)))
         return lattice_filter(values, build_lattice(features))
 
     first = {side: filtered(side) for side in (300, 420, 260)}
