@@ -1,7 +1,9 @@
 import colorsys
 
 import numpy as np
+import pytest
 
+from densefield.checks import InputError
 from densefield.data.transforms import ColourJitter
 from drawing import seeded
 
@@ -58,3 +60,9 @@ def test_values_are_clipped_not_wrapped():
     results = [jittered(ColourJitter(0.5, 0, 0, 0), bright, seed) for seed in range(8)]
     assert max(result.max() for result in results) == 255
     assert min(result.min() for result in results) >= 124
+
+
+@pytest.mark.parametrize("amount", [-0.1, 1.5, float("nan")])
+def test_amounts_that_make_no_factor_are_named(amount):
+    with pytest.raises(InputError, match="saturation: wanted"):
+        ColourJitter(saturation=amount)

@@ -46,5 +46,9 @@ def test_all_three_at_once_draw_in_this_order():
 
 
 def test_limits_in_the_wrong_order():
+    with pytest.raises(InputError, match="degrees: wanted a finite number"):
+        RandomRotation(float("nan"))
+    with pytest.raises(InputError, match="degrees: wanted 0 or more"):
+        RandomRotation(-5)
     with pytest.raises(InputError, match="least"):
         RandomScale(2.0, 1.0)

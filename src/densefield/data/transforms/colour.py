@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from densefield.checks import check, finite_number
 from densefield.data.transforms.compose import Pair, Pixels
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601: how bright the eye finds red, green and blue
@@ -26,6 +27,11 @@ class ColourJitter:
     contrast: float = 0.2
     saturation: float = 0.2
     hue: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("brightness", "contrast", "saturation", "hue"):
+            amount = finite_number(name, getattr(self, name))
+            check(0 <= amount <= 1, f"{name}: wanted 0 to 1, received {amount:g}")
 
     def __call__(self, image: Pixels, target: Pixels, rng: np.random.Generator) -> Pair:
         brightness, contrast, saturation = (

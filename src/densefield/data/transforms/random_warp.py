@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from densefield.checks import check
+from densefield.checks import check, finite_number
 from densefield.data.transforms.compose import Pair, Pixels
 from densefield.data.transforms.elastic import ElasticDeformation
 from densefield.data.transforms.warp import warp, warped_size
@@ -36,6 +36,9 @@ class RandomRotation:
     """Turn about the centre by up to `degrees` either way; the size stays."""
 
     degrees: float = 10.0
+
+    def __post_init__(self) -> None:
+        check(finite_number("degrees", self.degrees) >= 0, f"degrees: wanted 0 or more, received {self.degrees}")
 
     def draw(self, rng: np.random.Generator) -> float:
         """An angle in degrees."""
