@@ -405,6 +405,18 @@ def test_arguments_that_do_not_fit_are_named(photo: np.ndarray[Any, Any]) -> Non
         Segmenter(nn.Conv2d(3, 5, 1), CLASSES, mean=MEAN, std=STD)(photo)
     with pytest.raises(InputError, match=r"tile: wanted at least 9 .*received 8"):
         segmenter(tile=8, overlap=4)(photo)
+    with pytest.raises(InputError, match=r"tile: wanted a whole number, 1 or more, received 9\.5"):
+        segmenter(tile=9.5)(photo)
+    with pytest.raises(InputError, match="overlap: wanted 0 or more, received -1"):
+        segmenter(tile=20, overlap=-1)(photo)
+
+
+def test_what_would_not_be_a_segmenter_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"dtype: wanted a floating-point type, .* received torch\.int8"):
+        segmenter().save(tmp_path / "a.safetensors", dtype=torch.int8)
+    with pytest.raises(InputError, match=r"a\.pt: wanted a \.safetensors file, or a folder"):
+        segmenter().save(tmp_path / "a.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def of_mode(mode: str) -> Image.Image:

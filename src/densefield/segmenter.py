@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from densefield.bands import AS_DECLARED, Reading
 from densefield.built import built_by
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, whole_number
 from densefield.classes import ClassList
 from densefield.files import atomic_write
 from densefield.segmenter_config import (
@@ -155,14 +155,14 @@ class Segmenter(
         margin = _fact(self.network, "margin", 0)
         stride = _fact(self.network, "stride", 32)
         tile = self.tile if self.tile is not None else (_DEFAULT_TILE if area > _LARGEST_WHOLE else 2 * _LARGEST_WHOLE)
-        check(tile > 0, f"tile: wanted at least one pixel, received {tile}")
+        tile = whole_number("tile", tile, 1)
         if margin:
             smallest = _fact(self.network, "smallest", 2 * margin + 1)
             return valid_spans(length, tile=tile, margin=margin, stride=stride, smallest=smallest)
         overlap = self.overlap
         if overlap is None:
             overlap = min(_fact(self.network, "reach", tile), tile // 4 // stride * stride)
-        check(overlap >= 0, f"overlap: wanted at least 0 pixels, received {overlap}")
+        overlap = whole_number("overlap", overlap, 0)
         return padded_spans(length, tile=tile, overlap=overlap, stride=stride)
 
     def _of_size(self, scores: object, height: int, width: int) -> Tensor:
@@ -185,6 +185,9 @@ class Segmenter(
         also carries the description, so it loads alone. Raises `InputError` for a network that no function of
         `densefield.networks` built: its code cannot be found again from a file.
         """
+        # Whole numbers would cut every weight to 0 or so.
+        floating = dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point)
+        check(floating, f"dtype: wanted a floating-point type, such as torch.float16, received {dtype}")
         weights, description = paths_to_save(Path(path))
         config = self._config()
         write_tensors(weights, self._tensors(), {"format": "pt", _HEADER: config}, dtype=dtype)

@@ -137,9 +137,11 @@ def build_network(name: str, arguments: Mapping[str, Any], source: str = "networ
 
 
 def paths_to_save(path: Path) -> tuple[Path, Path]:
-    """The safetensors file and the description for a file or folder that a person named."""
+    """The safetensors file and the description for a file or folder that a person named; `InputError` for others."""
     if path.suffix == ".safetensors":
         return path, path.with_suffix(".json")
+    other = path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".json")  # which a folder is never called
+    check(not other, f"{path}: wanted a .safetensors file, or a folder to save into")
     return path / _FILES[0][0], path / _FILES[0][1]
 
 
