@@ -15,8 +15,8 @@ from drawing import seeded
 from rounding import Rounding
 
 
-def leaves(labels: int, kind: int, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seeded(3))
+def leaves(labels: int, kind: int, dtype: torch.dtype = torch.float32, seed: int = 3) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seeded(seed))
     energies = torch.tensor(-1.5) if kind == 0 else -1 - torch.rand(labels, generator=generator)
     if kind == 2:
         energies = torch.diag(energies) + 0.1 * torch.ones(labels, labels)
@@ -95,10 +95,14 @@ def test_half_precision_costs_little():
 
 def test_near_those_of_the_dense_mean_field():
     names = ["unary", "widths", "energies"]
-    mine = gradients(mean_field, leaves(5, 0), "symmetric", names)
-    wanted = gradients(dense_mean_field, leaves(5, 0, torch.float64), "symmetric", names)
-    for name, bound, a, b in zip(names, (0.1, 0.3, 0.2), mine, wanted, strict=True):
-        assert (a - b).norm() < bound * b.norm(), name
+    apart, sizes = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    for seed in range(12):  # how near the lattice comes differs from field to field, most by the widths
+        mine = gradients(mean_field, leaves(5, 0, seed=seed), "symmetric", names)
+        wanted = gradients(dense_mean_field, leaves(5, 0, torch.float64, seed), "symmetric", names)
+        apart += torch.stack([(a - b).square().sum() for a, b in zip(mine, wanted, strict=True)])
+        sizes += torch.stack([b.square().sum() for b in wanted])
+    for name, bound, ratio in zip(names, (0.1, 0.3, 0.2), (apart / sizes).sqrt(), strict=True):
+        assert ratio < bound, name
 
 
 def test_opcheck():
