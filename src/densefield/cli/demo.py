@@ -25,7 +25,7 @@ def demo(out: Path | None = None, *, quick: bool = False) -> int:
     """
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     console.print("densefield demo: a coarse network learns to find handwriting on photographs, from nothing, offline;")
-    console.print("then it learns together with a dense CRF, which makes its masks sharp. Two minutes on two cores.")
+    console.print("then it learns together with a dense CRF, which makes its masks sharp. Three minutes on two cores.")
     console.print("loading PyTorch ...")
     from densefield.recipes.evaluate import evaluate, write_report
     from densefield.recipes.samples import sample_demo, sample_demo_quick
