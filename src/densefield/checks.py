@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command line imports this file, and must not wait for torch
     from torch import Tensor
@@ -34,11 +34,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def whole_number(name: str, value: object, least: int, most: int = MOST) -> int:
+def whole_number(name: str, value: Any, least: int, most: int = MOST) -> int:
     """Give a whole number of any type (5, 5.0, NumPy's and torch's); raise unless it lies in `least` … `most`."""
     wanted = f"{least} or more" if most == MOST else f"{least} to {most}"
     try:
-        number = int(value)  # type: ignore[call-overload]
+        number = int(value)
         whole = bool(number == value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         whole = False
@@ -48,10 +48,10 @@ def whole_number(name: str, value: object, least: int, most: int = MOST) -> int:
     return int(number)
 
 
-def finite_number(name: str, value: object) -> float:
+def finite_number(name: str, value: Any) -> float:
     """Give a number of any type as a float; raise for what is none, NaN and Inf."""
     try:
-        number = math.nan if isinstance(value, str | bytes) else float(value)  # type: ignore[arg-type]
+        number = math.nan if isinstance(value, str | bytes) else float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         number = math.nan
     check(math.isfinite(number), f"{name}: wanted a finite number, received {shown(value)}")

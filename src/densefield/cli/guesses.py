@@ -45,10 +45,24 @@ class Guess:
         return self.source.path
 
 
-def check_flags(
-    labels: Path | None, *, certainty: float, unsure: int | None, probabilities: bool, threshold: int | None
-) -> None:
-    """Raise `InputError` for a flag out of its bounds, and for one of masks beside scores or of scores beside masks."""
+def what_is_given(
+    labels: Path | None,
+    scores: Path | None,
+    *,
+    certainty: float = CERTAINTY,
+    unsure: int | None = None,
+    probabilities: bool = False,
+    threshold: int | None = None,
+    classes: ClassList | None = None,
+) -> Guess:
+    """The masks or scores that a command was given, a file or a folder, and what its flags say of them.
+
+    Raises `InputError` unless one of the two is there, for a flag out of its bounds, and for one of masks beside scores
+    or of scores beside masks.
+    """
+    path = labels if labels is not None else scores
+    if path is None or (labels is not None and scores is not None):
+        raise InputError("labels, scores: wanted one of the two, masks or scores to refine")
     check(0 < certainty < 1, f"certainty: wanted a probability between 0 and 1, received {certainty}")
     check(
         threshold is None or (labels is not None and 1 <= threshold <= 255),
@@ -57,31 +71,22 @@ def check_flags(
     check(labels is None or not probabilities, "probabilities: is said of --scores; a mask takes --certainty")
     check(labels is not None or unsure is None, "unsure: is a value of masks, which --labels names; scores have none")
     check(labels is not None or certainty == CERTAINTY, "certainty: is that of --labels; scores say it themselves")
+    return Guess(Picture(path), labels is None, certainty, unsure, probabilities, threshold, classes)
 
 
-def find_guesses(
-    sources: Sequence[Picture],
-    images: Path,
-    given: Path,
-    *,
-    scores: bool,
-    certainty: float = CERTAINTY,
-    unsure: int | None = None,
-    probabilities: bool = False,
-    threshold: int | None = None,
-    classes: ClassList | None = None,
-) -> list[Guess | InputError]:
-    """For each image of `images` the mask, or with `scores` the .npy file: `given`, or that of its name in the folder.
+def find_guesses(sources: Sequence[Picture], images: Path, all_of_them: Guess) -> list[Guess | InputError]:
+    """For each image of `images` the mask or .npy file: that of `all_of_them`, or of the image's name in its folder.
 
-    An image without one gets the error that says so. Raises `InputError` where `given` is no file or folder as `images`
-    is, and where two files of the folder claim one name.
+    An image without one gets the error that says so. Raises `InputError` where what is given is no file or folder as
+    `images` is, and where two files of the folder claim one name.
     """
+    given, scores = all_of_them.path, all_of_them.scores
     what = "scores" if scores else "mask"
     wanted = "a .npy file" if scores else "a mask"
     check(given.exists(), f"{given}: no such file or folder; wanted {wanted}, or a folder of them")
 
     def guess(source: Picture) -> Guess:
-        return Guess(source, scores, certainty, unsure, probabilities, threshold, classes)
+        return dataclasses.replace(all_of_them, source=source)
 
     if images.is_dir():
         check(given.is_dir(), f"{given}: wanted a folder, as {images} is one")

@@ -13,7 +13,7 @@ from densefield.bands import Reading
 from densefield.checks import InputError, check
 from densefield.classes import ClassList, default_colours
 from densefield.cli.crf_kernels import NONE, Numbers, Preset, chosen_kernels
-from densefield.cli.guesses import CERTAINTY, Guess, beliefs, check_flags, find_guesses
+from densefield.cli.guesses import CERTAINTY, Guess, beliefs, find_guesses, what_is_given
 from densefield.cli.jobs import Job, find_sources, plan_jobs, summarize
 from densefield.cli.pool import outcomes
 from densefield.cli.refine_search import search
@@ -95,29 +95,24 @@ def refine(
     """
     from densefield.devices import device_named
 
-    check((labels is None) != (scores is None), "labels, scores: wanted one of the two, a mask or scores to refine")
-    check_flags(labels, certainty=certainty, unsure=unsure, probabilities=probabilities, threshold=threshold)
-    check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
-    check(image.exists(), f"{image}: no such file or folder; wanted an image or a folder of images")
-    kernels = chosen_kernels(preset, numbers)
-    place = str(device_named(device))
     listed = None if classes is None else ClassList.read(classes)
-    reading = Reading.of_words(bands, range)
-    sources = find_sources(image)
-    jobs = plan_jobs(image, sources.pictures, out, overlay=overlay, scores=save_scores)
-    given = labels if labels is not None else scores
-    assert given is not None
-    guesses = find_guesses(
-        sources.pictures,
-        image,
-        given,
-        scores=scores is not None,
+    given = what_is_given(
+        labels,
+        scores,
         certainty=certainty,
         unsure=unsure,
         probabilities=probabilities,
         threshold=threshold,
         classes=listed,
     )
+    check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
+    check(image.exists(), f"{image}: no such file or folder; wanted an image or a folder of images")
+    kernels = chosen_kernels(preset, numbers)
+    place = str(device_named(device))
+    reading = Reading.of_words(bands, range)
+    sources = find_sources(image)
+    jobs = plan_jobs(image, sources.pictures, out, overlay=overlay, scores=save_scores)
+    guesses = find_guesses(sources.pictures, image, given)
     taken = {guess.path.resolve() for guess in guesses if isinstance(guess, Guess)}
     for job in jobs:
         for path in job.outputs():

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from densefield.bands import Reading
 from densefield.checks import InputError, check
-from densefield.cli.guesses import CERTAINTY, Guess, beliefs, check_flags, find_guesses
+from densefield.cli.guesses import CERTAINTY, Guess, beliefs, find_guesses, what_is_given
 from densefield.cli.jobs import find_sources
 from densefield.cli.pool import outcomes
 from densefield.cli.terminal import plain_console
@@ -110,30 +110,20 @@ def search(
         out: Also write every setting and its mean IoU to this CSV file.
         workers: How many images at a time, each in its own process; 0: one a processor.
     """
-    check((labels is None) != (scores is None), "labels, scores: wanted one of the two, masks or scores to refine")
+    given = what_is_given(
+        labels, scores, certainty=certainty, unsure=unsure, probabilities=probabilities, threshold=threshold
+    )
     check(images.is_dir(), f"{images}: wanted a folder of images")
     check(truth.is_dir(), f"{truth}: wanted a folder of masks with the images' names")
-    check_flags(labels, certainty=certainty, unsure=unsure, probabilities=probabilities, threshold=threshold)
     check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
     check(seed >= 0, f"seed: wanted 0 or more, received {seed}")
     check(out is None or not out.is_dir(), f"{out}: is a folder; wanted a CSV file")
     settings = _settings((alpha, beta, bilateral_weight, gamma, spatial_weight), trials, seed)
-    given = labels if labels is not None else scores
-    assert given is not None
     reading = Reading.of_words(bands, range)
     tasks = []
     sources = find_sources(images).pictures
-    guesses = find_guesses(
-        sources,
-        images,
-        given,
-        scores=scores is not None,
-        certainty=certainty,
-        unsure=unsure,
-        probabilities=probabilities,
-        threshold=threshold,
-    )
-    for source, guess, right in zip(sources, guesses, find_guesses(sources, images, truth, scores=False), strict=True):
+    guesses, rights = find_guesses(sources, images, given), find_guesses(sources, images, what_is_given(truth, None))
+    for source, guess, right in zip(sources, guesses, rights, strict=True):
         for found in (guess, right):
             if isinstance(found, InputError):
                 raise found

@@ -11,6 +11,7 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from densefield.checks import InputError, check
+from densefield.recipes.recipe import Precision
 
 
 class Machine(NamedTuple):
@@ -25,7 +26,7 @@ class Machine(NamedTuple):
     checkpoint_minutes: float = 10.0
 
 
-def check_machine(machine: Machine, precision: str) -> None:
+def check_machine(machine: Machine, precision: Precision) -> None:
     """Raise `InputError` naming the flag for numbers that cannot be, and for devices that are not there."""
     check(machine.workers >= 0, f"--workers: wanted 0 (none beside this process) or more, received {machine.workers}")
     check(machine.threads is None or machine.threads >= 1, f"--threads: wanted 1 or more, received {machine.threads}")
@@ -45,7 +46,7 @@ def check_machine(machine: Machine, precision: str) -> None:
                 accelerator=machine.accelerator,
                 devices=machine.devices,
                 num_nodes=machine.nodes,
-                precision=precision,  # type: ignore[arg-type]
+                precision=precision,
                 logger=False,
                 enable_checkpointing=False,
                 enable_progress_bar=False,

@@ -20,6 +20,7 @@ from densefield.recipes.choices import (
 from densefield.recipes.refinements import RefinementChoice
 
 Trains = Literal["network", "refinement", "all"]
+Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
 
 class Stage(Choice):
@@ -56,7 +57,7 @@ class Recipe(Choice):
     std: tuple[Annotated[float, Field(gt=0, le=1000)], ...] = (0.25, 0.25, 0.25)
     tile: Side | None = None
     seed: int = Field(0, ge=0, lt=2**32)
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     channels_last: bool = True
     recalibrate: int = Field(
         0,

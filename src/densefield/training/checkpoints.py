@@ -138,7 +138,7 @@ class KeepLast(pl.callbacks.Checkpoint):
             f"{self.path}: was saved within an epoch by {before} process(es); go on with as many devices and nodes "
             f"until the epoch ends, received {trainer.world_size}",
         )
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = cast(Any, trainer).datamodule  # Lightning sets it, and declares nothing
         steps["current"] = dict.fromkeys(steps["current"], data.steps_an_epoch())
 
     def _stop_if_asked(self, trainer: pl.Trainer, *, saved: bool = False) -> None:
