@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from densefield.checks import check, check_floating, check_map, check_target, shown
+from densefield.losses.ignored import harmless
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -40,8 +41,7 @@ def cross_entropy(
         scores = scores.float()
     target = target.long()
     counted = target != ignore_index
-    # What an ignored pixel holds may be NaN or all -Inf: left out of the sum, it would come back as a gradient 0 · NaN.
-    scores = scores.masked_fill(~counted[:, None], 0.0)
+    scores = harmless(scores, counted)
     if class_weights is not None:
         check_floating("class_weights", class_weights)
         check(

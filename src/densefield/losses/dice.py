@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from densefield.checks import check, check_map, check_target, finite_number
+from densefield.losses.ignored import harmless
 
 
 def dice_loss(
@@ -34,8 +35,7 @@ def dice_loss(
     # (B, H, W, K) → (B, K, H, W); ignored pixels are 0 in every class, here and below.
     truth = torch.nn.functional.one_hot(target.long().masked_fill(~counted, 0), num_classes).movedim(-1, 1)
     truth = truth.to(scores.dtype) * counted[:, None]
-    # Filled and not multiplied: what an ignored pixel holds may be NaN or all -Inf, and 0 · NaN is NaN, backward too.
-    chances = scores.masked_fill(~counted[:, None], 0.0).softmax(1) * counted[:, None]
+    chances = harmless(scores, counted).softmax(1) * counted[:, None]
     overlap = (chances * truth).sum((0, 2, 3))
     pixels = truth.sum((0, 2, 3))
     mass = chances.square().sum((0, 2, 3)) if squared else chances.sum((0, 2, 3))
