@@ -84,8 +84,8 @@ def test_backward_twice_gives_the_same(checkpointing: bool) -> None:
 
 
 def test_inference_concatenates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    block = DenseBlock(4, 3, 2, 0.2, keep_input=True).eval()
-    piece = torch.randn(2, 4, 6, 7)
+    block = DenseBlock(4, 3, 2, 0.2, keep_input=True).double().eval()
+    piece = torch.randn(2, 4, 6, 7, dtype=torch.float64)
     expected = dense_layers_plain(list(block.layers), [piece], keep_input=True)
     monkeypatch.setattr(torch, "cat", None)
     empty, widths = torch.empty, []
@@ -148,9 +148,9 @@ class Doubled(nn.BatchNorm2d):
 
 
 def test_changed_layers_run_as_they_are() -> None:
-    piece = torch.randn(2, 3, 4, 4)
+    piece = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     seen: list[int] = []
-    hooked = DenseBlock(3, 2, 2, 0.0, keep_input=False).eval()
+    hooked = DenseBlock(3, 2, 2, 0.0, keep_input=False).double().eval()
     expected = hooked(piece)
     hooked.layers[0].norm.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
     torch.testing.assert_close(hooked(piece), expected)
@@ -158,9 +158,10 @@ def test_changed_layers_run_as_they_are() -> None:
 
     doubled = DenseBlock(3, 2, 2, 0.0, keep_input=False).eval()
     doubled.layers[1].norm = Doubled(5).eval()
+    doubled.double()
     torch.testing.assert_close(doubled(piece), dense_layers_plain(list(doubled.layers), [piece], keep_input=False))
 
-    mixed = DenseBlock(3, 2, 2, 0.0, keep_input=False)
+    mixed = DenseBlock(3, 2, 2, 0.0, keep_input=False).double()
     mixed.layers[0].norm.eval()  # one frozen normalisation among training ones
     twin = copy.deepcopy(mixed)
     torch.testing.assert_close(mixed(piece), dense_layers_plain(list(twin.layers), [piece], keep_input=False))

@@ -82,10 +82,10 @@ def test_tiles_at_multiples_of_the_stride_agree_with_the_whole() -> None:
 
 def test_a_trunk_may_be_shared_with_a_segmentation_network() -> None:
     torch.manual_seed(seeded())
-    coarse = deeplab_largefov(3, width=2)
-    network = EmbeddingNetwork(coarse.trunk, dimension=4, taps=IN_VGG)
+    coarse = deeplab_largefov(3, width=2).double()
+    network = EmbeddingNetwork(coarse.trunk, dimension=4, taps=IN_VGG).double()
     assert network.trunk is coarse.trunk
-    image = torch.rand(1, 3, 21, 30)
+    image = torch.rand(1, 3, 21, 30, dtype=torch.float64)
     torch.testing.assert_close(network(image), concatenated(network, image))
     network(image).sum().backward()
     touched = {name for name, parameter in coarse.named_parameters() if parameter.grad is not None}
@@ -96,9 +96,9 @@ def test_a_trunk_may_be_shared_with_a_segmentation_network() -> None:
 
 def test_dilated_trunks_are_tapped_where_their_features_lie() -> None:
     torch.manual_seed(seeded())
-    network = EmbeddingNetwork(VGG(width=2, output_stride=2), taps=("conv4_1", "conv1_1"), dimension=3)
+    network = EmbeddingNetwork(VGG(width=2, output_stride=2), taps=("conv4_1", "conv1_1"), dimension=3).double()
     assert network.stride == 2
-    image = torch.rand(1, 3, 12, 19)
+    image = torch.rand(1, 3, 12, 19, dtype=torch.float64)
     torch.testing.assert_close(network(image), concatenated(network, image))
 
 

@@ -108,7 +108,8 @@ def test_tiles_equal_the_whole_within_reach(kind) -> None:
     with torch.no_grad():
         whole, tile = network(image), network(image[..., start:stop])
     inside = slice(network.reach, stop - start - network.reach)
-    torch.testing.assert_close(tile[..., inside], whole[..., start:stop][..., inside], rtol=1e-12, atol=1e-12)
+    # Nothing negative: the roundings, 6 sqrt(n) for each of some 20 sums of up to 100 products, are relative.
+    torch.testing.assert_close(tile[..., inside], whole[..., start:stop][..., inside], rtol=1e-11, atol=0)
 
 
 @pytest.mark.parametrize("kind", [FCDenseNet, ClassicUpsampling])

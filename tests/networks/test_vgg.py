@@ -31,8 +31,8 @@ def _expected_rates(stride: int) -> list[int]:
 
 def test_first_block_is_plain_convolution() -> None:
     torch.manual_seed(seeded())
-    trunk = VGG(width=4)
-    image = torch.rand(2, 3, 7, 6)
+    trunk = VGG(width=4).double()
+    image = torch.rand(2, 3, 7, 6, dtype=torch.float64)
     first = trunk.get_submodule("conv1_1.convolution")
     expected = functional.relu(functional.conv2d(image, first.weight, first.bias, padding=1))
     name, features = next(trunk.layers(image))

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rounding_rules import IN_PLACE, MOVES, RULES, SILENT, moved
+from rounding_rules import EXP, IN_PLACE, MOVES, RULES, SILENT, moved
 
 STEPS = 2
 Beside = float | Tensor
@@ -46,6 +46,21 @@ def barycentric_rounding(features: Tensor, dtype: torch.dtype) -> float:
     scaled = features.double().abs() * math.sqrt(2 / 3) / (places * (places + 1)).sqrt()
     coordinates = scaled.flip(1).cumsum(1).flip(1) + places * scaled
     return 2 * (d + 6) * unit_roundoff(dtype) * float(coordinates.max())
+
+
+def sums_to_one(log_q: Tensor, dim: int = 1) -> None:
+    """Hold K log-marginals to marginals that add up to 1.
+
+    log q is a logit less the greatest, rounded at most |log q|, less the logarithm of a sum of K exponentials of such
+    numbers (EXP each, and K), rounded again, and once more where it is kept in a half type. Weighted by q, |log q| is
+    the entropy.
+    """
+    wide = log_q.detach().double()
+    entropy = -torch.where(wide.isinf(), 0.0, wide.exp() * wide).sum(dim)
+    unit = unit_roundoff(torch.float64 if log_q.dtype == torch.float64 else torch.float32)
+    bound = STEPS * (unit * (3 * entropy + log_q.shape[dim] + 2 * EXP) + unit_roundoff(log_q.dtype) * entropy)
+    gap = (wide.exp().sum(dim) - 1).abs()
+    assert bool((gap <= bound).all()), f"off by {gap.max():.3g}, rounding explains {bound.flatten()[gap.argmax()]:.3g}"
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,9 @@ def _where(mode: Rounding, result: Tensor, condition: Tensor, a: Any, b: Any) ->
 
 
 def _exp(mode: Rounding, result: Tensor, a: Tensor) -> Any:
-    return result * (torch.expm1(torch.as_tensor(mode.error(a))) + EXP * mode.unit)
+    error = torch.as_tensor(mode.error(a))
+    handed = torch.where(error < 1, result * error.clamp(max=1).expm1(), (a + error).exp() - result)  # no 0 times Inf
+    return handed + EXP * mode.unit * result
 
 
 def _log(mode: Rounding, result: Tensor, a: Tensor) -> Any:
@@ -144,11 +146,18 @@ def _product(mode: Rounding, result: Tensor, a: Tensor, b: Tensor) -> Any:
 
 
 def _softened(mode: Rounding, result: Tensor, a: Tensor, dim: int, half: bool) -> Any:
-    """log softmax: d log q_i = d a_i - sum_j q_j d a_j; the logarithm of a sum of positive numbers, the greatest 1."""
+    """log softmax: d log q_i = d a_i - sum_j q_j d a_j; less the greatest, less the logarithm of a sum."""
     q, e = result.exp(), _carried(mode, a)
-    top = a.abs().amax(dim, keepdim=True)
+    top = a.amax(dim, keepdim=True).abs()
     own = mode.unit * (result.abs() + top + (a.shape[dim] + 2 * EXP))
     return e * (1 - 2 * q) + (q * e).sum(dim, keepdim=True) + own
+
+
+def _log_sum(mode: Rounding, result: Tensor, a: Tensor, dim: list[int], keepdim: bool = False) -> Any:
+    """d log sum_j exp a_j = sum_j p_j d a_j; what is summed, less the greatest, weighs at most its entropy, log K."""
+    p = (a - a.logsumexp(dim, True)).exp()
+    terms = math.prod(a.shape[d] for d in dim)
+    return (p * _carried(mode, a)).sum(dim, keepdim) + mode.unit * (result.abs() + 2 * terms + 2 * EXP)
 
 
 def _soften_back(mode: Rounding, result: Tensor, gradient: Tensor, output: Tensor, dim: int, dtype: Any) -> Any:
@@ -248,6 +257,7 @@ RULES: dict[Any, Rule] = {
     aten.bmm: _product,
     aten.copy: lambda mode, result, a, b, *rest: mode.error(b),
     aten._log_softmax: _softened,
+    aten.logsumexp: _log_sum,
     aten._log_softmax_backward_data: _soften_back,
     aten.index_add: _gather_sum,
     aten.index_put: _put,

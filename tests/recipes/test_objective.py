@@ -20,15 +20,16 @@ from densefield.recipes.train import Machine, train
 
 def test_the_loss_is_the_weighted_sum() -> None:
     generator = torch.Generator().manual_seed(0)
-    scores = torch.randn(2, 3, 4, 5, generator=generator)
+    scores = torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64)
     target = torch.randint(0, 3, (2, 4, 5), generator=generator)
     parts = [build_loss(LossChoice(cross_entropy=ce, dice=d), None)(scores, target, None) for ce, d in ((1, 0), (0, 1))]
     both = build_loss(LossChoice(cross_entropy=0.5, dice=2.0), None)(scores, target, None)
     assert float(both) == pytest.approx(0.5 * float(parts[0]) + 2.0 * float(parts[1]))
-    assert float(parts[0]) == pytest.approx(float(torch.nn.functional.cross_entropy(scores, target)), rel=1e-5)
+    assert float(parts[0]) == pytest.approx(float(torch.nn.functional.cross_entropy(scores, target)), rel=1e-9)
     weights = torch.tensor([0.2, 1.0, 3.0])
     weighted = build_loss(LossChoice(class_weights="median_frequency"), weights)(scores, target, None)
-    assert float(weighted) == pytest.approx(float(torch.nn.functional.cross_entropy(scores, target, weights)), rel=1e-5)
+    wanted = torch.nn.functional.cross_entropy(scores, target, weights.double())
+    assert float(weighted) == pytest.approx(float(wanted), rel=1e-9)
 
 
 def test_a_loss_of_nothing_is_an_error() -> None:
@@ -43,7 +44,7 @@ def test_border_weights_hold_the_class_weights() -> None:
     assert weigh is not None
     weights = weigh(target)
     # equation 2 in the gap's middle column: distances 2 and 2 to the two cells
-    assert weights[10, 10] == pytest.approx(2.0 + 10 * np.exp(-((2 + 2) ** 2) / (2 * 25)), rel=1e-5)
+    assert weights[10, 10] == pytest.approx(2.0 + 10 * np.exp(-((2 + 2) ** 2) / (2 * 25)), rel=1e-7)
     assert border_weights(LossChoice(), None, 3) is None
     with pytest.raises(InputError, match="two classes"):
         border_weights(LossChoice(border=1.0), None, 3)

@@ -12,6 +12,7 @@ from densefield.checks import InputError
 from densefield.refine import BilateralKernel, Diagonal, FeatureKernel, Kernel, Matrix, Potts, SpatialKernel, mean_field
 from densefield.refine.mean_field import Normalization, pairwise_terms, run, with_lattices
 from drawing import seeded
+from rounding import Rounding
 
 SPATIAL = SpatialKernel(theta_gamma=1.5, weight=2.0)
 
@@ -55,7 +56,7 @@ def test_compatibilities_are_energies_times_the_weight(exact: Any, compatibility
     kernel = exact.normalized(exact.kernel_matrix(exact.places(4, 5) / 1.5), "symmetric")
     wanted = exact.mean_field(unary[0].flatten(1).numpy(), [(kernel, 2.0 * dense)], 3)
     got = mean_field(unary, [SPATIAL], compatibility, 3)
-    np.testing.assert_allclose(got.exp()[0].flatten(1).numpy(), wanted, atol=1e-6)
+    np.testing.assert_allclose(got.exp()[0].flatten(1).numpy(), wanted, atol=1e-10)
 
 
 def test_each_kernel_may_have_its_own_compatibility(exact: Any) -> None:
@@ -67,7 +68,7 @@ def test_each_kernel_may_have_its_own_compatibility(exact: Any) -> None:
     ]
     wanted = exact.mean_field(unary[0].flatten(1).numpy(), pairs, 3)
     got = mean_field(unary, kernels, [Potts(), Diagonal((1.0, -1.0))], 3)
-    np.testing.assert_allclose(got.exp()[0].flatten(1).numpy(), wanted, atol=1e-6)
+    np.testing.assert_allclose(got.exp()[0].flatten(1).numpy(), wanted, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -112,11 +113,13 @@ def test_dense_kernels_are_exact(exact: Any, normalization: Normalization) -> No
             recompute=recompute,
         )
         np.testing.assert_allclose(got.detach().exp()[0].flatten(1).numpy(), wanted, atol=1e-9)
-    single = mean_field(
-        unary.detach().float(), kernels, iterations=5, image=image, normalization=normalization, dense=True
-    )
+    given = {"iterations": 5, "normalization": normalization, "dense": True}
+    image = image.float()
+    with Rounding(torch.float32) as rounding:
+        double = mean_field(unary.detach().float().double(), kernels, image=image.double(), **given)
+    single = mean_field(unary.detach().float(), kernels, image=image, **given)
     assert single.dtype == torch.float32
-    np.testing.assert_allclose(single.exp()[0].flatten(1).numpy(), wanted, atol=1e-5)
+    rounding.within([single], [double])
 
 
 def test_volumes_video_and_points_are_near_the_exact_ones(exact: Any) -> None:
@@ -187,7 +190,10 @@ def test_bound_terms_serve_step_by_step() -> None:
     log_q = torch.log_softmax(-unary, 1)
     for _ in range(4):
         log_q = run(unary, terms, 1, "symmetric", log_q, half=False)
-    torch.testing.assert_close(log_q, run(unary, terms, 4, "symmetric", half=False), rtol=1e-4, atol=1e-5)
+    with Rounding(torch.float32) as rounding:
+        wanted = run(unary.double(), terms, 4, "symmetric")
+    for found in (log_q, run(unary, terms, 4, "symmetric", half=False)):
+        rounding.within([found], [wanted])
 
 
 def test_without_kernels_or_iterations_it_is_a_softmax() -> None:

@@ -15,11 +15,12 @@ def picture(height=30, width=44):
 
 def test_drawn_factors_and_angles_stay_within_limits():
     rng = np.random.default_rng(seeded())
-    scales = np.array([RandomScale(0.5, 2.0).draw(rng) for _ in range(2000)])
+    scales = np.array([RandomScale(0.5, 2.0).draw(rng) for _ in range(3000)])
     assert scales.min() >= 0.5
     assert scales.max() <= 2.0
+    # Means of n have deviations of (width / sqrt 12) / sqrt n, 0.0073 and 0.074: six and more of them fit.
     assert abs(np.log(scales).mean()) < 0.05  # doubling and halving are equally likely
-    angles = np.array([RandomRotation(7.0).draw(rng) for _ in range(2000)])
+    angles = np.array([RandomRotation(7.0).draw(rng) for _ in range(3000)])
     assert np.abs(angles).max() <= 7.0
     assert abs(angles.mean()) < 0.5
 

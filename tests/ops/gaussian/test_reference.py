@@ -53,4 +53,4 @@ def test_the_cut_part_is_below_rounding(dtype, theta):
 
 def test_tiny_width_is_the_identity():
     values = torch.rand(1, 1, 5, 6)
-    torch.testing.assert_close(filter_by_matrices(values, [1e-200, 1e-200], [0, 0]), values)
+    assert torch.equal(filter_by_matrices(values, [1e-200, 1e-200], [0, 0]), values)

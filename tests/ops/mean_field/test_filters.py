@@ -17,13 +17,13 @@ def test_a_lattice_too_large_to_fill_is_stretched_less() -> None:
     term = LatticeTerm(features, widths, torch.tensor(-1.0), fill_rows=100_000)
     (filled,) = lattices_of(term)
     assert is_filled(filled)
-    torch.testing.assert_close(filled.weights, build_lattice(scaled * FILLED_STRETCH).weights, rtol=0, atol=0)
+    assert torch.equal(filled.weights, build_lattice(scaled * FILLED_STRETCH).weights)
     less = build_lattice(scaled * UNFILLED_STRETCH)
     (unfilled,) = lattices_of(LatticeTerm(features, widths, torch.tensor(-1.0), fill_rows=less.rows + 3))
     assert not is_filled(unfilled)
-    torch.testing.assert_close(unfilled.weights, less.weights, rtol=0, atol=0)
+    assert torch.equal(unfilled.weights, less.weights)
     (plain,) = lattices_of(LatticeTerm(features, widths, torch.tensor(-1.0)))
-    torch.testing.assert_close(plain.weights, build_lattice(scaled).weights, rtol=0, atol=0)
+    assert torch.equal(plain.weights, build_lattice(scaled).weights)
 
 
 def test_one_that_outgrows_its_bound_by_far_is_stretched_less_too() -> None:
@@ -31,4 +31,4 @@ def test_one_that_outgrows_its_bound_by_far_is_stretched_less_too() -> None:
     (unfilled,) = lattices_of(LatticeTerm(features, torch.ones(3), torch.tensor(-1.0), fill_rows=500))
     assert not is_filled(unfilled)
     wanted = build_lattice(features * UNFILLED_STRETCH).weights
-    torch.testing.assert_close(unfilled.weights, wanted, rtol=0, atol=0)
+    assert torch.equal(unfilled.weights, wanted)

@@ -14,12 +14,12 @@ def test_one_update_by_hand():
     u = [[0.3, 1.1], [0.9, 0.2]]
     k, c = math.exp(-0.5), -2.0
     q = [[math.exp(-u[a][i]) / sum(math.exp(-u[b][i]) for b in range(2)) for i in range(2)] for a in range(2)]
-    wanted = torch.empty(2, 2)
+    wanted = torch.empty(2, 2, dtype=torch.float64)
     for i, a in itertools.product(range(2), range(2)):
         scores = [-u[b][i] - c * (q[b][i] + k * q[b][1 - i]) for b in range(2)]
         wanted[a, i] = scores[a] - math.log(sum(map(math.exp, scores)))
-    term = LatticeTerm(torch.tensor([[[0.0, 2.0]]]), torch.tensor([2.0]), torch.tensor(c))
-    found = dense_mean_field(torch.tensor(u)[None], [term], iterations=1, normalization="none")
+    term = LatticeTerm(*(wanted.new_tensor(each) for each in ([[[0.0, 2.0]]], [2.0], c)))
+    found = dense_mean_field(wanted.new_tensor(u)[None], [term], iterations=1, normalization="none")
     torch.testing.assert_close(found[0], wanted)
 
 
