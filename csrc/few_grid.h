@@ -48,7 +48,8 @@ public:
             Flat line, before;
             line.load(q + i);
             before.load(before_.data() + i);
-            line.head *= before.head * times;
+            before.scale(times);
+            line.multiply(before);
             line.store(scaled + i);
         }
         even += side * W;
@@ -106,7 +107,7 @@ public:
             Flat line, after;
             line.load(message + i);
             after.load(after_.data() + i);
-            line.head *= after.head;
+            line.multiply(after);
             line.store(message + i);
         }
     }

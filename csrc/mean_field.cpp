@@ -208,7 +208,7 @@ private:
                     Row<float, W> product, other;
                     product.load(gradient + g * W);
                     other.load(now + g * W);
-                    multiply(product, other);
+                    product.multiply(other);
                     inner += total(product);
                 }
                 for (int64_t c = 0; c < stride; ++c) gradient[c] = (gradient[c] - inner) * now[c];

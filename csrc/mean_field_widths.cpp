@@ -23,7 +23,7 @@ constexpr int64_t splat_rows = 512, sliced_points = 2048, together = 5;
 
 template <int W>
 DF_INLINE double dot(Row<float, W> a, const Row<float, W>& b) {
-    multiply(a, b);
+    a.multiply(b);
     return static_cast<double>(total(a));
 }
 
@@ -185,7 +185,7 @@ void pairs_of_group(const df_pairs& job, int64_t group) {
                         Row<float, W> mine, theirs;
                         mine.load(a + (other * job.next + x * job.step) * W);
                         theirs.load(filtered.data() + (y - y0) * line + x * W);
-                        multiply(mine, theirs);
+                        mine.multiply(theirs);
                         sum.add(mine);
                     }
                     job.pairs[other * kept + y - other + job.radius] += static_cast<double>(total(sum));

@@ -66,14 +66,10 @@ DF_INLINE void get(const Half* from, Lanes<float, W>& to) {
         const __m256 wide = _mm256_cvtph_ps(_mm_loadu_si128(bits));
         std::memcpy(&to, &wide, sizeof(to));
     } else {
-        static_assert(W == 16);
 #if defined(__AVX512F__)
+        static_assert(W == 16);
         const __m512 wide = _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
         std::memcpy(&to, &wide, sizeof(to));
-#else
-        const __m256 low = _mm256_cvtph_ps(_mm_loadu_si128(bits)), high = _mm256_cvtph_ps(_mm_loadu_si128(bits + 1));
-        std::memcpy(&to, &low, sizeof(low));
-        std::memcpy(reinterpret_cast<char*>(&to) + sizeof(low), &high, sizeof(high));
 #endif
     }
 }
@@ -89,27 +85,24 @@ DF_INLINE void put(Half* to, const Lanes<float, W>& from) {
         std::memcpy(&wide, &from, sizeof(wide));
         _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(wide, _MM_FROUND_TO_NEAREST_INT));
     } else {
-        static_assert(W == 16);
 #if defined(__AVX512F__)
+        static_assert(W == 16);
         __m512 wide;
         std::memcpy(&wide, &from, sizeof(wide));
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_maskz_cvtps_ph(0xffff, wide, _MM_FROUND_TO_NEAREST_INT));
-#else
-        __m256 low, high;
-        std::memcpy(&low, &from, sizeof(low));
-        std::memcpy(&high, reinterpret_cast<const char*>(&from) + sizeof(low), sizeof(high));
-        auto* const bits = reinterpret_cast<__m128i*>(to);
-        _mm_storeu_si128(bits, _mm256_cvtps_ph(low, _MM_FROUND_TO_NEAREST_INT));
-        _mm_storeu_si128(bits + 1, _mm256_cvtps_ph(high, _MM_FROUND_TO_NEAREST_INT));
 #endif
     }
 }
 #endif
 
-// A row as its widest block and, beneath it, the row of what remains: 24 floats are 16 and 8.
+// What a row is made of: registers, or what is left of one. (GCC takes wider vectors apart through memory.)
 template <class T, int W>
-struct Row : Row<T, W - (W < static_cast<int>(64 / sizeof(T)) ? W : static_cast<int>(64 / sizeof(T)))> {
-    static constexpr int width = W < static_cast<int>(64 / sizeof(T)) ? W : static_cast<int>(64 / sizeof(T));
+constexpr int block_of = W < lanes<T> ? W : lanes<T>;
+
+// A row as its first block and, beneath it, the row of what remains: 24 floats are 16 and 8, or 8 and 8 and 8.
+template <class T, int W>
+struct Row : Row<T, W - block_of<T, W>> {
+    static constexpr int width = block_of<T, W>;
     using Rest = Row<T, W - width>;
     Lanes<T, width> head;
 
@@ -127,6 +120,10 @@ struct Row : Row<T, W - (W < static_cast<int>(64 / sizeof(T)) ? W : static_cast<
         put<width>(to, head);
         Rest::store(to + width);
     }
+    DF_INLINE void copy_blocks(Lanes<T, width>* to) const {  // where all are of one width
+        *to = head;
+        Rest::copy_blocks(to + 1);
+    }
     DF_INLINE void add(const Row& other) {
         head += other.head;
         Rest::add(other);
@@ -138,6 +135,10 @@ struct Row : Row<T, W - (W < static_cast<int>(64 / sizeof(T)) ? W : static_cast<
     DF_INLINE void scale(T factor) {
         head *= factor;
         Rest::scale(factor);
+    }
+    DF_INLINE void multiply(const Row& other) {
+        head *= other.head;
+        Rest::multiply(other);
     }
     template <class S>
     DF_INLINE void add_from(const S* from, T factor) {
@@ -155,9 +156,12 @@ struct Row<T, 0> {
     DF_INLINE void load(const S*) {}
     template <class S>
     DF_INLINE void store(S*) const {}
+    template <class Block>
+    DF_INLINE void copy_blocks(Block*) const {}
     DF_INLINE void add(const Row&) {}
     DF_INLINE void add(const Row&, T) {}
     DF_INLINE void scale(T) {}
+    DF_INLINE void multiply(const Row&) {}
     template <class S>
     DF_INLINE void add_from(const S*, T) {}
 };

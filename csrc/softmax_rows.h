@@ -79,41 +79,50 @@ DF_INLINE Lanes<float, W> rough_exponential(Lanes<float, W> x) {
 template <int W>
 using Rest = typename Row<float, W>::Rest;
 
-template <int W>
-DF_INLINE float highest(const Row<float, W>& row) {
+// Blocks as one, combined two or three at a time.
+template <int count, class Block, class Combine>
+DF_INLINE Block fold_blocks(Block* blocks, const Combine& combine) {
+    if constexpr (count == 1) {
+        return blocks[0];
+    } else {
+        constexpr int parts = count % 3 == 0 ? 3 : 2, left = count / parts;
+        DF_UNROLL for (int i = 0; i < left; ++i) {
+            blocks[i] = combine(blocks[i], blocks[i + left]);
+            if (parts == 3) blocks[i] = combine(blocks[i], blocks[i + 2 * left]);
+        }
+        return fold_blocks<left>(blocks, combine);
+    }
+}
+
+template <int W, class Combine>
+DF_INLINE auto folded(const Row<float, W>& row, const Combine& combine) {
     constexpr int width = Row<float, W>::width;
-    if constexpr (W == width) return highest<width>(row.head);
     const auto& rest = static_cast<const Rest<W>&>(row);
-    if constexpr (W - width == width) {
-        return highest<width>(row.head > rest.head ? row.head : rest.head);
+    if constexpr (W == width) {
+        return row.head;
     } else if constexpr (W - width == width / 2) {
         Lanes<float, width / 2> low, high;
         std::memcpy(&low, &row.head, sizeof(low));
         std::memcpy(&high, reinterpret_cast<const char*>(&row.head) + sizeof(low), sizeof(high));
-        low = low > high ? low : high;
-        return highest<width / 2>(low > rest.head ? low : rest.head);
+        return combine(combine(low, high), rest.head);
+    } else {
+        static_assert(W % width == 0);
+        Lanes<float, width> blocks[W / width];
+        row.copy_blocks(blocks);
+        return fold_blocks<W / width>(blocks, combine);
     }
+}
+
+template <int W>
+DF_INLINE float highest(const Row<float, W>& row) {
+    const auto one = folded(row, [](const auto& a, const auto& b) __attribute__((always_inline)) { return a > b ? a : b; });
+    return highest<sizeof(one) / sizeof(float)>(one);
 }
 
 template <int W>
 DF_INLINE float total(const Row<float, W>& row) {
-    constexpr int width = Row<float, W>::width;
-    if constexpr (W == width) return total<width>(row.head);
-    const auto& rest = static_cast<const Rest<W>&>(row);
-    if constexpr (W - width == width) {
-        return total<width>(row.head + rest.head);
-    } else if constexpr (W - width == width / 2) {
-        Lanes<float, width / 2> low, high;
-        std::memcpy(&low, &row.head, sizeof(low));
-        std::memcpy(&high, reinterpret_cast<const char*>(&row.head) + sizeof(low), sizeof(high));
-        return total<width / 2>(low + high + rest.head);
-    }
-}
-
-template <int W>
-DF_INLINE void multiply(Row<float, W>& row, const Row<float, W>& other) {
-    row.head *= other.head;
-    if constexpr (W > Row<float, W>::width) multiply(static_cast<Rest<W>&>(row), static_cast<const Rest<W>&>(other));
+    const auto one = folded(row, [](const auto& a, const auto& b) __attribute__((always_inline)) { return a + b; });
+    return total<sizeof(one) / sizeof(float)>(one);
 }
 
 template <int W>
