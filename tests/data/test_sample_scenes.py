@@ -77,3 +77,13 @@ def test_index_beyond_the_end():
     with pytest.raises(IndexError):
         SampleScenes("val", count=2)[2]
     assert SampleScenes("val", count=2)[-1].name == "val-00001"
+
+
+def test_scenes_that_are_kept_cannot_be_spoilt():
+    scenes = SampleScenes("train", 32, 2)
+    first = scenes[1]
+    wanted = first.image.copy(), first.target.copy()
+    first.image[:], first.target[:] = 7, 2
+    again = scenes[1]
+    assert np.array_equal(again.image, wanted[0])
+    assert np.array_equal(again.target, wanted[1])

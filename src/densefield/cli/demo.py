@@ -25,9 +25,11 @@ def demo(out: Path | None = None, *, quick: bool = False) -> int:
     """
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     console.print("densefield demo: a coarse network learns to find handwriting on photographs, from nothing, offline;")
-    console.print("then it learns together with a dense CRF, which makes its masks sharp. Three minutes on two cores.")
+    console.print("then it learns together with a dense CRF, which makes its masks sharp. Two minutes on two cores.")
     console.print("loading PyTorch ...")
     from densefield.recipes.evaluate import evaluate, write_report
+    from densefield.recipes.machine import Machine
+    from densefield.recipes.run_folder import has_learned
     from densefield.recipes.samples import sample_demo, sample_demo_quick
     from densefield.recipes.train import train
     from densefield.segmenter import Segmenter
@@ -39,12 +41,14 @@ def demo(out: Path | None = None, *, quick: bool = False) -> int:
     first, second = recipe.stages
     alone = recipe.model_copy(update={"refinement": None, "stages": (first,)})
     together = recipe.model_copy(update={"weights": str(home / "network"), "stages": (second,)})
+    # The scenes are composed once and kept: on two cores processes that read would only be in the way.
+    machine = Machine(workers=0)
     try:
         console.print("\n1 of 3: the network learns alone")
-        train(alone, home / "network", resume=True, console=console)
+        train(alone, home / "network", resume=has_learned(home / "network"), machine=machine, console=console)
         begun.append(time.monotonic())
         console.print("\n2 of 3: the network and a dense CRF behind it learn together")
-        train(together, home, resume=True, console=console)
+        train(together, home, resume=has_learned(home), machine=machine, console=console)
     except Interrupted as interrupted:
         flags = f"{' --quick' if quick else ''}{f' --out {out}' if out else ''}"
         console.print(f"stopped by {interrupted}; saved. Go on with: densefield demo{flags}")

@@ -120,7 +120,9 @@ def write_report(
     stages = sorted(run.glob("stage-*/metrics.csv")) if run.is_dir() else []
     for number, table in enumerate(stages, start=1):
         suffix = f", stage {number}" if len(stages) > 1 else ""
-        curve.update({f"{chart}{suffix}": lines for chart, lines in read_curves(table).items()})
+        charts = read_curves(table).items()
+        # A lone dot is no curve: the figure stands in the run's own lines.
+        curve.update({f"{chart}{suffix}": lines for chart, lines in charts if max(map(len, lines.values())) > 1})
     lines = {"network" if evaluation.alone is None else "refined": evaluation.counts.trimap.points()}
     if evaluation.alone is not None:
         lines["network alone"] = evaluation.alone.trimap.points()
