@@ -81,7 +81,7 @@ def list_pictures(folder: str | os.PathLike[str], what: str = "images", *, deep:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        reason = "is a file" if folder.exists() else f"no such folder{_below(folder)}"
+        reason = "is a file" if folder.exists() else f"no such folder{below_here(folder)}"
         raise InputError(f"{folder}: {reason}; wanted the folder that holds the {what}")
     endings, others = picture_endings(), Counter[str]()
     pictures: list[Picture] = []
@@ -145,7 +145,7 @@ def _literal(ending: str) -> str:
     return ending.replace("{", "{{").replace("}", "}}")
 
 
-def _below(folder: Path) -> str:
+def below_here(folder: Path) -> str:
     """Where a relative path was looked for: the usual reason why it is not there."""
     return "" if folder.is_absolute() else f" below {Path.cwd()}, where the command was started"
 

@@ -319,3 +319,11 @@ def test_bands_of_the_command_line_and_of_the_training(
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / "again" / "b.png")), wanted)
     with pytest.raises(InputError, match="bands, range: wanted numbers with commas between"):
         predict(run, tmp_path / "b.tif", out=out, device="cpu", bands="4;1")
+
+
+@pytest.mark.parametrize("name", ["a.png", "overlays/a.png", "scores/a.npy"])
+def test_a_folder_named_like_a_result_is_no_result(run: Path, photos: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "out" / name).mkdir(parents=True)
+    with pytest.raises(InputError, match=rf"{name}: is a folder, where a result belongs; rename it, or choose another"):
+        predict(run, photos, out=tmp_path / "out", overlay=True, scores=True)
+    assert not any(path.is_file() for path in (tmp_path / "out").rglob("*"))

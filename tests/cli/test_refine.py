@@ -360,3 +360,28 @@ def test_a_search_reads_wide_pixels_too(photos: Path) -> None:
     with pytest.raises(InputError, match="--range 0,2047"):
         search(photos / "images", photos / "truth", **args)
     assert search(photos / "images", photos / "truth", range="0,2047", **args) == 0
+
+
+def test_a_suffix_names_masks_that_may_lie_among_their_images(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "abc":
+        (photos / "rough" / f"{name}.jpg.png").rename(photos / "images" / f"{name}.jpg_mask.png")
+        (photos / "truth" / f"{name}.jpg.png").rename(photos / "images" / f"{name}.jpg_right.png")
+    both = photos / "images"
+    assert search(both, both, labels=both, suffix="_mask", truth_suffix="_right", alpha=(8,), beta=(9,), workers=1) == 0
+    assert "Mean IoU over 3 images" in capsys.readouterr().out
+    for name in "abc":
+        (both / f"{name}.jpg_right.png").unlink()
+    assert refine(both, labels=both, suffix="_mask", out=photos / "out", workers=1) == 0
+    assert sorted(path.name for path in (photos / "out").iterdir()) == [f"{name}.jpg.png" for name in "abc"]
+    np.testing.assert_array_equal(read(photos / "out" / "a.jpg.png"), right())
+    with pytest.raises(InputError, match=r"suffix: tells the files of a folder, and .* is a file"):
+        refine(both / "a.jpg.png", labels=both / "a.jpg_mask.png", suffix="_mask", out=photos / "one")
+
+
+def test_the_suffix_that_masks_seem_to_have_is_suggested(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "rough" / "a.jpg.png").rename(photos / "rough" / "a.jpg_mask.png")
+    assert refine(photos / "images", labels=photos / "rough", out=photos / "out", workers=1) == 2
+    said = capsys.readouterr().err
+    assert "rename it to a.jpg.png, or say --suffix _mask if all are named so" in said
+    assert refine(photos / "images", labels=photos / "rough", out=photos / "out", workers=1, suffix="_no") == 2
+    assert "a.jpg.png: has no mask of its name with '_no' behind it in" in capsys.readouterr().err

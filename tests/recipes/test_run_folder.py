@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -213,3 +214,19 @@ def test_a_finished_run_goes_on_for_more_epochs_as_if_it_had_never_ended(tmp_pat
     first, second = (tmp_path / name for name in ("whole", "run"))
     for name in ("stage-1/metrics.csv", "stage-1/done", "best.json", "recipe.yaml"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_resume_where_nothing_was_begun_says_so_and_begins(tmp_path: Path) -> None:
+    console = Console(record=True, file=io.StringIO(), soft_wrap=True)
+    one = samples(stages=[{**STAGE, "epochs": 1}])
+    train(one, tmp_path / "run", resume=True, machine=MACHINE, console=console)
+    assert f"{tmp_path / 'run'}: there is no run to go on with; it begins\n" in console.export_text()
+    train(one, tmp_path / "run", resume=True, machine=MACHINE, console=console)
+    assert "it begins" not in console.export_text()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_weights_of_nobody_knows_what_are_not_trained_on(folder: Path, resume: bool) -> None:
+    (folder / "recipe.yaml").unlink()
+    with pytest.raises(InputError, match=r"holds weights or checkpoints, but no recipe\.yaml that says"):
+        train(samples(), folder, resume=resume, machine=MACHINE, console=Console(quiet=True))

@@ -84,7 +84,7 @@ def evaluate(
     Reading.of_words(bands, range)  # a slip of the pen is told in its own words
     overrides += [] if bands is None else ["--data.bands", f"[{bands}]"]
     overrides += [] if range is None else ["--data.range", f"[{range}]"]
-    chosen = find_recipe(recipe, overrides) if recipe is not None else find_recipe(str(run / RECIPE), overrides)
+    chosen = find_recipe(str(run / RECIPE) if recipe is None else recipe, overrides, say=console.print)
     segmenter = Segmenter.load(run)
     if preset is not None:
         kernels = chosen_kernels(preset, numbers)

@@ -28,7 +28,8 @@ class Guess:
     """A file that says what an image may show: a mask right with probability `certainty`, or scores.
 
     `threshold` makes two classes of any grey picture, 0 and 255: those darker, and those at least as bright, of 255.
-    With `classes` a mask's values are those of the class list, and scores are of its classes.
+    With `classes` a mask's values are those of the class list, and scores are of its classes. In a folder `suffix`
+    stands behind the image's name.
     """
 
     source: Picture
@@ -38,6 +39,7 @@ class Guess:
     probabilities: bool = False
     threshold: int | None = None
     classes: ClassList | None = None
+    suffix: str = ""
 
     @property
     def path(self) -> Path:
@@ -54,6 +56,7 @@ def what_is_given(
     probabilities: bool = False,
     threshold: int | None = None,
     classes: ClassList | None = None,
+    suffix: str = "",
 ) -> Guess:
     """The masks or scores that a command was given, a file or a folder, and what its flags say of them.
 
@@ -71,7 +74,12 @@ def what_is_given(
     check(labels is None or not probabilities, "probabilities: is said of --scores; a mask takes --certainty")
     check(labels is not None or unsure is None, "unsure: is a value of masks, which --labels names; scores have none")
     check(labels is not None or certainty == CERTAINTY, "certainty: is that of --labels; scores say it themselves")
-    return Guess(Picture(path), labels is None, certainty, unsure, probabilities, threshold, classes)
+    return Guess(Picture(path), labels is None, certainty, unsure, probabilities, threshold, classes, suffix)
+
+
+def suffixes_among(images: Path, *given: Guess) -> tuple[str, ...]:
+    """The suffixes by which masks or scores are told from the images that they lie among."""
+    return tuple(one.suffix for one in given if one.suffix and one.path.resolve() == images.resolve())
 
 
 def find_guesses(sources: Sequence[Picture], images: Path, all_of_them: Guess) -> list[Guess | InputError]:
@@ -90,14 +98,15 @@ def find_guesses(sources: Sequence[Picture], images: Path, all_of_them: Guess) -
 
     if images.is_dir():
         check(given.is_dir(), f"{given}: wanted a folder, as {images} is one")
-        found = _by_name(given, scores=scores)
+        found = _by_name(given, scores=scores, suffix=all_of_them.suffix)
         guesses: list[Guess | InputError] = []
         for source in sources:
             name = _name(source)
-            missing = InputError(_missing(source, given, found, what))
+            missing = InputError(_missing(source, all_of_them, found, what))
             guesses.append(guess(found[name]) if name in found else missing)
         return guesses
     check(given.is_file(), f"{given}: wanted a file, as {images} is one")
+    check(not all_of_them.suffix, f"suffix: tells the files of a folder, and {given} is a file; leave it out")
     is_array = given.suffix.lower() == ".npy"
     check(scores or not is_array, f"{given}: is no mask; give scores as --scores, a label map as PNG")
     check(is_array or not scores, f"{given}: is no .npy file; give masks as --labels, scores saved by numpy.save")
@@ -114,13 +123,16 @@ def _name(picture: Picture) -> str:
     return unicodedata.normalize("NFC", picture.stem)
 
 
-def _by_name(folder: Path, *, scores: bool) -> dict[str, Picture]:
-    """The masks or the .npy files in a folder, by name."""
+def _by_name(folder: Path, *, scores: bool, suffix: str = "") -> dict[str, Picture]:
+    """The masks or the .npy files in a folder whose names end in `suffix`, by the rest of their names."""
     endings = {".npy"} if scores else picture_endings() | {".npy"}
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in endings and path.name[0] != ".")
     found: dict[str, Picture] = {}
     for picture in (picture for path in paths for picture in pictures_of(path)):
         name = _name(picture)
+        if not name.endswith(suffix):
+            continue
+        name = name.removesuffix(suffix)
         check(
             name not in found,
             f"{picture}: has the same name as {found.get(name, picture).path.name}, and which is meant is not to be"
@@ -135,16 +147,21 @@ def _by_name(folder: Path, *, scores: bool) -> dict[str, Picture]:
     return found
 
 
-def _missing(source: Picture, folder: Path, found: Mapping[str, Picture], what: str) -> str:
+def _missing(source: Picture, given: Guess, found: Mapping[str, Picture], what: str) -> str:
     """That an image has no file of its name, and which may be meant."""
-    name = _name(source)
+    name, suffix = _name(source), given.suffix
     near = [
         picture.path
         for other, picture in found.items()
         if other.startswith(name) or other.casefold() == name.casefold()
     ]
-    hint = f"; if {near[0].name} is meant, rename it to {name}{near[0].suffix}" if near else ""
-    return f"{source}: has no {what} of its name in {folder}{hint}"
+    hint = ""
+    if near:
+        rest = near[0].stem.removeprefix(name)
+        told = f", or say --suffix {rest} if all are named so" if rest not in ("", near[0].stem) and not suffix else ""
+        hint = f"; if {near[0].name} is meant, rename it to {name}{suffix}{near[0].suffix}{told}"
+    behind = f" with {suffix!r} behind it" if suffix else ""
+    return f"{source}: has no {what} of its name{behind} in {given.path}{hint}"
 
 
 def beliefs(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

@@ -38,8 +38,11 @@ class Sources(NamedTuple):
     left_out: str = ""
 
 
-def find_sources(image: Path) -> Sources:
-    """The image itself (of a stack each page), or the images of a folder in order of name."""
+def find_sources(image: Path, *, without: tuple[str, ...] = ()) -> Sources:
+    """The image itself (of a stack each page), or the images of a folder in order of name.
+
+    Those of a folder whose names end in one of `without` are no images but the masks that lie among them.
+    """
     if image == STANDARD_INPUT:
         return Sources([Picture(image)])
     if image.is_file():
@@ -49,7 +52,9 @@ def find_sources(image: Path) -> Sources:
         image.is_dir(), f"{image}: is a pipe or a device; wanted an image, a folder of images, or - for standard input"
     )
     listing = list_pictures(image)
-    return Sources(list(listing.pictures), listing.left_out())
+    pictures = [picture for picture in listing.pictures if not picture.stem.endswith(without)]
+    check(bool(pictures), f"{image}: all its pictures are named as masks, {', '.join(without)}; check the suffix")
+    return Sources(pictures, listing.left_out())
 
 
 def plan_jobs(image: Path, sources: Sequence[Picture], out: Path, *, overlay: bool, scores: bool) -> list[Job]:
@@ -73,6 +78,7 @@ def plan_jobs(image: Path, sources: Sequence[Picture], out: Path, *, overlay: bo
     inputs = {source.path.resolve() for source in sources if source.path != STANDARD_INPUT}
     for job in jobs:
         for path in job.outputs():
+            check(not path.is_dir(), f"{path}: is a folder, where a result belongs; rename it, or choose another --out")
             check(path.resolve() not in inputs, f"{path}: would overwrite an input image; choose another --out")
     return jobs
 

@@ -13,7 +13,7 @@ from densefield.bands import Reading
 from densefield.checks import InputError, check
 from densefield.classes import ClassList, default_colours
 from densefield.cli.crf_kernels import NONE, Numbers, Preset, chosen_kernels
-from densefield.cli.guesses import CERTAINTY, Guess, beliefs, find_guesses, what_is_given
+from densefield.cli.guesses import CERTAINTY, Guess, beliefs, find_guesses, suffixes_among, what_is_given
 from densefield.cli.jobs import Job, find_sources, plan_jobs, summarize
 from densefield.cli.pool import outcomes
 from densefield.cli.refine_search import search
@@ -56,6 +56,7 @@ def refine(
     unsure: int | None = None,
     probabilities: bool = False,
     threshold: int | None = None,
+    suffix: str = "",
     bands: str | None = None,
     range: str | None = None,
     device: str = "cpu",
@@ -79,6 +80,8 @@ def refine(
         certainty: How probable the mask's label is to be right.
         unsure: The mask's value that means "could be anything", such as 255; so does the class list's ignore_index.
         probabilities: The scores are probabilities, after softmax.
+        suffix: What stands behind the image's name in that of its mask or scores: _mask for NAME_mask.png; both may
+            then lie in one folder.
         threshold: Make two classes, 0 and 255, of a soft, smoothed or JPEG mask: what is at least so bright is 255.
         bands: Which bands of the image are red, green and blue, such as 4,3,2, where its file does not say it.
         range: Which values of the image are black and white, such as 0,4095, where its file does not say it.
@@ -104,13 +107,14 @@ def refine(
         probabilities=probabilities,
         threshold=threshold,
         classes=listed,
+        suffix=suffix,
     )
     check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
     check(image.exists(), f"{image}: no such file or folder; wanted an image or a folder of images")
     kernels = chosen_kernels(preset, numbers)
     place = str(device_named(device))
     reading = Reading.of_words(bands, range)
-    sources = find_sources(image)
+    sources = find_sources(image, without=suffixes_among(image, given))
     jobs = plan_jobs(image, sources.pictures, out, overlay=overlay, scores=save_scores)
     guesses = find_guesses(sources.pictures, image, given)
     taken = {guess.path.resolve() for guess in guesses if isinstance(guess, Guess)}

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from densefield.bands import Reading
 from densefield.checks import InputError, check
-from densefield.cli.guesses import CERTAINTY, Guess, beliefs, find_guesses, what_is_given
+from densefield.cli.guesses import CERTAINTY, Guess, beliefs, find_guesses, suffixes_among, what_is_given
 from densefield.cli.jobs import find_sources
 from densefield.cli.pool import outcomes
 from densefield.cli.terminal import plain_console
@@ -76,6 +76,8 @@ def search(
     unsure: int | None = None,
     probabilities: bool = False,
     threshold: int | None = None,
+    suffix: str = "",
+    truth_suffix: str = "",
     bands: str | None = None,
     range: str | None = None,
     ignore: int = 255,
@@ -104,6 +106,8 @@ def search(
         unsure: The rough mask's value that means "could be anything".
         probabilities: The scores are probabilities, after softmax.
         threshold: Make two classes, 0 and 255, of soft, smoothed or JPEG rough masks: at least so bright is 255.
+        suffix: What stands behind the image's name in that of its rough mask or scores: _rough for NAME_rough.png.
+        truth_suffix: The same for its right mask: _mask for NAME_mask.png. All may then lie in one folder.
         bands: Which bands of the images are red, green and blue, such as 4,3,2, where their files do not say it.
         range: Which values of the images are black and white, such as 0,4095, where their files do not say it.
         ignore: The right mask's value that does not count.
@@ -111,8 +115,15 @@ def search(
         workers: How many images at a time, each in its own process; 0: one a processor.
     """
     given = what_is_given(
-        labels, scores, certainty=certainty, unsure=unsure, probabilities=probabilities, threshold=threshold
+        labels,
+        scores,
+        certainty=certainty,
+        unsure=unsure,
+        probabilities=probabilities,
+        threshold=threshold,
+        suffix=suffix,
     )
+    right_ones = what_is_given(truth, None, suffix=truth_suffix)
     check(images.is_dir(), f"{images}: wanted a folder of images")
     check(truth.is_dir(), f"{truth}: wanted a folder of masks with the images' names")
     check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
@@ -121,8 +132,8 @@ def search(
     settings = _settings((alpha, beta, bilateral_weight, gamma, spatial_weight), trials, seed)
     reading = Reading.of_words(bands, range)
     tasks = []
-    sources = find_sources(images).pictures
-    guesses, rights = find_guesses(sources, images, given), find_guesses(sources, images, what_is_given(truth, None))
+    sources = find_sources(images, without=suffixes_among(images, given, right_ones)).pictures
+    guesses, rights = find_guesses(sources, images, given), find_guesses(sources, images, right_ones)
     for source, guess, right in zip(sources, guesses, rights, strict=True):
         for found in (guess, right):
             if isinstance(found, InputError):

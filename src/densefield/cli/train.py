@@ -38,8 +38,8 @@ def train(
     out
         The run's folder; runs/NAME by default.
     resume
-        Continue the run in that folder. More epochs, other workers and devices, and the same data in another place are
-        fine; any other difference from what it was begun with is named and refused.
+        Continue the run in that folder, or begin it where there is none. More epochs, other workers and devices, and
+        the same data in another place are fine; any other difference from what it was begun with is named and refused.
     accelerator
         auto, cpu, gpu, mps ... as Lightning names them.
     devices
@@ -65,12 +65,12 @@ def train(
 
     # Of several processes, each of which runs this command, the first speaks.
     console = plain_console(quiet=bool(getattr(rank_zero_only, "rank", 0)))
-    chosen = find_recipe(recipe, overrides)
+    chosen = find_recipe(recipe, overrides, say=console.print)
     folder = out or Path("runs") / chosen.name
     begun = resume and (folder / RECIPE).exists() and has_learned(folder)
     if begun and recipe in recipe_names() and read_recipe(folder / RECIPE).name == chosen.name:
         # Of a built-in recipe a person asks for its name and for the flags; the run knows the rest.
-        chosen = find_recipe(str(folder / RECIPE), overrides)
+        chosen = find_recipe(str(folder / RECIPE), overrides, say=console.print)
     machine = Machine(
         accelerator=accelerator,
         devices=int(devices) if devices.isdigit() else devices,

@@ -17,6 +17,7 @@ from torch import nn
 
 from densefield import networks, training
 from densefield.bands import Reading
+from densefield.checks import InputError
 from densefield.data import CamVid, CellImages, Folder, SampleScenes
 from densefield.data.sample_scenes import DIGITS
 from densefield.data.transforms import (
@@ -31,6 +32,7 @@ from densefield.data.transforms import (
     RandomWarp,
     Transform,
 )
+from densefield.listing import below_here
 
 # Every number has bounds, far beyond what anybody needs: a slip of the pen is better refused than computed for hours.
 Count = Annotated[int, Field(gt=0, le=1_000_000)]
@@ -175,6 +177,11 @@ class FolderChoice(Choice):
     def build(self, split: str) -> Folder:
         """The split "train", "val" or "all"."""
         root = Path(self.root)
+        if not root.is_dir():
+            reason = "is a file" if root.exists() else f"no such folder{below_here(root)}"
+            raise InputError(
+                f"data.root: {root}: {reason}; wanted the folder that holds {self.images} and {self.masks}"
+            )
         return Folder(
             root / self.images,
             root / self.masks,
@@ -293,7 +300,9 @@ class OptimizerChoice(Choice):
         if self.kind == "sgd":
             return torch.optim.SGD(groups, lr=self.rate, momentum=momentum)
         adam = torch.optim.Adam if self.kind == "adam" else torch.optim.AdamW
-        return adam(groups, lr=self.rate, betas=(momentum, 0.999), eps=_or(self.eps, 1e-8))
+        # On a CPU one fused kernel takes a third of the time; elsewhere torch chooses.
+        fused = True if all(parameter.is_cpu for parameter in network.parameters()) else None
+        return adam(groups, lr=self.rate, betas=(momentum, 0.999), eps=_or(self.eps, 1e-8), fused=fused)
 
 
 class ScheduleChoice(Choice):

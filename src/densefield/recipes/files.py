@@ -7,7 +7,7 @@ import importlib
 import json
 import re
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from densefield.checks import InputError, check
 from densefield.files import atomic_write
 from densefield.recipes.choices import OPTIMIZER_KEYS, SCHEDULE_KEYS
+from densefield.recipes.older import leave_out_unread, of_older_run
 from densefield.recipes.recipe import Recipe, Stage
 
 _LARGEST = 256 * 1024  # bytes of YAML; a recipe takes two thousand
@@ -43,10 +44,11 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(_HOMES)
 
 
-def find_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+def find_recipe(name_or_path: str, overrides: Sequence[str] = (), say: Callable[[str], object] | None = None) -> Recipe:
     """A built-in recipe by name, or one from a YAML file, with flags such as `--stages.0.epochs 5` laid over it.
 
-    Raises `InputError` naming the recipe, the key and the likely meant key.
+    `say` is given the line on what an older version wrote into its run and nothing read, which is left out. Raises
+    `InputError` naming the recipe, the key and the likely meant key.
     """
     if name_or_path in _HOMES:
         module = importlib.import_module(f"densefield.recipes.{_HOMES[name_or_path]}")
@@ -62,7 +64,7 @@ def find_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
             raise InputError(
                 f"recipe {name_or_path!r} is not known{hint} Built in are: {', '.join(_HOMES)}; or give a .yaml file"
             )
-        plain = read_plain(path)
+        plain = _read(path, say)
     for key, value in _flags(overrides):
         _lay(plain, key, value, name_or_path)
     return validated(plain, name_or_path)
@@ -70,7 +72,15 @@ def find_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe of a YAML file; raises `InputError` naming file and key."""
-    return validated(read_plain(path), str(path))
+    return validated(_read(path), str(path))
+
+
+def _read(path: Path, say: Callable[[str], object] | None = None) -> dict[str, Any]:
+    plain = read_plain(path)
+    unread = leave_out_unread(plain) if of_older_run(path) else []
+    if unread and say is not None:
+        say(f"{path}: an older version wrote keys that nothing read; left out: {', '.join(unread)}")
+    return plain
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

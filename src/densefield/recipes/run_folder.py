@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from densefield.checks import InputError, check
 from densefield.files import atomic_write
 from densefield.recipes.files import read_recipe, write_recipe
+from densefield.recipes.older import of_older_run
 from densefield.recipes.recipe import Recipe
 
 SEGMENTER = "segmenter.safetensors"  # the best weights so far, ready for `predict`
@@ -114,12 +115,16 @@ def go_on(folder: Path, request: Recipe, data: dict[str, Any]) -> list[str]:
     """Hold `request` and `data` against the run in `folder`; the differences that it can go on with, each as a line.
 
     These are more epochs in a stage behind which none has begun, and the same data in another place. They become the
-    run's own. Raises `InputError` naming every other difference.
+    run's own. Of an older version's run, which noted nothing of its data, the classes are compared. Raises `InputError`
+    naming every other difference.
     """
-    before = _flat(read_recipe(folder / RECIPE).model_dump(mode="json"))
+    older = of_older_run(folder / RECIPE)
+    noted = {**data, **_older_classes(folder)} if older else read_json(folder / DATA)
+    begun = read_recipe(folder / RECIPE)
+    before = _flat(begun.model_dump(mode="json"))
     after = _flat(request.model_dump(mode="json"))
     taken: list[str] = []
-    refused = _other_data(read_json(folder / DATA), data)
+    refused = _other_data(noted, data)
     for key in dict.fromkeys((*before, *after)):
         old, new = before.get(key), after.get(key)
         if old == new:
@@ -130,9 +135,25 @@ def go_on(folder: Path, request: Recipe, data: dict[str, Any]) -> list[str]:
         f"begin it in another --out, or go on as it was: densefield train {folder / RECIPE} --out {folder} --resume"
     )
     check(not refused, f"{folder}: cannot go on with another request: {'; '.join(refused)}; {advice}")
-    if taken:
+    if older:
+        for number, stage in enumerate(begun.stages, start=1):
+            if (folder / f"stage-{number}" / DONE).exists():
+                note_complete(folder / f"stage-{number}", stage.epochs)
+    if taken or older:
         write_recipe(request, folder / RECIPE)
+    if older:  # the last: with it the run is one of today's
+        write_json(folder / DATA, data)
+        taken.append("begun by an older version, which noted no images: taken to be those of today")
     return taken
+
+
+def _older_classes(folder: Path) -> dict[str, Any]:
+    """The classes of an older version's run, as its segmenter's description has them."""
+    path = folder / "segmenter.json"
+    if not path.exists():  # it had never validated
+        return {}
+    described = read_json(path).get("segmenter")
+    return {"classes": described.get("classes") if isinstance(described, dict) else None}
 
 
 def _can_change(folder: Path, key: str, old: Any, new: Any) -> bool:
@@ -225,6 +246,12 @@ def best_so_far(folder: Path) -> dict[str, Any]:
         return {**best, "mean_iou": float(best["mean_iou"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); delete it, and the best is found anew") from error
+
+
+def note_complete(home: Path, epochs: int) -> None:
+    """Note that the stage in `home` has been trained for so many epochs."""
+    with atomic_write(home / DONE) as file:
+        file.write(f"{epochs} epochs\n".encode())
 
 
 def complete(home: Path, epochs: int) -> bool:

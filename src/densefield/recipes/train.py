@@ -24,7 +24,6 @@ from densefield.recipes.recalibrate import check_recalibration, recalibrate
 from densefield.recipes.recipe import Recipe
 from densefield.recipes.run_folder import (
     BEST,
-    DONE,
     LAST,
     RECALIBRATED,
     RECIPE,
@@ -36,6 +35,7 @@ from densefield.recipes.run_folder import (
     go_on,
     has_learned,
     held,
+    note_complete,
     write_json,
 )
 from densefield.recipes.stage import StageRun
@@ -100,8 +100,7 @@ def train(
                 _take(segmenter, Segmenter.load(folder / SEGMENTER), str(folder / SEGMENTER))
             floor = _floor(recipe, run.number, folder)
             best = run.fit(segmenter, class_weights, train_pairs, val_pairs, floor=floor)
-            with atomic_write(run.home / DONE) as file:
-                file.write(f"{run.stage.epochs} epochs\n".encode())
+            note_complete(run.home, run.stage.epochs)
         if leader and recipe.recalibrate and not (folder / RECALIBRATED).exists():
             best = _keep_recalibrated(recipe, segmenter, train_pairs, val_pairs, folder, best, console)
     return best
@@ -116,6 +115,11 @@ def _enter(recipe: Recipe, folder: Path, data: dict[str, Any], resume: bool, con
         return
     if (folder / RECIPE).exists():
         console.print(f"{folder}: the run there ended before it had learned anything; it begins anew")
+    else:
+        left = f"{folder}: holds weights or checkpoints, but no {RECIPE} that says of what"
+        check(not has_learned(folder), f"{left}; put it back, or choose another --out")
+        if resume:
+            console.print(f"{folder}: there is no run to go on with; it begins")
     begin(folder, recipe, data)
 
 

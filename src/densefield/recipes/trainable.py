@@ -9,20 +9,48 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
-from densefield.checks import check
+from densefield.checks import InputError, check
 from densefield.data import Folder
 from densefield.recipes.recipe import Recipe
+from densefield.recipes.refinements import EmbeddingFilterChoice
 
 _IGNORED = 255
 
 
 def check_trainable(recipe: Recipe, train_pairs: Any, val_pairs: Any) -> None:
-    """Raise `InputError` for images that fit no batch, and for a split without a labelled pixel."""
+    """Raise `InputError` for images that fit no batch, for a split without a labelled pixel, and for a single class."""
     check(len(val_pairs) > 0, f"data: the validation split of {recipe.data.kind} is empty; wanted at least one image")
     check_sizes(recipe, train_pairs)
     for split, pairs in (("training", train_pairs), ("validation", val_pairs)):
         labelled = any((pairs[index].target != _IGNORED).any() for index in range(len(pairs)))
         check(labelled, f"data: no pixel of the {len(pairs)} {split} images is labelled; wanted at least one that is")
+    if _learns_from_labels(recipe):
+        check_classes(train_pairs)
+
+
+def check_classes(pairs: Any) -> None:
+    """Raise `InputError` unless the targets hold two classes: of one alone, everything is right that a network says."""
+    seen: set[int] = set()
+    ignored = pixels = 0
+    for index in range(len(pairs)):
+        target = pairs[index].target
+        seen.update(np.unique(target).tolist())
+        if len(seen - {_IGNORED}) > 1:
+            return
+        ignored, pixels = ignored + int((target == _IGNORED).sum()), pixels + target.size
+    name = pairs.classes.names[next(iter(seen - {_IGNORED}))]
+    share = f" ({100 * ignored / pixels:.0f} % of their pixels are ignored)" if ignored else ""
+    raise InputError(
+        f"data: the only class in the {len(pairs)} training images is {name!r}{share}; wanted two classes at least: "
+        "'densefield data check' says what the masks hold"
+    )
+
+
+def _learns_from_labels(recipe: Recipe) -> bool:
+    """Whether anything is learned from classes; embeddings may learn from superpixels alone."""
+    choice = recipe.refinement
+    superpixels = isinstance(choice, EmbeddingFilterChoice) and choice.pair_labels == "superpixels"
+    return not superpixels or recipe.loss.cross_entropy > 0 or recipe.loss.dice > 0
 
 
 def check_sizes(recipe: Recipe, pairs: Any) -> None:
