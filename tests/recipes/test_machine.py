@@ -41,5 +41,6 @@ def test_an_absent_gpu_is_named() -> None:
 
 
 def test_what_can_be_passes() -> None:
-    check_machine(Machine(accelerator="cpu", devices=1), "32-true")
-    check_machine(Machine(accelerator="cpu", devices=2, workers=0, bar=False), "bf16-mixed")
+    assert check_machine(Machine(accelerator="cpu", devices=1), "32-true") == 1
+    assert check_machine(Machine(accelerator="cpu", devices=2, workers=0, bar=False), "bf16-mixed") == 2
+    assert check_machine(Machine(accelerator="cpu", devices=2, nodes=3), "32-true") == 6

@@ -112,3 +112,22 @@ def test_a_missing_root_is_named_and_not_the_class_list_in_it(tmp_path: Path) ->
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"data\.root: .*file: is a file"):
         check(tmp_path / "file")
+
+
+def test_more_processes_than_images_are_refused(tmp_path: Path) -> None:
+    recipe = validated(
+        {
+            "name": "own",
+            "network": {"kind": "unet", "padding": "same", "width": 1},
+            "data": {"kind": "folder", "root": str(folder(tmp_path, *[(8, 8)] * 6)), "val": 0.3},
+            "stages": [{"epochs": 1, "batch_size": 2}],
+        },
+        "own",
+    )
+    train, val = recipe.data.build("train"), recipe.data.build("val")
+    assert len(val) < len(train)
+    check_trainable(recipe, train, val, len(val))
+    with pytest.raises(InputError, match=f"--devices: {len(val)} validation images? for {len(train)} processes"):
+        check_trainable(recipe, train, val, len(train))
+    with pytest.raises(InputError, match=f"--devices: {len(train)} training images for 9 processes"):
+        check_trainable(recipe, train, val, 9)

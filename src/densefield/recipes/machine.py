@@ -26,8 +26,8 @@ class Machine(NamedTuple):
     checkpoint_minutes: float = 10.0
 
 
-def check_machine(machine: Machine, precision: Precision) -> None:
-    """Raise `InputError` naming the flag for numbers that cannot be, and for devices that are not there."""
+def check_machine(machine: Machine, precision: Precision) -> int:
+    """Give the number of processes, one a device; raise `InputError` for numbers that cannot be and absent devices."""
     check(machine.workers >= 0, f"--workers: wanted 0 (none beside this process) or more, received {machine.workers}")
     check(machine.threads is None or machine.threads >= 1, f"--threads: wanted 1 or more, received {machine.threads}")
     check(machine.nodes >= 1, f"--nodes: wanted 1 or more, received {machine.nodes}")
@@ -42,7 +42,7 @@ def check_machine(machine: Machine, precision: Precision) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pl.Trainer(  # asks for the devices, as the run will
+            trainer = pl.Trainer(  # asks for the devices, as the run will
                 accelerator=machine.accelerator,
                 devices=machine.devices,
                 num_nodes=machine.nodes,
@@ -59,3 +59,4 @@ def check_machine(machine: Machine, precision: Precision) -> None:
         ) from error
     if machine.threads:
         torch.set_num_threads(machine.threads)
+    return trainer.world_size

@@ -56,11 +56,11 @@ def train(
     another run, and `training.Interrupted` after Ctrl-C or SIGTERM, with everything saved.
     """
     machine = machine or Machine()
-    check_machine(machine, recipe.precision)
+    processes = check_machine(machine, recipe.precision)
     with training.StopSignals() as signals, contextlib.ExitStack() as stack:
         train_pairs, val_pairs = recipe.data.build("train"), recipe.data.build("val")
         check(len(train_pairs) > 0, f"data: the training split of {recipe.data.kind} is empty")
-        check_trainable(recipe, train_pairs, val_pairs)
+        check_trainable(recipe, train_pairs, val_pairs, processes)
         torch.manual_seed(recipe.seed)
         segmenter = _segmenter(recipe, train_pairs.classes, fresh=not has_learned(folder))
         if recipe.recalibrate:

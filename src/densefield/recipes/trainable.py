@@ -17,9 +17,14 @@ from densefield.recipes.refinements import EmbeddingFilterChoice
 _IGNORED = 255
 
 
-def check_trainable(recipe: Recipe, train_pairs: Any, val_pairs: Any) -> None:
-    """Raise `InputError` for images that fit no batch, for a split without a labelled pixel, and for a single class."""
+def check_trainable(recipe: Recipe, train_pairs: Any, val_pairs: Any, processes: int = 1) -> None:
+    """Raise `InputError` for images that fit no batch or are too few, and splits without labels or a second class."""
     check(len(val_pairs) > 0, f"data: the validation split of {recipe.data.kind} is empty; wanted at least one image")
+    for split, pairs in (("training", train_pairs), ("validation", val_pairs)):
+        # One process without an image would end, and the others wait for it half an hour.
+        count = len(pairs)
+        few = f"{count} {split} image{'s' * (count > 1)} for {processes} processes"
+        check(count >= processes, f"--devices: {few}; wanted at least one image each, so at most {count} processes")
     check_sizes(recipe, train_pairs)
     for split, pairs in (("training", train_pairs), ("validation", val_pairs)):
         labelled = any((pairs[index].target != _IGNORED).any() for index in range(len(pairs)))

@@ -127,3 +127,17 @@ def test_finite_numbers_far_apart_are_no_error(labels, span):
     rounding.within([found], [wanted])
     (gradient,) = torch.autograd.grad(found.exp().square().sum(), given)
     assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch looks at it while it compiles
+def test_compiled_functions_take_numbers_far_apart_and_refuse_as_uncompiled_ones():
+    def infer(given: torch.Tensor) -> torch.Tensor:
+        return 2 * mean_field(2 * given, terms(77)[:1], iterations=2, scores=True)
+
+    compiled, given = torch.compile(infer, backend="aot_eager"), scores_of(5)
+    for wide in (3.0, 1e5):  # the second is more than half precision holds: the loop begins again without
+        given[0, 0, 0, 0] = wide
+        assert torch.equal(compiled(given), infer(given))
+    given[0, 0, 0, 0] = math.nan
+    with pytest.raises(InputError, match="scores: hold NaN or Inf"):
+        compiled(given)

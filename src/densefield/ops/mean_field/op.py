@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from densefield.checks import check, check_floating, check_tensor, finite_number, shown, whole_number
 from densefield.ops import native
@@ -22,6 +23,7 @@ from densefield.ops.permutohedral import Lattice, lattice_filter
 MOST_LATTICES = 128  # as csrc/field_limits.h has it
 
 
+@_disable_dynamo  # a compiled graph could not begin the loop again where half precision does not do
 def mean_field(
     unary: Tensor,  # (B, C, *size): (N,), (H, W), (D, H, W) ...
     terms: Sequence[GridTerm | LatticeTerm],
