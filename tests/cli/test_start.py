@@ -41,18 +41,11 @@ def test_the_list_of_commands_imports_no_command() -> None:
         assert name.split()[0] in text
 
 
-@pytest.mark.parametrize("command", ["data", "demo", "train", "evaluate", "affinity", "data check"])
-def test_help_of_a_command_imports_no_pictures(command: str) -> None:
+@pytest.mark.parametrize("command", sorted({*COMMANDS, "data"}))
+def test_help_of_every_command_imports_neither_torch_nor_pictures(command: str) -> None:
     modules, text = loaded(*command.split(), "--help")
     assert f"densefield {command}" in text
     assert not modules & (HEAVY | PICTURES)
-
-
-@pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_help_of_every_command_imports_no_torch(command: str) -> None:
-    modules, text = loaded(*command.split(), "--help")
-    assert f"densefield {command}" in text
-    assert not modules & HEAVY
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"refine"}))  # whose line stands for two commands

@@ -12,6 +12,8 @@ from densefield.checks import check
 if TYPE_CHECKING:
     from densefield.refine import Kernel
 
+CERTAINTY = 0.7  # of a mask's labels, where nobody says it
+
 Preset: TypeAlias = Literal[
     "default", "deeplab-v1", "deeplab-v1-msc", "deeplab-v1-coco", "deeplab-v2", "deeplab-v2-vgg16"
 ]

@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from densefield.bands import Reading
-from densefield.checks import InputError, check
-from densefield.classes import ClassList, default_colours
-from densefield.cli.crf_kernels import NONE, Numbers, Preset, chosen_kernels
-from densefield.cli.guesses import CERTAINTY, Guess, beliefs, find_guesses, suffixes_among, what_is_given
-from densefield.cli.jobs import Job, find_sources, plan_jobs, summarize
-from densefield.cli.pool import outcomes
+from densefield.cli.crf_kernels import CERTAINTY, NONE, Numbers, Preset, chosen_kernels
 from densefield.cli.refine_search import search
-from densefield.draw import overlay as overlaid
-from densefield.files import Unwritable, atomic_write
-from densefield.images import read_image, write_image, write_labels, write_labels_like
-from densefield.listing import Picture
-
-if TYPE_CHECKING:
-    from densefield.refine import Kernel
 
 __all__ = ["refine", "search"]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Task:
-    """One image to refine, in a form that another process can be handed."""
-
-    job: Job
-    guess: Guess | InputError
-    kernels: tuple[Kernel, ...]
-    iterations: int
-    accurate: bool
-    device: str
-    classes: ClassList | None
-    reading: Reading
 
 
 def refine(
@@ -96,7 +64,15 @@ def refine(
 
     Returns 0, or 2 when a file failed: the others are done all the same, and a summary names what failed and why.
     """
+    from densefield.bands import Reading
+    from densefield.checks import check
+    from densefield.classes import ClassList
+    from densefield.cli.guesses import Guess, find_guesses, suffixes_among, what_is_given
+    from densefield.cli.jobs import find_sources, plan_jobs, summarize
+    from densefield.cli.pool import outcomes
+    from densefield.cli.refining import Task, reason, refined
     from densefield.devices import device_named
+    from densefield.files import Unwritable
 
     listed = None if classes is None else ClassList.read(classes)
     given = what_is_given(
@@ -122,61 +98,15 @@ def refine(
         for path in job.outputs():
             check(path.resolve() not in taken, f"{path}: would overwrite a mask to refine; choose another --out")
     tasks = [
-        _Task(job, guess, kernels, iterations, accurate, place, listed, reading)
+        Task(job, guess, kernels, iterations, accurate, place, listed, reading)
         for job, guess in zip(jobs, guesses, strict=True)
         if overwrite or not job.done()
     ]
-    failed: list[tuple[Picture, str]] = []
-    for task, outcome in outcomes(_refined, tasks, workers=workers if place == "cpu" else 1, title="refining"):
+    failed = []
+    for task, outcome in outcomes(refined, tasks, workers=workers if place == "cpu" else 1, title="refining"):
         if isinstance(outcome, Unwritable) and not outcome.for_its_name:
             raise outcome  # the next would fail alike
         if isinstance(outcome, Exception):
-            failed.append((task.job.source, _reason(outcome)))
+            failed.append((task.job.source, reason(outcome)))
     summarize("refined", out, len(tasks) - len(failed), len(jobs) - len(tasks), failed, sources.left_out)
     return 2 if failed else 0
-
-
-def _refined(task: _Task) -> None:
-    """Read, refine and write one image, the labels last: they mark it as done."""
-    import torch
-
-    from densefield.refine import DenseCRF
-
-    if isinstance(task.guess, InputError):
-        raise task.guess
-    image = read_image(task.job.source, task.reading)
-    scores, values = beliefs(task.guess, image.shape[:2])
-    crf = DenseCRF(scores.shape[0], task.kernels, iterations=task.iterations, accurate=task.accurate)
-    with torch.no_grad():
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-        log_q = (
-            crf.to(task.device)(torch.from_numpy(scores)[None].to(task.device), pixels.to(task.device))[0].cpu().numpy()
-        )
-    labels: NDArray[np.uint8] = values[log_q.argmax(0)]
-    classes = task.classes
-    if task.job.scores is not None:
-        with atomic_write(task.job.scores) as file:
-            np.save(file, np.ascontiguousarray(log_q, dtype=np.float32))
-    if task.job.overlay is not None:
-        places = labels if classes is not None else log_q.argmax(0).astype(np.uint8)
-        write_image(task.job.overlay, overlaid(image, places, classes or _plain(len(values))))
-    if classes is None and task.guess.scores:
-        classes = _plain(len(values))
-    if classes is not None:
-        write_labels(task.job.labels, labels, classes)
-    else:
-        write_labels_like(task.job.labels, labels, task.guess.source)
-
-
-def _plain(count: int) -> ClassList:
-    """Classes that are nothing but their numbers."""
-    return ClassList(tuple(str(number) for number in range(count)), default_colours(count))
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())[:300]
-    if isinstance(error, MemoryError) or "allocate memory" in text:
-        return text if "worker" in text else "too large for the memory; try --workers 1 or a smaller image"
-    if isinstance(error, InputError | RuntimeError):
-        return text
-    raise error
