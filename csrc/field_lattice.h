@@ -47,7 +47,7 @@ public:
     }
 
     // Splats rows, (groups, points, W), and blurs.
-    void filter(const S* rows, Watch& watch) {
+    DF_NOINLINE void filter(const S* rows, Watch& watch) {
         for (int64_t g = 0; g < groups_; ++g) {
             S* const table = table_.data() + g * (of_->rows + 1) * W;
             S* const other = other_.data() + g * (of_->rows + 1) * W;

@@ -14,7 +14,7 @@ namespace {
 
 class FieldTerms {
 public:
-    FieldTerms(const df_field& field, bool back, int64_t stride) : f_(field), back_(back), stride_(stride) {
+    DF_NOINLINE FieldTerms(const df_field& field, bool back, int64_t stride) : f_(field), back_(back), stride_(stride) {
         for (int32_t m = 0; m < f_.n_terms; ++m) {
             const df_field_term& term = f_.terms[m];
             const int64_t lists = term.kind == 2 ? f_.labels : 1;
@@ -47,7 +47,7 @@ public:
     }
 
     // Gradients by the energies: -sum_i message_i q_i, gathered a band of tiles at a time so that threads do not matter.
-    int64_t gradient_count() const {
+    DF_NOINLINE int64_t gradient_count() const {
         int64_t count = 0;
         for (int32_t m = 0; m < f_.n_terms; ++m) count += gradient_size(m);
         return count;
@@ -70,7 +70,7 @@ public:
         for (int64_t i = 0; i < (kind == 2 ? size : f_.labels); ++i) sums[kind == 0 ? 0 : i] -= partial[i];
     }
 
-    void add_gradients(const double* sums, int64_t bands) const {
+    DF_NOINLINE void add_gradients(const double* sums, int64_t bands) const {
         const int64_t stride = gradient_count();
         for (int32_t m = 0; m < f_.n_terms; sums += gradient_size(m), ++m)
             if (f_.terms[m].gradient != nullptr)

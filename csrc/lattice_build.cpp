@@ -23,22 +23,24 @@ DF_DECLARE(void lattice_points(const float* features, int32_t* vertices, float* 
 namespace DF_TARGET {
 namespace {
 
+void clear_bits(df_lattice& lattice, int64_t words, int n_threads) {
+    const auto clear = [&](int64_t chunk, int) {
+        const int64_t begin = chunk * chunk_words, end = begin + chunk_words < words ? begin + chunk_words : words;
+        std::memset(lattice.bits + begin, 0, static_cast<size_t>(end - begin) * sizeof(uint64_t));
+    };
+    parallel_for((words + chunk_words - 1) / chunk_words, n_threads, clear);
+}
+
+// Marks the codes of all vertices, which are written in the vertices' place.
 template <class T, int D>
 void mark(const T* features, int32_t* vertices, T* weights, df_lattice& lattice, const Embedding<T>& embedding,
           int n_threads) {
     const LatticeCode& code = lattice.code;
     const int d = D == max_features ? code.d : D;
-    const auto words = static_cast<int64_t>((code.cells + 63) / 64);
     uint64_t* const bits = lattice.bits;
-    const auto clear = [&](int64_t chunk, int) {
-        const int64_t begin = chunk * chunk_words, end = begin + chunk_words < words ? begin + chunk_words : words;
-        std::memset(bits + begin, 0, static_cast<size_t>(end - begin) * sizeof(uint64_t));
-    };
-    parallel_for((words + chunk_words - 1) / chunk_words, n_threads, clear);
-
     typename std::remove_reference<decltype(Mask<T>{}[0])>::type step[max_features + 1];
     for (int k = 0; k <= d; ++k) step[k] = static_cast<int32_t>(static_cast<int64_t>(code.step[k]));
-    over_points<T>(code, n_threads, [&](int64_t item, int64_t begin, int64_t end, int64_t) {
+    over_points(code, n_threads, [&](int64_t item, int64_t begin, int64_t end, int64_t) {
         const auto first = static_cast<int64_t>(code.of_batch) * item;
         each_simplex<T, D>(
             features, code, item, begin, end, embedding,
@@ -69,7 +71,11 @@ void mark(const T* features, int32_t* vertices, T* weights, df_lattice& lattice,
                 }
             });
     });
+}
 
+// Numbers the marked codes in their order, and puts the numbers in the vertices' place.
+void number_bits(df_lattice& lattice, int64_t words, int32_t* vertices, int n_threads) {
+    const uint64_t* const bits = lattice.bits;
     const int64_t chunks = (words + chunk_words - 1) / chunk_words;
     Buffer<int64_t> total(chunks + 1);
     const auto count = [&](int64_t chunk, int) {
@@ -91,9 +97,10 @@ void mark(const T* features, int32_t* vertices, T* weights, df_lattice& lattice,
         }
     };
     parallel_for(chunks, n_threads, place);
-    over_points<T>(code, n_threads, [&](int64_t item, int64_t begin, int64_t end, int64_t) {
-        int32_t* const out = vertices + item * code.points * (d + 1);
-        for (int64_t i = begin * (d + 1); i < end * (d + 1); ++i)
+    const int corners = lattice.code.d + 1;
+    over_points(lattice.code, n_threads, [&](int64_t item, int64_t begin, int64_t end, int64_t) {
+        int32_t* const out = vertices + item * lattice.code.points * corners;
+        for (int64_t i = begin * corners; i < end * corners; ++i)
             out[i] = static_cast<int32_t>(row_of(lattice, static_cast<uint32_t>(out[i])));
     });
 }
@@ -124,6 +131,28 @@ void radix_sort(Buffer<Keyed<Code>>& items, Buffer<Keyed<Code>>& spare, int64_t 
     if (from != items.data()) std::memcpy(items.data(), from, static_cast<size_t>(count) * sizeof(*from));
 }
 
+// Gives the codes in their order, each once; their numbers go to the vertices' place.
+template <class Code>
+Code* number_codes(Buffer<Keyed<Code>>& items, int32_t* vertices, df_lattice& lattice) {
+    const int64_t entries = lattice.code.batch * lattice.code.points * (lattice.code.d + 1);
+    {
+        int bits = 0;
+        while (bits < 127 && (lattice.code.cells >> bits) != 0) ++bits;
+        Buffer<Keyed<Code>> spare(entries);
+        radix_sort(items, spare, entries, bits);
+    }
+    int64_t rows = 0;
+    for (int64_t i = 0; i < entries; ++i) rows += i == 0 || items[i].code != items[i - 1].code;
+    Code* const codes = static_cast<Code*>(allocate(rows * static_cast<int64_t>(sizeof(Code))));
+    int64_t row = -1;
+    for (int64_t i = 0; i < entries; ++i) {
+        if (i == 0 || items[i].code != items[i - 1].code) codes[++row] = items[i].code;
+        vertices[items[i].entry] = static_cast<int32_t>(row);
+    }
+    lattice.rows = rows;
+    return codes;
+}
+
 template <class T, class Code>
 Code* sort_codes(const T* features, int32_t* vertices, T* weights, df_lattice& lattice, const Embedding<T>& embedding,
                  int n_threads) {
@@ -132,7 +161,7 @@ Code* sort_codes(const T* features, int32_t* vertices, T* weights, df_lattice& l
     const int d = code.d;
     const int64_t entries = code.batch * code.points * (d + 1);
     Buffer<Keyed<Code>> items(entries);
-    over_points<T>(code, n_threads, [&](int64_t item, int64_t begin, int64_t end, int64_t) {
+    over_points(code, n_threads, [&](int64_t item, int64_t begin, int64_t end, int64_t) {
         each_simplex<T, D>(
             features, code, item, begin, end, embedding,
             [&](int64_t point, int64_t count, const Simplex<T, D>& simplex, const Vector<T>* weight) {
@@ -153,22 +182,7 @@ Code* sort_codes(const T* features, int32_t* vertices, T* weights, df_lattice& l
                 }
             });
     });
-    {
-        int bits = 0;
-        while (bits < 127 && (code.cells >> bits) != 0) ++bits;
-        Buffer<Keyed<Code>> spare(entries);
-        radix_sort(items, spare, entries, bits);
-    }
-    int64_t rows = 0;
-    for (int64_t i = 0; i < entries; ++i) rows += i == 0 || items[i].code != items[i - 1].code;
-    Code* const codes = static_cast<Code*>(allocate(rows * static_cast<int64_t>(sizeof(Code))));
-    int64_t row = -1;
-    for (int64_t i = 0; i < entries; ++i) {
-        if (i == 0 || items[i].code != items[i - 1].code) codes[++row] = items[i].code;
-        vertices[items[i].entry] = static_cast<int32_t>(row);
-    }
-    lattice.rows = rows;
-    return codes;
+    return number_codes(items, vertices, lattice);
 }
 
 template <class T>
@@ -181,13 +195,15 @@ void points(const T* features, int32_t* vertices, T* weights, df_lattice& lattic
         const auto words = static_cast<int64_t>((code.cells + 63) / 64);
         lattice.bits = static_cast<uint64_t*>(allocate(words * 8));
         lattice.before = static_cast<uint32_t*>(allocate(words * 4));
+        clear_bits(lattice, words, n_threads);
         switch (code.d) {
-            case 2: return mark<T, 2>(features, vertices, weights, lattice, embedding, n_threads);
-            case 3: return mark<T, 3>(features, vertices, weights, lattice, embedding, n_threads);
-            case 5: return mark<T, 5>(features, vertices, weights, lattice, embedding, n_threads);
-            case 6: return mark<T, 6>(features, vertices, weights, lattice, embedding, n_threads);
-            default: return mark<T, max_features>(features, vertices, weights, lattice, embedding, n_threads);
+            case 2: mark<T, 2>(features, vertices, weights, lattice, embedding, n_threads); break;
+            case 3: mark<T, 3>(features, vertices, weights, lattice, embedding, n_threads); break;
+            case 5: mark<T, 5>(features, vertices, weights, lattice, embedding, n_threads); break;
+            case 6: mark<T, 6>(features, vertices, weights, lattice, embedding, n_threads); break;
+            default: mark<T, max_features>(features, vertices, weights, lattice, embedding, n_threads);
         }
+        return number_bits(lattice, words, vertices, n_threads);
     }
     if (code.cells < uint64_t{1} << 63)
         lattice.codes = sort_codes<T, uint64_t>(features, vertices, weights, lattice, embedding, n_threads);

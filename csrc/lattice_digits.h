@@ -44,7 +44,7 @@ void set_code(const T* features, LatticeCode& code, const Embedding<T>& embeddin
     Buffer<T> low(chunks * (d + 1)), high(chunks * (d + 1));
     Buffer<uint8_t> wrong(chunks);
     const T limit = sizeof(T) == 4 ? static_cast<T>(1 << 20) : static_cast<T>(int64_t{1} << 40);
-    over_points<T>(code, n_threads, [&](int64_t item, int64_t begin, int64_t end, int64_t chunk) {
+    over_points(code, n_threads, [&](int64_t item, int64_t begin, int64_t end, int64_t chunk) {
         Mask<T> good = Mask<T>{} - 1;
         Vector<T> least[max_features + 1], most[max_features + 1];
         for (int k = 1; k <= d; ++k) {

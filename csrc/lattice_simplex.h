@@ -91,28 +91,45 @@ DF_INLINE Vector<T> choose(Mask<T> mask, Vector<T> value) {
     return value;
 }
 
+// The simplex around the points from `point` on, and their weights. `from`: features of an item.
+template <class T, int D>
+DF_INLINE void find_simplex(const T* from, const LatticeCode& code, int64_t point, int64_t count,
+                            const Embedding<T>& embedding, Simplex<T, D>& simplex, Vector<T>* weights) {
+    const int d = D == max_features ? code.d : D;
+    Vector<T> feature[D], sorted[D + 1] = {};
+    for (int i = 0; i < d; ++i) feature[i] = load_some(from + i * code.points + point, count);
+    simplex.find(feature, embedding, d);
+    for (int s = 0; s <= d; ++s) {
+        sorted[s] = Vector<T>{};
+        for (int a = 0; a <= d; ++a) sorted[s] += choose<T>(simplex.rank[a] == s, simplex.gap[a]);
+    }
+    weights[0] = sorted[d] + static_cast<T>(1) - sorted[0];
+    for (int r = 1; r <= d; ++r) weights[r] = sorted[d - r] - sorted[d + 1 - r];
+}
+
+template <class T>
+DF_NOINLINE void find_any_simplex(const T* from, const LatticeCode& code, int64_t point, int64_t count,
+                                  const Embedding<T>& embedding, Simplex<T, max_features>& simplex, Vector<T>* weights) {
+    find_simplex<T, max_features>(from, code, point, count, embedding, simplex, weights);
+}
+
 template <class T, int D, class Take>  // void take(int64_t point, int64_t count, const Simplex<T, D>&, Vector<T>* weights)
 DF_INLINE void each_simplex(const T* features, const LatticeCode& code, int64_t item, int64_t begin, int64_t end,
                             const Embedding<T>& embedding, const Take& take) {
-    const int d = D == max_features ? code.d : D;
-    const T* const from = features + item * d * code.points;
+    const T* const from = features + item * code.d * code.points;
     for (int64_t point = begin; point < end; point += lanes<T>) {
         const int64_t count = end - point < lanes<T> ? end - point : lanes<T>;
-        Vector<T> feature[D], sorted[D + 1] = {}, weights[D + 1];
-        for (int i = 0; i < d; ++i) feature[i] = load_some(from + i * code.points + point, count);
         Simplex<T, D> simplex;
-        simplex.find(feature, embedding, d);
-        for (int s = 0; s <= d; ++s) {
-            sorted[s] = Vector<T>{};
-            for (int a = 0; a <= d; ++a) sorted[s] += choose<T>(simplex.rank[a] == s, simplex.gap[a]);
-        }
-        weights[0] = sorted[d] + static_cast<T>(1) - sorted[0];
-        for (int r = 1; r <= d; ++r) weights[r] = sorted[d - r] - sorted[d + 1 - r];
+        Vector<T> weights[D + 1];
+        if constexpr (D == max_features)
+            find_any_simplex<T>(from, code, point, count, embedding, simplex, weights);
+        else
+            find_simplex<T, D>(from, code, point, count, embedding, simplex, weights);
         take(point, count, simplex, weights);
     }
 }
 
-template <class T, class Body>  // void body(int64_t item, int64_t begin, int64_t end, int64_t chunk)
+template <class Body>  // void body(int64_t item, int64_t begin, int64_t end, int64_t chunk)
 void over_points(const LatticeCode& code, int n_threads, const Body& body) {
     const int64_t each = (code.points + chunk_points - 1) / chunk_points;
     const auto task = [&](int64_t chunk, int) {

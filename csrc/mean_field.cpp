@@ -98,7 +98,8 @@ private:
 
     // A line of the image as rows.
     void pack_line(const float* from, int64_t start, int64_t count, float factor, float filler, float* line) const {
-        pack(from + start, this->stride(), f.labels, f.points, count, factor, filler, line);
+        constexpr int known = One && W == 4 ? W : 0;
+        pack<float, known>(from + start, this->stride(), f.labels, f.points, count, factor, filler, line);
     }
 
     void unpack_line(const float* line, int64_t start, int64_t count, float factor, float* to) const {

@@ -7,10 +7,12 @@
 namespace densefield::DF_TARGET {
 namespace {
 
-// to[i * stride + c] = factor * from[c * apart + i], `filler` where c >= labels, for i < count, c < stride.
-template <class T>
-DF_NOINLINE void pack(const T* from, int64_t stride, int64_t labels, int64_t apart, int64_t count, T factor, T filler, T* to) {
+// to[i * stride + c] = factor * from[c * apart + i], `filler` where c >= labels, for i < count, c < stride. `Stride`: the
+// same, where it is known to be a small part of a vector.
+template <class T, int Stride = 0>
+DF_NOINLINE void pack(const T* from, int64_t any_stride, int64_t labels, int64_t apart, int64_t count, T factor, T filler, T* to) {
     constexpr int n = lanes<T>;
+    const int64_t stride = Stride > 0 ? Stride : any_stride;
     for (int64_t c = 0; c < stride; c += n) {
         const int64_t wide = stride - c < n ? stride - c : n, there = labels - c < n ? labels - c : n;
         int64_t i = 0;
