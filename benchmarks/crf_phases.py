@@ -73,7 +73,7 @@ def print_phases(case: str, iterations: int = 10) -> None:
         seconds = torch.zeros(len(PHASES), dtype=torch.float64)
 
         def timed(job: Job, name: str, sums: Tensor = seconds) -> None:
-            job.field.seconds = job.hold(sums)
+            job.field.seconds = job.hold(sums, torch.float64)
             run(job, name)
 
         start = time.perf_counter()
