@@ -86,8 +86,7 @@ public:
 
     // The sums along columns of grid_block lines from y0 on, `line` numbers apart.
     void filter_columns(int64_t y0, float* sums, int64_t line) const {
-        grid_columns<grid_piece<flat_width>>(lines_[turn_].data(), sums, flat_width, height_, row / flat_width, y0, 0, row / flat_width,
-                                             line / flat_width, flat_width, taps.y, grid_->after_y);
+        grid_columns<grid_piece<flat_width>>(lines_[turn_].data(), sums, row, height_, row, y0, 0, 1, line, 1, taps.y, grid_->after_y);
     }
 
     // A line's message from its sums.

@@ -35,7 +35,7 @@ public:
         before_y_ = back ? of.after_y : of.before_y;
         after_y_ = back ? of.before_y : of.after_y;
         taps.set(of, height, width, half);
-        for (Owned<S>& lines : lines_) lines.take(groups * height * taps.places * W);
+        for (Owned<S>& lines : lines_) lines.take(groups * height * taps.places * W + most_piece);
         const int64_t first = taps.halved ? -Halving::margin : 0;
         even_.take((taps.places + grid_block - 1) / grid_block);
         find_even(before_x_, width, first, first + taps.places, taps.halved ? 2 : 1, taps.along_lines(), even_.data());
@@ -63,9 +63,13 @@ public:
     void filter_columns(int64_t y0, int64_t x0, int64_t x1, int64_t line, float* to) const {
         const int64_t left = taps.halved ? x0 / 2 + Halving::margin - 3 : x0;
         const int64_t right = taps.halved ? left + (x1 - x0 + 1) / 2 + Halving::reach : x1;
+        const int64_t stride = taps.places * W;
+        if (groups_ == 1)  // all numbers of a line are alike and stand side by side: one place
+            return grid_columns<most_piece>(lines_[turn_].data() + left * W, to, (right - left) * W, height_, stride, y0, 0, 1, line, W,
+                                            taps.y, after_y_);
         for (int64_t g = 0; g < groups_; ++g)
-            grid_columns<grid_piece<W>>(lines_[turn_].data() + g * height_ * taps.places * W, to + g * W, W, height_, taps.places,
-                                        y0, left, right, line, groups_ * W, taps.y, after_y_);
+            grid_columns<grid_piece<W>>(lines_[turn_].data() + g * height_ * stride, to + g * W, W, height_, stride, y0, left, right,
+                                        line, groups_ * W, taps.y, after_y_);
     }
 
     // Asks for what filter_columns is to read.

@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "lattice_rows.h"
+#include "lattice_blur.h"
 #include "mean_field.h"
 #include "owned.h"
 #include "parallel.h"
@@ -29,6 +29,7 @@ public:
         weights_.take(entries);
         table_.take(groups * (of.rows + 1) * W);
         other_.take(groups * (of.rows + 1) * W);
+        blur_.prepare(of.neighbours, of.d + 1, of.rows, back, n_threads);
         const float* const before = back ? of.after : of.before;
         constexpr int64_t chunk = 1 << 16;
         const auto sort = [&](int64_t part, int) {
@@ -53,7 +54,7 @@ public:
             S* const other = other_.data() + g * (of_->rows + 1) * W;
             splat(rows + g * points_ * W, table);
             watch.lap(phase_splat);
-            const S* const result = blur<float, W>(table, other, of_->neighbours, of_->d + 1, of_->rows, back_, threads_);
+            const S* const result = blur_.run(table, other);
             watch.lap(phase_blur);
             blurred_ = result == table ? table_.data() : other_.data();
         }
@@ -146,6 +147,7 @@ private:
     int shift_ = 33;
     Owned<float> weights_;    // normalised, in the order of the entries
     Owned<S> table_, other_;  // (groups, rows + 1, W)
+    LatticeBlur<W, S> blur_;
     const S* blurred_ = nullptr;
 };
 

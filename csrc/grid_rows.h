@@ -12,17 +12,14 @@ namespace {
 
 constexpr int64_t grid_block = 8;
 
-// Channels that are summed at a time: eight sums of so many fit into the registers.
+// Numbers that are summed at a time: eight sums of so many fit into the registers.
 #if defined(__AVX512F__)
-template <int W>
-constexpr int grid_piece = W;
-#elif defined(__AVX2__)
-template <int W>
-constexpr int grid_piece = W < 8 ? W : 8;
+constexpr int most_piece = 48;
 #else
-template <int W>
-constexpr int grid_piece = W < 8 ? W : 8;
+constexpr int most_piece = 8;
 #endif
+template <int W>
+constexpr int grid_piece = W < most_piece ? W : most_piece;
 
 // exp(-t^2 / 2 theta^2) for |t| <= radius, where it is over `least`. Zeros stand around, so that a block of outputs needs no test.
 class Taps {
@@ -112,14 +109,15 @@ inline void find_even(const float* before, int64_t size, int64_t first, int64_t 
     }
 }
 
-// Rows y0 .. y0 + 7 and columns x0 .. x1 of the grid, filtered along its columns, into lines of `line` pixels of `pixel`
-// numbers. A place has `channels`.
+// Lines y0 .. y0 + 7 and columns x0 .. x1 of the grid, filtered along its columns, into lines of `line` pixels of `pixel`
+// numbers. A place has `channels`, a line `stride` numbers; what is beyond a place's last whole piece is read and written
+// as one.
 template <int Piece, class S>
-DF_NOINLINE void grid_columns(const S* from, float* to, int64_t channels, int64_t height, int64_t width, int64_t y0,
+DF_NOINLINE void grid_columns(const S* from, float* to, int64_t channels, int64_t height, int64_t stride, int64_t y0,
                               int64_t x0, int64_t x1, int64_t line, int64_t pixel, const Taps& taps, const float* after) {
     for (int64_t x = x0; x < x1; ++x)
         for (int64_t c = 0; c < channels; c += Piece)
-            grid_sums<Piece, 1>(from + x * channels + c, width * channels, height, y0, height, taps, nullptr,
+            grid_sums<Piece, 1>(from + x * channels + c, stride, height, y0, height, taps, nullptr,
                                 [&](int64_t y, Row<float, Piece>& row) __attribute__((always_inline)) {
                                     row.scale(after[y]);
                                     row.store(to + ((y - y0) * line + x - x0) * pixel + c);

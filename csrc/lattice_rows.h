@@ -23,16 +23,20 @@ DF_INLINE void blur_range(const S* from, S* to, const int32_t* links, int64_t be
     }
 }
 
+template <class T, int W, class S>
+void blur_axis(const S* from, S* to, const int32_t* links, int64_t rows, int n_threads) {
+    const auto body = [&](int64_t chunk, int) {
+        const int64_t begin = chunk * chunk_rows, end = begin + chunk_rows < rows ? begin + chunk_rows : rows;
+        blur_range<T, W>(from, to, links, begin, end);
+    };
+    parallel_for((rows + chunk_rows - 1) / chunk_rows, n_threads, body);
+}
+
 // Along all axes, forth and back between two tables of rows + 1 rows; gives the one that holds the result.
 template <class T, int W, class S>
 S* blur(S* from, S* to, const int32_t* neighbours, int axes, int64_t rows, bool reverse, int n_threads) {
     for (int step = 0; step < axes; ++step) {
-        const int32_t* const links = neighbours + (reverse ? axes - 1 - step : step) * rows * 2;
-        const auto body = [&](int64_t chunk, int) {
-            const int64_t begin = chunk * chunk_rows, end = begin + chunk_rows < rows ? begin + chunk_rows : rows;
-            blur_range<T, W>(from, to, links, begin, end);
-        };
-        parallel_for((rows + chunk_rows - 1) / chunk_rows, n_threads, body);
+        blur_axis<T, W>(from, to, neighbours + (reverse ? axes - 1 - step : step) * rows * 2, rows, n_threads);
         S* const swapped = from;
         from = to;
         to = swapped;

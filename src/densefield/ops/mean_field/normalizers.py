@@ -52,6 +52,8 @@ def lattice_normalizer(lattices: Sequence[Lattice], normalization: str, factor: 
     """Normalise the average of some lattices of one image."""
     ones = lattices[0].weights.new_ones((1, 1, lattices[0].vertices.shape[1]))
     masses = [lattice_filter(ones, lattice).reshape(-1) for lattice in lattices]
-    mass = torch.stack(masses).mean(0) + 1e-20
+    mass = (masses[0] if len(masses) == 1 else torch.stack(masses).mean(0)) + 1e-20
     powers = powers_of(normalization)
-    return Normalizer(mass ** powers[0], mass ** powers[1], mass, powers, factor)
+    before = mass ** powers[0]
+    after = before if powers[0] == powers[1] else mass ** powers[1]
+    return Normalizer(before, after, mass, powers, factor)
