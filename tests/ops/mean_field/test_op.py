@@ -136,6 +136,25 @@ def test_logits_beyond_the_range_of_exp():
     compare(unary, terms, 3)
 
 
+@pytest.mark.parametrize("labels", [5, 40])
+@pytest.mark.parametrize("half", [False, True])
+def test_axes_that_are_blurred_together_piece_by_piece(labels, half):
+    unary = random_unary(labels, (700,))
+    terms = random_terms(unary, grid=False)
+    (lattice,) = lattices_of(terms[0])
+    away = (lattice.neighbours - torch.arange(lattice.rows)[:, None]).abs()
+    spans = away.masked_fill(lattice.neighbours == lattice.rows, 0).amax((1, 2)).tolist()
+    assert lattice.rows > 2 * 1024  # several pieces, as csrc/lattice_blur.h cuts them
+    assert max(spans) > 64 > min(spans) > 0  # some axes are short
+    compare(unary, terms, 3, half=half)
+    leaf, exact = unary.clone().requires_grad_(), unary.double().requires_grad_()
+    with Rounding(torch.float32, torch.float16 if half else None) as rounding:
+        by_ops = mean_field_by_ops(exact, wide(terms), iterations=3, normalization="symmetric", initial=None)
+        (wanted,) = torch.autograd.grad(by_ops[:, 0].sum(), exact)
+    (found,) = torch.autograd.grad(mean_field(leaf, terms, iterations=3, half=half)[:, 0].sum(), leaf)
+    rounding.within([found], [wanted])
+
+
 def test_threads_do_not_matter():
     unary = random_unary(21, (40, 70))
     terms = random_terms(unary)
