@@ -29,7 +29,7 @@ sample_demo = Recipe(
     refinement=DenseCRFChoice(
         spatial_weight=2.0, theta_gamma=2.4, bilateral_weight=3.5, theta_alpha=40.0, theta_beta=11.0, learn=False
     ),
-    data=SamplesChoice(size=96, scenes=640, held_out_size=192, held_out_scenes=24),
+    data=SamplesChoice(size=96, scenes=800, held_out_size=192, held_out_scenes=24),
     loss=LossChoice(dice=1.0),
     stages=(
         Stage(
