@@ -148,11 +148,14 @@ def test_axes_that_are_blurred_together_piece_by_piece(labels, half):
     assert max(spans) > 64 > min(spans) > 0  # some axes are short
     compare(unary, terms, 3, half=half)
     leaf, exact = unary.clone().requires_grad_(), unary.double().requires_grad_()
-    with Rounding(torch.float32, torch.float16 if half else None) as rounding:
+    with Rounding(torch.float32) as rounding:
         by_ops = mean_field_by_ops(exact, wide(terms), iterations=3, normalization="symmetric", initial=None)
         (wanted,) = torch.autograd.grad(by_ops[:, 0].sum(), exact)
     (found,) = torch.autograd.grad(mean_field(leaf, terms, iterations=3, half=half)[:, 0].sum(), leaf)
-    rounding.within([found], [wanted])
+    if half:  # what is promised of it
+        assert (found - wanted).norm() < 0.02 * wanted.norm()
+    else:
+        rounding.within([found], [wanted])
 
 
 def test_threads_do_not_matter():
