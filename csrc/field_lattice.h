@@ -1,7 +1,9 @@
 // A lattice kernel of a mean field over rows of labels: every lattice point gathers its pixels, every pixel its corners.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
+#include <new>
 
 #include "lattice_blur.h"
 #include "mean_field.h"
@@ -24,9 +26,12 @@ public:
         threads_ = n_threads;
         const int64_t entries = points * (of.d + 1);
         const auto corners = static_cast<uint64_t>(of.d + 1);
-        while ((corners >> (shift_ - 32)) != 0) ++shift_;
-        inverse_ = ((uint64_t{1} << shift_) + corners - 1) / corners;
+        int shift = 33;
+        while ((corners >> (shift - 32)) != 0) ++shift;
+        const uint64_t inverse = ((uint64_t{1} << shift) + corners - 1) / corners;  // entry / corners, exact for 31 bits
+        if (static_cast<uint64_t>(points) * unit > UINT32_MAX) throw std::bad_alloc();  // Q of 32 GiB and more
         weights_.take(entries);
+        sources_.take(entries);
         table_.take(groups * (of.rows + 1) * W);
         other_.take(groups * (of.rows + 1) * W);
         blur_.prepare(of.neighbours, of.d + 1, of.rows, back, n_threads);
@@ -36,7 +41,9 @@ public:
             const int64_t end = (part + 1) * chunk < entries ? (part + 1) * chunk : entries;
             for (int64_t i = part * chunk; i < end; ++i) {
                 if (i + 32 < end) __builtin_prefetch(of.weights + of.entries[i + 32]);
-                weights_[i] = of.weights[of.entries[i]] * before[point_of(i)];
+                const uint64_t point = static_cast<uint64_t>(of.entries[i]) * inverse >> shift;
+                weights_[i] = of.weights[of.entries[i]] * before[point];
+                sources_[i] = static_cast<uint32_t>(point * unit);
             }
         };
         parallel_for((entries + chunk - 1) / chunk, n_threads, sort);
@@ -81,10 +88,8 @@ private:
     static constexpr int64_t ahead = 64, near = 4;  // how many entries, points ahead of its use a row is asked for
     static constexpr int64_t small_table = 1 << 20;  // bytes, that the second cache holds
 
-    // The point of entry i: entries[i] / (d + 1), exact for 31 bits.
-    DF_INLINE int64_t point_of(int64_t i) const {
-        return static_cast<int64_t>(static_cast<uint64_t>(of_->entries[i]) * inverse_ >> shift_);
-    }
+    // How far apart pixels' rows are in steps of eight bytes, which addresses may count.
+    static constexpr uint64_t unit = W * sizeof(S) / 8;
 
     // Asks for both lines of the cache that a row may lie across: half of splatting is waiting for them.
     static DF_INLINE void ask(const S* row) {
@@ -95,6 +100,11 @@ private:
     DF_NOINLINE void splat(const S* rows, S* table) {
         const int32_t* const starts = of_->starts;
         const int32_t last = starts[of_->rows] - 1;
+        const uint32_t* const sources = sources_.data();
+        const float* const weights = weights_.data();
+        const auto at = [rows, sources](int64_t i) __attribute__((always_inline)) {
+            return reinterpret_cast<const S*>(reinterpret_cast<const char*>(rows) + static_cast<uint64_t>(sources[i]) * 8);
+        };
         const auto body = [&](int64_t chunk, int) {
             const int64_t end = (chunk + 1) * chunk_rows < of_->rows ? (chunk + 1) * chunk_rows : of_->rows;
             for (int64_t row = chunk * chunk_rows; row < end; ++row) {
@@ -104,13 +114,13 @@ private:
                 int32_t i = starts[row];
                 for (; i + 1 < starts[row + 1]; i += 2) {
                     if (i + ahead < last) {
-                        ask(rows + point_of(i + ahead) * W);
-                        ask(rows + point_of(i + ahead + 1) * W);
+                        ask(at(i + ahead));
+                        ask(at(i + ahead + 1));
                     }
-                    even.add_from(rows + point_of(i) * W, weights_[i]);
-                    odd.add_from(rows + point_of(i + 1) * W, weights_[i + 1]);
+                    even.add_from(at(i), weights[i]);
+                    odd.add_from(at(i + 1), weights[i + 1]);
                 }
-                if (i < starts[row + 1]) even.add_from(rows + point_of(i) * W, weights_[i]);
+                if (i < starts[row + 1]) even.add_from(at(i), weights[i]);
                 even.add(odd);
                 even.store(table + row * W);
             }
@@ -143,9 +153,8 @@ private:
     int64_t groups_ = 1, points_ = 0;
     int threads_ = 1;
     bool back_ = false;
-    uint64_t inverse_ = 0;    // of d + 1, times 2 to the power of shift_
-    int shift_ = 33;
-    Owned<float> weights_;    // normalised, in the order of the entries
+    Owned<float> weights_;     // normalised, in the order of the entries
+    Owned<uint32_t> sources_;  // where an entry's pixel stands, in steps of eight bytes
     Owned<S> table_, other_;  // (groups, rows + 1, W)
     LatticeBlur<W, S> blur_;
     const S* blurred_ = nullptr;
