@@ -70,7 +70,7 @@ void each_code(const df_lattice& lattice, const Take& take) {
             take(static_cast<unsigned __int128>(word) * 64 + static_cast<unsigned>(__builtin_ctzll(left)));
 }
 
-template <class To>
+template <class To>  // of sorted codes or bits
 void widen(const df_lattice& lattice, const Widened& to, To* codes) {
     each_code(lattice, [&](unsigned __int128 code) {
         const bool narrow = lattice.wide_codes == nullptr;
@@ -100,46 +100,82 @@ void replace(df_lattice& lattice, const LatticeCode& code, int64_t rows) {
     lattice.rows = rows;
 }
 
+// Without a call: compiled for every processor, the builtin is one.
+inline uint32_t bits_in(uint64_t word) {
+    word -= word >> 1 & 0x5555555555555555u;
+    word = (word & 0x3333333333333333u) + (word >> 2 & 0x3333333333333333u);
+    return static_cast<uint32_t>(((word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u >> 56);
+}
+
+template <class Body>  // void body(int64_t first, int64_t beyond the last, int64_t chunk)
+void in_chunks(int64_t count, int64_t chunk, int n_threads, const Body& body) {
+    parallel_for((count + chunk - 1) / chunk, n_threads, [&](int64_t index, int) {
+        body(index * chunk, (index + 1) * chunk < count ? (index + 1) * chunk : count, index);
+    });
+}
+
 // With one bit a code: sets the bits one step away.
 void fill_bits(df_lattice& lattice, const Widened& to, int64_t most_rows, int32_t* vertices, int n_threads) {
+    constexpr int64_t chunk = 1 << 13;
     const auto words = static_cast<int64_t>((to.code.cells + 63) / 64);
+    df_lattice filled;
+    filled.bits = static_cast<uint64_t*>(allocate(words * 8));
+    filled.before = static_cast<uint32_t*>(allocate(words * 4));
+    uint64_t* const bits = filled.bits;
+    uint32_t* const before = filled.before;
+    in_chunks(words, chunk, n_threads, [bits](int64_t begin, int64_t end, int64_t) {
+        std::memset(bits + begin, 0, static_cast<size_t>(end - begin) * 8);
+    });
     Buffer<uint64_t> touched(lattice.rows);
-    Buffer<int32_t> row_of(lattice.rows);
-    widen(lattice, to, touched.data());
-    auto* const bits = static_cast<uint64_t*>(allocate(words * 8));
-    std::memset(bits, 0, static_cast<size_t>(words) * 8);
-    const auto set = [bits](uint64_t code) { bits[code >> 6] |= uint64_t{1} << (code & 63); };
-    for (int64_t row = 0; row < lattice.rows; ++row) {
-        set(touched[row]);
-        for (int axis = 0; axis <= to.code.d; ++axis) {
-            const auto step = static_cast<uint64_t>(to.code.step[axis]);
-            set(touched[row] + step);
-            set(touched[row] - step);
+    const auto set = [bits](uint64_t code) {
+        const uint64_t bit = uint64_t{1} << (code & 63);
+        if (!(__atomic_load_n(bits + (code >> 6), __ATOMIC_RELAXED) & bit))
+            __atomic_fetch_or(bits + (code >> 6), bit, __ATOMIC_RELAXED);
+    };
+    in_chunks(static_cast<int64_t>((lattice.code.cells + 63) / 64), chunk, n_threads, [&](int64_t begin, int64_t end, int64_t) {
+        int64_t row = lattice.before[begin];
+        for (int64_t word = begin; word < end; ++word)
+            for (uint64_t left = lattice.bits[word]; left != 0; left &= left - 1, ++row) {
+                const uint64_t narrow = static_cast<uint64_t>(word) * 64 + static_cast<uint64_t>(__builtin_ctzll(left));
+                const auto code = to.of<uint64_t>(narrow, lattice.code);
+                touched[row] = code;
+                set(code);
+                for (int axis = 0; axis <= to.code.d; ++axis) {
+                    set(code + static_cast<uint64_t>(to.code.step[axis]));
+                    set(code - static_cast<uint64_t>(to.code.step[axis]));
+                }
+            }
+    });
+    Buffer<int64_t> total((words + chunk - 1) / chunk + 1);
+    total[0] = 0;
+    in_chunks(words, chunk, n_threads, [&](int64_t begin, int64_t end, int64_t index) {
+        int64_t sum = 0;
+        for (int64_t word = begin; word < end; ++word) sum += bits_in(bits[word]);
+        total[index + 1] = sum;
+    });
+    const int64_t chunks = (words + chunk - 1) / chunk;
+    for (int64_t index = 0; index < chunks; ++index) total[index + 1] += total[index];
+    if (total[chunks] > most_rows) return;
+    in_chunks(words, chunk, n_threads, [&](int64_t begin, int64_t end, int64_t index) {
+        auto sum = static_cast<uint32_t>(total[index]);
+        for (int64_t word = begin; word < end; ++word) {
+            before[word] = sum;
+            sum += bits_in(bits[word]);
         }
-    }
-    int64_t count = 0;
-    for (int64_t word = 0; word < words; ++word) count += __builtin_popcountll(bits[word]);
-    if (count > most_rows) return release(bits);
-    uint32_t* before = nullptr;
-    try {
-        before = static_cast<uint32_t*>(allocate(words * 4));
-    } catch (...) {
-        release(bits);
-        throw;
-    }
-    uint32_t sum = 0;
-    for (int64_t word = 0; word < words; ++word) {
-        before[word] = sum;
-        sum += static_cast<uint32_t>(__builtin_popcountll(bits[word]));
-    }
-    for (int64_t row = 0; row < lattice.rows; ++row) {
-        const uint64_t word = touched[row] >> 6, below = (uint64_t{1} << (touched[row] & 63)) - 1;
-        row_of[row] = static_cast<int32_t>(before[word] + static_cast<uint32_t>(__builtin_popcountll(bits[word] & below)));
-    }
+    });
+    Buffer<int32_t> row_of(lattice.rows);
+    in_chunks(lattice.rows, chunk, n_threads, [&](int64_t begin, int64_t end, int64_t) {
+        for (int64_t row = begin; row < end; ++row) {
+            const uint64_t word = touched[row] >> 6, below = (uint64_t{1} << (touched[row] & 63)) - 1;
+            row_of[row] = static_cast<int32_t>(before[word] + bits_in(bits[word] & below));
+        }
+    });
     move_vertices(lattice, row_of.data(), vertices, n_threads);
-    replace(lattice, to.code, count);
-    lattice.bits = bits;
-    lattice.before = before;
+    replace(lattice, to.code, total[chunks]);
+    lattice.bits = filled.bits;
+    lattice.before = filled.before;
+    filled.bits = nullptr;
+    filled.before = nullptr;
 }
 
 // The codes of `a` and those of `b` plus a step, ascending, each once; stops beyond `most`.
