@@ -20,6 +20,10 @@ extern "C" {
 
 enum df_status { DF_OK = 0, DF_BAD_ARGUMENT = 1, DF_OUT_OF_MEMORY = 2, DF_FAILED = 3 };
 
+/* Memory for a caller's large results, aligned to large pages. Given back, it waits for the next call (memory.cpp). */
+DF_API int df_memory_take(int64_t bytes, void** memory);
+DF_API int df_memory_release(void* memory);
+
 /* The instruction set in use: "baseline", "avx2" or "avx512". */
 DF_API const char* df_cpu(void);
 

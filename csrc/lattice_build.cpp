@@ -15,10 +15,16 @@
 
 namespace densefield {
 
-DF_DECLARE(void lattice_points(const float* features, int32_t* vertices, float* weights, df_lattice& lattice,
-                               int n_threads);
-           void lattice_points(const double* features, int32_t* vertices, double* weights, df_lattice& lattice,
-                               int n_threads);)
+// What the features are divided by and stretched to.
+struct Widths {
+    const double* widths;  // null: by nothing
+    double stretch;
+};
+
+DF_DECLARE(bool lattice_points(const float* features, const Widths& widths, int32_t* vertices, float* weights,
+                               df_lattice& lattice, int n_threads);
+           bool lattice_points(const double* features, const Widths& widths, int32_t* vertices, double* weights,
+                               df_lattice& lattice, int n_threads);)
 
 namespace DF_TARGET {
 namespace {
@@ -185,11 +191,11 @@ Code* sort_codes(const T* features, int32_t* vertices, T* weights, df_lattice& l
     return number_codes(items, vertices, lattice);
 }
 
-template <class T>
-void points(const T* features, int32_t* vertices, T* weights, df_lattice& lattice, int n_threads) {
+template <class T>  // false where T has too few digits
+bool points(const T* features, const Widths& widths, int32_t* vertices, T* weights, df_lattice& lattice, int n_threads) {
     LatticeCode& code = lattice.code;
-    const Embedding<T> embedding(code.d);
-    set_code(features, code, embedding, n_threads);
+    const Embedding<T> embedding(code.d, widths.widths, widths.stretch);
+    if (!set_code(features, code, embedding, n_threads)) return false;
     const auto entries = static_cast<uint64_t>(code.batch * code.points * (code.d + 1));
     if (code.cells < (uint64_t{1} << 31) && code.cells <= (uint64_t{1} << 22) + 240 * entries) {
         const auto words = static_cast<int64_t>((code.cells + 63) / 64);
@@ -203,23 +209,27 @@ void points(const T* features, int32_t* vertices, T* weights, df_lattice& lattic
             case 6: mark<T, 6>(features, vertices, weights, lattice, embedding, n_threads); break;
             default: mark<T, max_features>(features, vertices, weights, lattice, embedding, n_threads);
         }
-        return number_bits(lattice, words, vertices, n_threads);
+        number_bits(lattice, words, vertices, n_threads);
+        return true;
     }
     if (code.cells < uint64_t{1} << 63)
         lattice.codes = sort_codes<T, uint64_t>(features, vertices, weights, lattice, embedding, n_threads);
     else
         lattice.wide_codes =
             sort_codes<T, unsigned __int128>(features, vertices, weights, lattice, embedding, n_threads);
+    return true;
 }
 
 }  // namespace
 
-void lattice_points(const float* features, int32_t* vertices, float* weights, df_lattice& lattice, int n_threads) {
-    points(features, vertices, weights, lattice, n_threads);
+bool lattice_points(const float* features, const Widths& widths, int32_t* vertices, float* weights, df_lattice& lattice,
+                    int n_threads) {
+    return points(features, widths, vertices, weights, lattice, n_threads);
 }
 
-void lattice_points(const double* features, int32_t* vertices, double* weights, df_lattice& lattice, int n_threads) {
-    points(features, vertices, weights, lattice, n_threads);
+bool lattice_points(const double* features, const Widths& widths, int32_t* vertices, double* weights, df_lattice& lattice,
+                    int n_threads) {
+    return points(features, widths, vertices, weights, lattice, n_threads);
 }
 
 }  // namespace DF_TARGET
@@ -230,8 +240,8 @@ namespace densefield {
 namespace {
 
 template <class T>
-int build(const T* features, int64_t batch, int32_t d, int64_t points, int32_t* vertices, T* weights, int64_t* rows,
-          df_lattice** lattice, int32_t n_threads) {
+int build(const T* features, const Widths& widths, int64_t batch, int32_t d, int64_t points, int32_t* vertices, T* weights,
+          int64_t* rows, df_lattice** lattice, int32_t n_threads) {
     *lattice = nullptr;
     return guarded([&] {
         if (batch < 1 || d < 1 || d > max_features || points < 1 || n_threads < 1) throw BadArgument();
@@ -240,13 +250,14 @@ int build(const T* features, int64_t batch, int32_t d, int64_t points, int32_t* 
         made->code.d = d;
         made->code.batch = batch;
         made->code.points = points;
+        bool enough;
         try {
-            DF_DISPATCH(lattice_points(features, vertices, weights, *made, n_threads));
+            enough = DF_DISPATCH(lattice_points(features, widths, vertices, weights, *made, n_threads));
         } catch (...) {
             delete made;
             throw;
         }
-        *rows = made->rows;
+        *rows = enough ? made->rows : -1;
         *lattice = made;
     });
 }
@@ -254,14 +265,16 @@ int build(const T* features, int64_t batch, int32_t d, int64_t points, int32_t* 
 }  // namespace
 }  // namespace densefield
 
-extern "C" int df_lattice_build_f32(const float* features, int64_t batch, int32_t d, int64_t points, int32_t* vertices,
-                                    float* weights, int64_t* rows, df_lattice** lattice, int32_t n_threads) {
-    return densefield::build(features, batch, d, points, vertices, weights, rows, lattice, n_threads);
+extern "C" int df_lattice_build_f32(const float* features, const double* widths, double stretch, int64_t batch, int32_t d,
+                                    int64_t points, int32_t* vertices, float* weights, int64_t* rows, df_lattice** lattice,
+                                    int32_t n_threads) {
+    return densefield::build(features, {widths, stretch}, batch, d, points, vertices, weights, rows, lattice, n_threads);
 }
 
-extern "C" int df_lattice_build_f64(const double* features, int64_t batch, int32_t d, int64_t points, int32_t* vertices,
-                                    double* weights, int64_t* rows, df_lattice** lattice, int32_t n_threads) {
-    return densefield::build(features, batch, d, points, vertices, weights, rows, lattice, n_threads);
+extern "C" int df_lattice_build_f64(const double* features, const double* widths, double stretch, int64_t batch, int32_t d,
+                                    int64_t points, int32_t* vertices, double* weights, int64_t* rows, df_lattice** lattice,
+                                    int32_t n_threads) {
+    return densefield::build(features, {widths, stretch}, batch, d, points, vertices, weights, rows, lattice, n_threads);
 }
 
 extern "C" int df_lattice_free(df_lattice* lattice) {

@@ -12,6 +12,9 @@
 namespace densefield::DF_TARGET {
 namespace {
 
+// Features of more kernel widths leave 24 bits too few behind the point to tell a lattice's cell from the next.
+constexpr double most_widths = 2e4;
+
 // Digits from the one that changes most between neighbouring points, as colours do, to the one that changes least, as an
 // image's rows do: so ordered, neighbouring points have their vertices in neighbouring rows.
 template <class T>
@@ -23,7 +26,8 @@ void order_digits(const T* features, const LatticeCode& code, const Embedding<T>
         double sum = 0.0;
         for (int k = 1; k <= code.d; ++k) {
             const T* const here = features + (k - 1) * code.points + point;
-            const double scaled = static_cast<double>(here[1] - here[0]) * static_cast<double>(embedding.scale[k - 1]);
+            const T step = embedding.scaled(here[1], k - 1) - embedding.scaled(here[0], k - 1);
+            const double scaled = static_cast<double>(step) * static_cast<double>(embedding.scale[k - 1]);
             sum += scaled;
             const double m = sum + k * scaled;
             change[k] += m < 0 ? -m : m;
@@ -36,17 +40,18 @@ void order_digits(const T* features, const LatticeCode& code, const Embedding<T>
     }
 }
 
-// Ranges of the digits, from the ranges of (e_0 - e_k) / (d + 1) over all points.
+// Ranges of the digits, from the ranges of (e_0 - e_k) / (d + 1) over all points. False where T has too few digits for
+// features so wide.
 template <class T>
-void set_code(const T* features, LatticeCode& code, const Embedding<T>& embedding, int n_threads) {
+bool set_code(const T* features, LatticeCode& code, const Embedding<T>& embedding, int n_threads) {
     const int d = code.d;
     const int64_t chunks = (code.points + chunk_points - 1) / chunk_points * code.batch;
-    Buffer<T> low(chunks * (d + 1)), high(chunks * (d + 1));
+    Buffer<T> low(chunks * (d + 1)), high(chunks * (d + 1)), widest(chunks);
     Buffer<uint8_t> wrong(chunks);
     const T limit = sizeof(T) == 4 ? static_cast<T>(1 << 20) : static_cast<T>(int64_t{1} << 40);
     over_points(code, n_threads, [&](int64_t item, int64_t begin, int64_t end, int64_t chunk) {
         Mask<T> good = Mask<T>{} - 1;
-        Vector<T> least[max_features + 1], most[max_features + 1];
+        Vector<T> least[max_features + 1], most[max_features + 1], far = {};
         for (int k = 1; k <= d; ++k) {
             least[k] = Vector<T>{} + std::numeric_limits<T>::max();
             most[k] = -least[k];
@@ -54,8 +59,11 @@ void set_code(const T* features, LatticeCode& code, const Embedding<T>& embeddin
         for (int64_t point = begin; point < end; point += lanes<T>) {
             Vector<T> sum = {};
             for (int k = 1; k <= d; ++k) {
-                const Vector<T> scaled =
-                    load_some(features + (item * d + k - 1) * code.points + point, end - point) * embedding.scale[k - 1];
+                const Vector<T> feature =
+                    embedding.scaled(load_some(features + (item * d + k - 1) * code.points + point, end - point), k - 1);
+                const Vector<T> positive = feature > -feature ? feature : -feature;
+                far = positive > far ? positive : far;
+                const Vector<T> scaled = feature * embedding.scale[k - 1];
                 sum += scaled;
                 const Vector<T> m = (sum + static_cast<T>(k) * scaled) * embedding.nearness;
                 good &= (m < limit) & (m > -limit);
@@ -64,7 +72,11 @@ void set_code(const T* features, LatticeCode& code, const Embedding<T>& embeddin
             }
         }
         wrong[chunk] = 0;
-        for (int lane = 0; lane < lanes<T>; ++lane) wrong[chunk] |= good[lane] == 0;
+        widest[chunk] = far[0];
+        for (int lane = 0; lane < lanes<T>; ++lane) {
+            wrong[chunk] |= good[lane] == 0;
+            widest[chunk] = far[lane] > widest[chunk] ? far[lane] : widest[chunk];
+        }
         for (int k = 1; k <= d; ++k) {
             T a = least[k][0], b = most[k][0];
             for (int lane = 1; lane < lanes<T>; ++lane) {
@@ -75,6 +87,8 @@ void set_code(const T* features, LatticeCode& code, const Embedding<T>& embeddin
             high[chunk * (d + 1) + k] = b;
         }
     });
+    for (int64_t chunk = 0; chunk < chunks && sizeof(T) == 4; ++chunk)
+        if (widest[chunk] > static_cast<T>(most_widths)) return false;
     for (int64_t chunk = 0; chunk < chunks; ++chunk)
         if (wrong[chunk]) throw BadArgument();
     double cells = static_cast<double>(code.batch);
@@ -103,6 +117,7 @@ void set_code(const T* features, LatticeCode& code, const Embedding<T>& embeddin
     code.step[0] = -back;
     code.of_batch = place;
     code.cells = place * static_cast<unsigned __int128>(code.batch);
+    return true;
 }
 
 }  // namespace

@@ -114,7 +114,7 @@ void lattice_links(const df_lattice& lattice, const int32_t* vertices, int32_t* 
         link_codes(lattice, lattice.codes, neighbours, n_threads);
     else
         link_codes(lattice, lattice.wide_codes, neighbours, n_threads);
-    sort_entries(lattice, vertices, starts, entries, n_threads);
+    if (entries != nullptr) sort_entries(lattice, vertices, starts, entries, n_threads);
 }
 
 }  // namespace DF_TARGET

@@ -18,10 +18,22 @@ template <class T>
 struct Embedding {
     T scale[max_features];  // of each feature, on the way to the plane sum(c) = 0
     T nearness;             // 1 / (d + 1)
+    const bool plain;       // no widths
+    T width[max_features];
+    const T stretch;
 
-    explicit Embedding(int d) : nearness(static_cast<T>(1.0 / (d + 1))) {
-        for (int i = 0; i < d; ++i)
+    Embedding(int d, const double* widths, double stretch)
+        : nearness(static_cast<T>(1.0 / (d + 1))), plain(widths == nullptr), stretch(static_cast<T>(stretch)) {
+        for (int i = 0; i < d; ++i) {
             scale[i] = static_cast<T>((d + 1) * std::sqrt(2.0 / 3.0) / std::sqrt((i + 1.0) * (i + 2.0)));
+            width[i] = plain ? static_cast<T>(1) : static_cast<T>(widths[i]);
+        }
+    }
+
+    // Feature i in kernel widths.
+    template <class Value>
+    DF_INLINE Value scaled(Value feature, int i) const {
+        return plain ? feature : feature / width[i] * stretch;
     }
 };
 
@@ -97,7 +109,7 @@ DF_INLINE void find_simplex(const T* from, const LatticeCode& code, int64_t poin
                             const Embedding<T>& embedding, Simplex<T, D>& simplex, Vector<T>* weights) {
     const int d = D == max_features ? code.d : D;
     Vector<T> feature[D], sorted[D + 1] = {};
-    for (int i = 0; i < d; ++i) feature[i] = load_some(from + i * code.points + point, count);
+    for (int i = 0; i < d; ++i) feature[i] = embedding.scaled(load_some(from + i * code.points + point, count), i);
     simplex.find(feature, embedding, d);
     for (int s = 0; s <= d; ++s) {
         sorted[s] = Vector<T>{};

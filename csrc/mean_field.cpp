@@ -270,8 +270,11 @@ int run_field(const df_field* field, bool backward) {
         const bool counts = field->n_lattices >= 0 && field->n_lattices <= most_lattices && field->n_grids >= 0 &&
                             field->n_grids <= most_terms && field->n_terms >= 0 && field->n_terms <= most_terms;
         if (!sizes || !grid || !counts || (backward && field->saved == nullptr)) throw BadArgument();
+        const bool few = field->labels <= 4 && field->saved == nullptr;  // splats without entries
+        for (int32_t l = 0; l < field->n_lattices && !few; ++l)
+            if (field->lattices[l].entries == nullptr) throw BadArgument();
         if (!backward) prefer_large_pages(field->output, field->labels * field->points * 4);
-        if (!backward && field->labels <= 4 && field->saved == nullptr)
+        if (few)
             DF_DISPATCH(few_labels(*field));
         else
             DF_DISPATCH(mean_field(*field, backward));

@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #endif
 
+#include "guard.h"
+
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
 #define DF_KEEPS_BLOCKS
 #include <atomic>
@@ -101,3 +103,11 @@ void prefer_large_pages([[maybe_unused]] void* memory, [[maybe_unused]] int64_t 
 }
 
 }  // namespace densefield
+
+extern "C" int df_memory_take(int64_t bytes, void** memory) {
+    return densefield::guarded([&] { *memory = densefield::allocate(bytes); });
+}
+
+extern "C" int df_memory_release(void* memory) {
+    return densefield::guarded([&] { densefield::release(memory); });
+}

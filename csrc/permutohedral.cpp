@@ -167,6 +167,7 @@ int run_filter(const LatticeFilter<T>& job) {
     return guarded([&] {
         if (job.batch < 1 || job.channels < 1 || job.points < 1 || job.d < 1 || job.rows < 1 || job.n_threads < 1)
             throw BadArgument();
+        if (job.channels > 4 && job.entries == nullptr) throw BadArgument();
         DF_DISPATCH(lattice_filter(job));
     });
 }

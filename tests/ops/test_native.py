@@ -219,3 +219,21 @@ def test_blocks_that_wait_for_the_next_call_bring_nothing_of_the_last():
     first = {side: filtered(side) for side in (300, 420, 260)}
     for side in (420, 260, 300, 420):
         assert torch.equal(filtered(side), first[side])
+
+
+def test_large_results_stand_in_memory_that_is_kept(monkeypatch):
+    monkeypatch.setattr(native, "LARGE", 1 << 21)
+    tensor = native.empty((3, 1 << 19), torch.int32)
+    assert tensor.shape == (3, 1 << 19)
+    assert tensor.dtype == torch.int32
+    assert tensor.is_contiguous()
+    tensor.fill_(7)
+    row = tensor[1]
+    del tensor
+    others = [native.empty((3 << 19,), torch.float32).fill_(0) for _ in range(2)]  # elsewhere, while a view is alive
+    assert bool((row == 7).all())
+    assert others[0].data_ptr() != others[1].data_ptr()
+    del others
+    assert native.empty((5, 4), torch.float64).shape == (5, 4)
+    with pytest.raises(MemoryError):
+        native.empty((1 << 60,), torch.int8)

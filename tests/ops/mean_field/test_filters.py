@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 
 from densefield.ops.mean_field import LatticeTerm
-from densefield.ops.mean_field.filters import FILLED_STRETCH, UNFILLED_STRETCH, is_filled, lattices_of
-from densefield.ops.permutohedral import build_lattice
+from densefield.ops.mean_field.filters import FILLED_STRETCH, UNFILLED_STRETCH, lattices_of
+from densefield.ops.permutohedral import Lattice, build_lattice
 from drawing import seeded
+
+
+def is_filled(lattice: Lattice) -> bool:
+    return bool((lattice.starts.diff() == 0).any())
 
 
 def test_a_lattice_too_large_to_fill_is_stretched_less() -> None:

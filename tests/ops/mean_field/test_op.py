@@ -118,6 +118,19 @@ def test_threads_do_not_matter_for_few_labels(labels, size):
     assert torch.equal(results[2], results[0])
 
 
+@pytest.mark.parametrize("labels", [2, 4])
+def test_few_labels_need_no_entries_of_the_lattice(labels):
+    unary = random_unary(labels, (24, 31))
+    terms = random_terms(unary)
+    built_here = [replace(term, lattice=None) if isinstance(term, LatticeTerm) else term for term in terms]
+    with torch.no_grad():
+        assert torch.equal(mean_field(unary, built_here), mean_field(unary, terms))
+    given = unary.clone().requires_grad_()  # training keeps each state, and splats by entries
+    (gradient,) = torch.autograd.grad(mean_field(given, built_here).square().sum(), given)
+    (wanted,) = torch.autograd.grad(mean_field(given, terms).square().sum(), given)
+    assert torch.equal(gradient, wanted)
+
+
 @pytest.mark.parametrize("labels", [1, 2, 3, 4, 21])
 @pytest.mark.parametrize("width", [3.0, 4.4])
 def test_wide_grid_kernels_are_filtered_at_every_other_pixel(labels, width):

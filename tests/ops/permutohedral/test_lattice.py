@@ -8,7 +8,7 @@ import torch
 from densefield.checks import InputError
 from densefield.ops import native
 from densefield.ops.permutohedral import Lattice, build_lattice, lattice_filter
-from densefield.ops.permutohedral.lattice import rescue_precision
+from densefield.ops.permutohedral.lattice import build_item, rescue_precision
 from densefield.ops.permutohedral.torch_path import build_by_sorting, filter_by_gathering
 from drawing import seeded
 from rounding import STEPS, Rounding, barycentric_rounding, unit_roundoff
@@ -36,6 +36,42 @@ def test_equals_the_torch_path(d, spread, reverse):
     greater = (*parts[:2], parts[2] + moved, *parts[3:])
     beside = filter_by_gathering(*greater) - filter_by_gathering(*parts)
     rounding.within([lattice_filter(values, lattice, reverse=reverse)], [wanted], beside)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("fill_rows", [0, 100_000])
+@pytest.mark.parametrize("spread", [3.0, 1e5])  # float32 takes the second to float64
+def test_widths_and_stretch_are_applied_while_building(dtype, fill_rows, spread):
+    features, widths = random_features(1, 3, 90, spread, dtype), torch.tensor([0.5, 1.0, 3.0], dtype=dtype)
+    lattice, touched = build_item(features, fill_rows, widths=widths, stretch=1.08)
+    scaled = features.double() / widths[:, None].double() * 1.08 if spread > 3 else features / widths[:, None] * 1.08
+    wanted = build_lattice(scaled, fill_rows)
+    assert torch.equal(lattice.weights, wanted.weights.to(dtype))
+    assert lattice.rows == wanted.rows
+    assert int(touched) == build_lattice(scaled).rows == int((lattice.starts.diff() > 0).sum())
+    ones = torch.ones(1, 1, 90, dtype=dtype)
+    assert torch.equal(lattice_filter(ones, lattice), lattice_filter(ones, wanted))
+
+
+def test_without_entries_few_channels_are_filtered_alike():
+    features, values = random_features(1, 5, 200, 4.0, torch.float32), torch.randn(1, 4, 200)
+    whole, _ = build_item(features, 5000)
+    bare, _ = build_item(features, 5000, entries=False)
+    assert torch.equal(lattice_filter(values, bare), lattice_filter(values, whole))
+    if native.available():
+        assert bare.starts.numel() == bare.entries.numel() == 0
+        with pytest.raises(ValueError, match="bad argument"):
+            lattice_filter(torch.randn(1, 5, 200), bare)
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_is_told_from_what_is_too_wide(wrong):
+    features, widths = random_features(1, 3, 90, 3.0, torch.float32), torch.tensor([1e-30, 1.0, 1.0])
+    with pytest.raises(InputError, match=r"features: span up to .* kernel widths in 3 dimensions"):
+        build_item(features, widths=widths)
+    features[0, 1, 50] = wrong
+    with pytest.raises(InputError, match="features: holds NaN or Inf"):
+        build_item(features, widths=widths)
 
 
 @pytest.mark.parametrize(("d", "spread"), CASES)

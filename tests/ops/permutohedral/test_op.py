@@ -75,11 +75,13 @@ def test_opcheck():
     values = torch.randn(1, 2, 9, dtype=torch.float64, requires_grad=True)
     torch.library.opcheck(torch.ops.densefield.lattice_filter.default, (values, None, *lattice, False))
     torch.library.opcheck(torch.ops.densefield.lattice_filter.default, (values, features, *lattice, True))
-    torch.library.opcheck(
-        torch.ops.densefield.lattice_build.default,
-        (features, 100),
-        test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
-    )
+    widths = torch.tensor([0.5, 2.0], dtype=torch.float64)
+    for arguments in ((None, 1.0, 100, True), (widths, 1.25, 0, False)):
+        torch.library.opcheck(
+            torch.ops.densefield.lattice_build.default,
+            (features, *arguments),
+            test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
+        )
 
 
 def test_not_contiguous_and_half_values():

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from densefield.ops.gaussian import gaussian_filter
 from densefield.ops.mean_field.terms import GridTerm, LatticeTerm
-from densefield.ops.permutohedral import Lattice, lattice_filter, shifted_lattices
+from densefield.ops.permutohedral import Lattice, lattice_filter
 from densefield.ops.permutohedral.lattice import joined, outgrows
+from densefield.ops.permutohedral.shifts import shifted_items
 
 Filter = Callable[[Tensor], Tensor]  # (B, C, N) -> (B, C, N)
 
@@ -23,34 +24,35 @@ FILLED_STRETCH = 1.08
 UNFILLED_STRETCH = 1.03
 
 
-def lattices_of(term: LatticeTerm) -> tuple[Lattice, ...]:
-    """Give the term's lattices, built where they are not: for each item as if it were alone."""
+def lattices_of(term: LatticeTerm, *, entries: bool = True) -> tuple[Lattice, ...]:
+    """Give the term's lattices, built where they are not: for each item as if it were alone.
+
+    Without `entries` (`build_item`) only for one item and at most four channels.
+    """
     if isinstance(term.lattice, Lattice):
         return (term.lattice,)
     if term.lattice is not None:
         return tuple(term.lattice)
-    scaled = (term.features / term.widths[:, None]).detach()
-    items = [_of_item(item, term.shifts, term.fill_rows) for item in scaled.split(1)]
+    widths = term.widths.detach()
+    items = [_of_item(item, widths, term.shifts, term.fill_rows, entries) for item in term.features.detach().split(1)]
     return tuple(joined(each) for each in zip(*items, strict=True))
 
 
 def _of_item(
-    scaled: Tensor,  # (1, d, N)
+    features: Tensor,  # (1, d, N)
+    widths: Tensor,  # (d,)
     shifts: int,
     fill_rows: int,
+    entries: bool,
 ) -> tuple[Lattice, ...]:
-    if fill_rows:
-        if not outgrows(scaled, FILLED_STRETCH, fill_rows):
-            lattices = shifted_lattices(scaled * FILLED_STRETCH, shifts, fill_rows)
-            if all(is_filled(lattice) for lattice in lattices):
-                return lattices
-        scaled = scaled * UNFILLED_STRETCH
-    return shifted_lattices(scaled, shifts)
-
-
-def is_filled(lattice: Lattice) -> bool:
-    """Tell whether the lattice has points that no pixel touches."""
-    return bool((lattice.starts[1:] == lattice.starts[:-1]).any())
+    if fill_rows and not outgrows(features, FILLED_STRETCH, fill_rows, widths):
+        lattices, filled = shifted_items(
+            features, shifts, fill_rows, widths=widths, stretch=FILLED_STRETCH, entries=entries
+        )
+        if filled:
+            return lattices
+    stretch = UNFILLED_STRETCH if fill_rows else 1.0
+    return shifted_items(features, shifts, widths=widths, stretch=stretch, entries=entries)[0]
 
 
 def raw_filter(term: GridTerm | LatticeTerm, size: Sequence[int]) -> Filter:

@@ -165,7 +165,11 @@ def _one(
 ) -> Tensor:  # (1, C, *size)
     grids = [term for term in terms if isinstance(term, GridTerm)]
     others = [term for term in terms if isinstance(term, LatticeTerm)]
-    lattices = [lattices_of(term) for term in others]
+    tensors = [unary, initial, *(t for term in terms for t in (term.compatibility, term.widths))]
+    tensors += [term.features for term in others]
+    keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    few = unary.shape[1] <= 4 and not keep  # csrc/few_labels.cpp splats without entries
+    lattices = [lattices_of(term, entries=not few) for term in others]
     ordered: list[GridTerm | LatticeTerm] = [*grids, *others]
     factors = [1.0] * len(others)
     if normalization == "none":
@@ -174,9 +178,6 @@ def _one(
             mass = sum(lattice_filter(ones, lattice) for lattice in built) / len(built)
             assert isinstance(mass, Tensor)
             factors[index] = float(true_mass_factor(term, mass))
-    tensors = [unary, initial, *(t for term in terms for t in (term.compatibility, term.widths))]
-    tensors += [term.features for term in others]
-    keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     arguments = (
         None if initial is None else initial[0].flatten(1),
         [term.compatibility for term in ordered],

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from densefield.ops import native
+from densefield.ops import idle_threads, native
 
 _Item = TypeVar("_Item", bound=ctypes.Structure)
 _POINTER, _INT64, _INT32, _DOUBLE = native.POINTER, native.INT64, native.INT32, native.DOUBLE
@@ -95,6 +95,7 @@ class Job:
 
     def run(self, name: str) -> None:
         """Call the C function `name`."""
+        idle_threads.send_away()
         native.kernel(name, (native.POINTER,))(ctypes.addressof(self.field))
 
 

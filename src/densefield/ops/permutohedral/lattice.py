@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from densefield.checks import InputError, check, check_tensor, whole_number
-from densefield.ops import native
+from densefield.ops import idle_threads, native
 from densefield.ops.operator import operator
 from densefield.ops.permutohedral.finite import check_all_finite
 from densefield.ops.permutohedral.memory import check_memory
 from densefield.ops.permutohedral.torch_path import build_by_sorting, too_wide
 
 MAX_FEATURES = 16
+MANY_POINTS = 1 << 16  # whose lattice is built in milliseconds
+MOST_WIDTHS = 2e4  # csrc/lattice_digits.h has it too
 
 
 class Lattice(NamedTuple):
@@ -27,11 +29,12 @@ class Lattice(NamedTuple):
     neighbours: Tensor  # (d+1, M, 2) int32: the rows one step back and on along each blur axis; M where there is none
     starts: Tensor  # (M+1,) int32: row r is touched by entries[starts[r]:starts[r+1]]
     entries: Tensor  # (B*N*(d+1),) int32: places in the flattened `vertices`, sorted by row
+    # (0,) both in a lattice for up to four channels, `build_item(entries=False)`: those are splatted without.
 
     @property
     def rows(self) -> int:
         """The number of lattice points, M."""
-        return self.starts.shape[0] - 1
+        return self.neighbours.shape[1]
 
     def item(self, index: int) -> Lattice:
         """Give the lattice of one item of the batch alone; its rows lie together."""
@@ -59,6 +62,7 @@ def joined(lattices: Sequence[Lattice]) -> Lattice:
     """Give the lattice of a batch from those of its items: the way back from `Lattice.item`."""
     if len(lattices) == 1:
         return lattices[0]
+    assert all(len(one.starts) for one in lattices)
     entries, total = sum(one.entries.numel() for one in lattices), sum(one.rows for one in lattices)
     check(
         max(entries, total) < 2**31,
@@ -93,6 +97,30 @@ def build_lattice(
     """
     check_tensor("features", features, "a tensor (B, d, N)")
     fill_rows = whole_number("fill_rows", fill_rows, 0, 2**63 - 1)
+    _check_shape(features)
+    return joined([build_item(item, fill_rows)[0] for item in features.detach().split(1)])
+
+
+def build_item(
+    features: Tensor,  # (1, d, N)
+    fill_rows: int = 0,
+    *,
+    widths: Tensor | None = None,  # (d,)
+    stretch: float = 1.0,
+    entries: bool = True,
+) -> tuple[Lattice, Tensor]:
+    """Give the lattice of `features / widths * stretch`, and how many of its points pixels touch: () int64.
+
+    Without `entries`, a third of its memory and of the time to build it, the lattice serves up to four channels.
+    Raises `InputError` as `build_lattice`.
+    """
+    _check_shape(features)
+    wide = features.float() if features.dtype.itemsize < 4 else features
+    *parts, touched = _build(wide, widths, stretch, fill_rows, entries)
+    return Lattice(*parts), touched
+
+
+def _check_shape(features: Tensor) -> None:
     check(
         features.dim() == 3 and features.shape[0] > 0 and features.shape[2] > 0,
         f"features: wanted shape (B, d, N) with at least one pixel, received {tuple(features.shape)}",
@@ -106,72 +134,92 @@ def build_lattice(
         f"features: {batch} x {points} pixels of {d} dimensions need {batch * points * (d + 1)} lattice corners, "
         "wanted fewer than 2^31",
     )
-    check_all_finite("features", features)
-    wide = features.detach()
-    wide = wide.float() if wide.dtype.itemsize < 4 else wide
-    return joined([Lattice(*_build(item, fill_rows)) for item in wide.split(1)])
 
 
-def rescue_precision(features: Tensor) -> Tensor:  # (B, d, N)
+def scaled_features(
+    features: Tensor,  # (B, d, N)
+    widths: Tensor | None,  # (d,)
+    stretch: float,
+) -> Tensor:  # (B, d, N)
+    """Give the features in kernel widths."""
+    return features if widths is None else features / widths.to(features)[:, None] * stretch
+
+
+def rescue_precision(scaled: Tensor) -> Tensor:  # (B, d, N)
     """Give float64 features where float32 cannot tell a lattice cell from the next (tiny widths), else the same."""
-    if features.dtype == torch.float32:
-        least, most = features.aminmax()
-        if max(float(most), -float(least)) > 2e4:
-            return features.double()
-    return features
+    if scaled.dtype == torch.float32:
+        least, most = scaled.aminmax()
+        if max(float(most), -float(least)) > MOST_WIDTHS:
+            return scaled.double()
+    return scaled
+
+
+_Parts: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 @operator("lattice_build")
-def _build(features: Tensor, fill_rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Build on any device, by sorting."""
-    vertices, weights, neighbours, starts, entries = build_by_sorting(rescue_precision(features), fill_rows)
-    return vertices, weights.to(features.dtype), neighbours, starts, entries
+def _build(
+    features: Tensor, widths: Tensor | None, stretch: float, fill_rows: int, entries: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Build on any device."""
+    return _by_sorting(features, widths, stretch, fill_rows)
+
+
+def _by_sorting(features: Tensor, widths: Tensor | None, stretch: float, fill_rows: int) -> _Parts:
+    scaled = scaled_features(features, widths, stretch)
+    check_all_finite("features", features)
+    vertices, weights, neighbours, starts, places = build_by_sorting(rescue_precision(scaled), fill_rows)
+    return vertices, weights.to(features.dtype), neighbours, starts, places, (starts[1:] > starts[:-1]).sum()
 
 
 @_build.kernel("cpu")
-def _(features: Tensor, fill_rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    precise = rescue_precision(features)
+def _(
+    features: Tensor, widths: Tensor | None, stretch: float, fill_rows: int, entries: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, d, points = features.shape
-    entries = batch * points * (d + 1)
-    check_memory(entries * (8 + 2 * precise.element_size()), f"a lattice over {batch} x {points} pixels")
+    corners = batch * points * (d + 1)
+    check_memory(corners * (8 + 2 * features.element_size()), f"a lattice over {batch} x {points} pixels")
     if not native.available():
-        vertices, weights, neighbours, starts, places = build_by_sorting(precise, fill_rows)
-        return vertices, weights.to(features.dtype), neighbours, starts, places
-    vertices, weights, rows, handle = _points(precise)
+        return _by_sorting(features, widths, stretch, fill_rows)
+    vertices, weights, rows, handle = _points(features, widths, stretch)
     try:
+        touched = torch.tensor(rows.value, dtype=torch.int64, device="cpu")
         _fill(handle, vertices, rows, fill_rows)
         count = rows.value
-        check_memory((d + 1) * count * 8 + 4 * entries, f"the {count} lattice points of {batch} x {points} pixels")
+        listed = corners if entries else 0
+        check_memory((d + 1) * count * 8 + 4 * listed, f"the {count} lattice points of {batch} x {points} pixels")
         neighbours = features.new_empty((d + 1, count, 2), dtype=torch.int32)
-        starts = features.new_empty(count + 1, dtype=torch.int32)
-        places = features.new_empty(entries, dtype=torch.int32)
+        starts = features.new_empty(count + 1 if entries else 0, dtype=torch.int32)
+        places = native.empty((listed,), torch.int32)
         native.kernel("df_lattice_links", _LINKS)(
             handle,
-            *(native.pointer(part, torch.int32) for part in (vertices, neighbours, starts, places)),
+            *(native.pointer(part, torch.int32) for part in (vertices, neighbours)),
+            *(native.pointer(part, torch.int32) if entries else None for part in (starts, places)),
             torch.get_num_threads(),
         )
     finally:
-        native.kernel("df_lattice_free", (native.POINTER,))(handle)
-    return vertices, weights.to(features.dtype), neighbours, starts, places
+        _free(handle)
+    return vertices, weights.to(features.dtype), neighbours, starts, places, touched
 
 
 _EACH, _FEW = 32, 2048  # every so many pixels; fewer are built as quickly as they are asked
 
 
 def outgrows(
-    features: Tensor,  # (B, d, N), divided by the kernel's widths
+    features: Tensor,  # (B, d, N)
     stretch: float,
     fill_rows: int,
+    widths: Tensor | None = None,  # (d,)
 ) -> bool:
-    """Tell quickly, from a few pixels, whether the filled lattice of stretched features exceeds `fill_rows` for sure.
+    """Tell quickly, from a few pixels, whether the filled lattice of these features exceeds `fill_rows` for sure.
 
     What some pixels touch, and what fills it up, is part of what all do: more than `fill_rows` of it are enough.
     """
-    few = features.detach()[..., ::_EACH].float() * stretch
+    few = features.detach()[..., ::_EACH].float()
     if few.shape[2] < _FEW or features.device.type != "cpu" or not native.available():
         return False
     try:
-        vertices, _, rows, handle = _points(few)
+        vertices, _, rows, handle = _points(few, widths, stretch)
     except InputError:
         return False  # said where the lattice itself is built
     try:
@@ -181,21 +229,30 @@ def outgrows(
         _fill(handle, vertices, rows, fill_rows)
         return rows.value == touched
     finally:
-        native.kernel("df_lattice_free", (native.POINTER,))(handle)
+        _free(handle)
 
 
 def _points(
     features: Tensor,  # (B, d, N)
+    widths: Tensor | None,  # (d,)
+    stretch: float,
 ) -> tuple[Tensor, Tensor, ctypes.c_int64, ctypes.c_void_p]:
-    """Give the corners of each pixel's simplex, their weights, the number of lattice points and a handle to them."""
+    """Give the corners of each pixel's simplex, their weights, the number of lattice points and a handle to them.
+
+    Corners and weights are in float64 where float32 cannot tell a lattice cell from the next.
+    """
     features = features.contiguous()
     batch, d, points = features.shape
-    vertices = features.new_empty((batch, points, d + 1), dtype=torch.int32)
-    weights = features.new_empty((batch, points, d + 1))
+    vertices = native.empty((batch, points, d + 1), torch.int32)
+    weights = native.empty((batch, points, d + 1), features.dtype)
     rows, handle = ctypes.c_int64(), ctypes.c_void_p()
+    if batch * points > MANY_POINTS:
+        idle_threads.send_away()
     try:
         native.kernel(f"df_lattice_build_{native.suffix(features.dtype)}", _BUILD)(
             native.pointer(features, features.dtype),
+            None if widths is None else native.double_array(widths.tolist()),
+            stretch,
             batch,
             d,
             points,
@@ -206,8 +263,17 @@ def _points(
             torch.get_num_threads(),
         )
     except ValueError:
-        raise too_wide(features) from None
+        scaled = scaled_features(features, widths, stretch)
+        check_all_finite("features", features)
+        raise too_wide(scaled) from None
+    if rows.value < 0:
+        _free(handle)
+        return _points(features.double(), widths, stretch)
     return vertices, weights, rows, handle
+
+
+def _free(handle: ctypes.c_void_p) -> None:
+    native.kernel("df_lattice_free", (native.POINTER,))(handle)
 
 
 def _fill(handle: ctypes.c_void_p, vertices: Tensor, rows: ctypes.c_int64, fill_rows: int) -> None:
@@ -219,6 +285,8 @@ def _fill(handle: ctypes.c_void_p, vertices: Tensor, rows: ctypes.c_int64, fill_
 
 _BUILD = (
     native.POINTER,
+    native.POINTER,
+    native.DOUBLE,
     native.INT64,
     native.INT32,
     native.INT64,
@@ -233,7 +301,9 @@ _LINKS = (native.POINTER,) * 5 + (native.INT32,)
 
 
 @_build.fake
-def _(features: Tensor, fill_rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _(
+    features: Tensor, widths: Tensor | None, stretch: float, fill_rows: int, entries: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, d, points = features.shape
     rows = torch.library.get_ctx().new_dynamic_size()
 
@@ -244,6 +314,7 @@ def _(features: Tensor, fill_rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor,
         indices((batch, points, d + 1)),
         features.new_empty((batch, points, d + 1)),
         indices((d + 1, rows, 2)),
-        indices((rows + 1,)),
-        indices((batch * points * (d + 1),)),
+        indices((rows + 1 if entries else 0,)),
+        indices((batch * points * (d + 1) if entries else 0,)),
+        features.new_empty((), dtype=torch.int64),
     )

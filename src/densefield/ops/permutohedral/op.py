@@ -76,7 +76,7 @@ def _(
     if not native.available():
         return filter_by_gathering(values, vertices, weights, neighbours, starts, reverse)
     batch, channels, points = values.shape
-    corners, rows = vertices.shape[2], starts.shape[0] - 1
+    corners, rows = vertices.shape[2], neighbours.shape[1]
     width = min(24, channels)
     check_memory(values.element_size() * width * (2 * rows + batch * points), f"filtering on {rows} lattice points")
     values, vertices, weights, neighbours = (x.contiguous() for x in (values, vertices, weights, neighbours))

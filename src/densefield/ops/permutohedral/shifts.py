@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from densefield.ops.permutohedral.lattice import Lattice, build_lattice
+from densefield.ops.permutohedral.lattice import Lattice, build_item, build_lattice, scaled_features
 
 
 def shifted_lattices(
@@ -19,9 +19,31 @@ def shifted_lattices(
 
     `fill_rows` as in `build_lattice`.
     """
+    return tuple(build_lattice(each, fill_rows) for each in _moved(features, shifts))
+
+
+def shifted_items(
+    features: Tensor,  # (1, d, N)
+    shifts: int,
+    fill_rows: int = 0,
+    *,
+    widths: Tensor,  # (d,)
+    stretch: float = 1.0,
+    entries: bool = True,
+) -> tuple[tuple[Lattice, ...], bool]:
+    """Give the shifted lattices of `features / widths * stretch`, and whether all were filled; as `build_item`."""
+    if shifts == 1:
+        built = [build_item(features, fill_rows, widths=widths, stretch=stretch, entries=entries)]
+    else:
+        moved = _moved(scaled_features(features, widths, stretch), shifts)
+        built = [build_item(each, fill_rows, entries=entries) for each in moved]
+    filled = fill_rows > 0 and all(int(touched) < lattice.rows for lattice, touched in built)
+    return tuple(lattice for lattice, _ in built), filled
+
+
+def _moved(features: Tensor, shifts: int) -> list[Tensor]:
     offsets = shift_offsets(features.shape[1], shifts).to(features)
-    moved = [features + offset[:, None] if i else features for i, offset in enumerate(offsets)]
-    return tuple(build_lattice(each, fill_rows) for each in moved)
+    return [features + offset[:, None] if i else features for i, offset in enumerate(offsets)]
 
 
 def shift_offsets(d: int, shifts: int) -> Tensor:  # (shifts, d) float64
