@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from densefield.checks import InputError, check, check_finite, shown
+from densefield.ops import native
 from densefield.ops.mean_field import GridTerm, LatticeTerm
 from densefield.ops.precision import cholesky, matmul, solve_lower
 from densefield.refine.compatibility import as_tensor, check_positive
@@ -26,7 +27,7 @@ class Field(NamedTuple):
     """What kernels look at: the pixels' grid, and the image or free features on it, in float."""
 
     size: tuple[int, ...]
-    image: Tensor | None  # (B, channels, N), in 8-bit units
+    image: Tensor | None  # (B, channels, N), in 8-bit units, uint8 or as `like`
     features: Tensor | None  # (B, d, N)
     like: Tensor  # gives batch, device and type
 
@@ -84,11 +85,14 @@ class BilateralKernel:
             f"image: wanted at most {16 - axes} channels beside {axes} axes of positions, received {channels}",
         )
         # Columns before rows: the lattice is not quite the same for another order, and pydensecrf has this one.
-        places = positions(field.size, field.like).flip(0).expand(field.image.shape[0], -1, -1)
+        batch = len(field.image)
+        places = [axis.expand(batch, 1, *field.size) for axis in reversed(axis_positions(field.size, field.like))]
+        parts = [*places, field.image.reshape(batch, channels, *field.size)]
+        features = _joined(parts, (batch, axes + channels, *field.size), field.like).flatten(2)
         alpha = _spread("theta_alpha", self.theta_alpha, len(field.size), "axis").flip(0)
-        beta = _spread("theta_beta", self.theta_beta, field.image.shape[1], "channel")
+        beta = _spread("theta_beta", self.theta_beta, channels, "channel")
         widths = torch.cat([alpha.to(field.like), beta.to(field.like)])
-        return LatticeTerm(torch.cat([places, field.image], 1), widths, energies)
+        return LatticeTerm(features, widths, energies)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -170,9 +174,25 @@ def positions(
     like: Tensor,
 ) -> Tensor:  # (len(size), N)
     """Each pixel's coordinates, one row an axis."""
-    axes = [torch.arange(length, dtype=like.dtype, device=like.device) for length in size]
-    grids = torch.meshgrid(*axes, indexing="ij")
-    return torch.stack(grids).reshape(len(axes), math.prod(size))
+    grids = [axis.expand(size) for axis in axis_positions(size, like)]
+    return torch.stack(grids).reshape(len(grids), math.prod(size))
+
+
+def axis_positions(
+    size: Sequence[int],
+    like: Tensor,
+) -> list[Tensor]:
+    """The coordinates along each axis, in a shape that spreads over all pixels: (H, 1) and (W,) of an image."""
+    numbers = [torch.arange(length, dtype=like.dtype, device=like.device) for length in size]
+    return [axis.reshape(-1, *[1] * (len(size) - 1 - index)) for index, axis in enumerate(numbers)]
+
+
+def _joined(parts: Sequence[Tensor], shape: Sequence[int], like: Tensor) -> Tensor:
+    """Put features (B, ?, *size) side by side: large ones in memory that the system does not have to clear."""
+    large = math.prod(shape) * like.element_size() >= native.LARGE
+    if not large or like.device.type != "cpu" or any(part.requires_grad for part in parts):
+        return torch.cat(list(parts), 1)
+    return torch.cat(list(parts), 1, out=native.empty(shape, like.dtype))
 
 
 def _log(width: Width) -> Tensor:

@@ -199,7 +199,7 @@ def _check_map(name: str, tensor: Tensor) -> None:
     check(tensor.is_floating_point(), f"{name}: wanted a floating-point tensor, received {tensor.dtype}")
 
 
-def _pixels(image: Tensor, unary: Tensor) -> Tensor:  # (B, channels, N) in 8-bit units
+def _pixels(image: Tensor, unary: Tensor) -> Tensor:  # (B, channels, N) in 8-bit units, uint8 or floating-point
     shape = tuple(image.shape) if isinstance(image, Tensor) else shown(image)
     wanted = f"({unary.shape[0]}, channels, {', '.join(str(length) for length in unary.shape[2:])})"
     fits = isinstance(image, Tensor) and image.dim() == unary.dim() and image.shape[0] == unary.shape[0]
@@ -209,7 +209,7 @@ def _pixels(image: Tensor, unary: Tensor) -> Tensor:  # (B, channels, N) in 8-bi
     )
     like = _wide(unary)
     if image.dtype == torch.uint8:
-        return image.flatten(2).to(like)
+        return image.flatten(2)
     if not image.is_floating_point():
         raise InputError(f"image: wanted uint8, or floating-point values in [0, 1], received {image.dtype}")
     check_finite("image", image)
