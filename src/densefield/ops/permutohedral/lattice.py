@@ -162,14 +162,19 @@ def _build(
     features: Tensor, widths: Tensor | None, stretch: float, fill_rows: int, entries: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Build on any device."""
-    return _by_sorting(features, widths, stretch, fill_rows)
+    return _by_sorting(features, widths, stretch, fill_rows, entries)
 
 
-def _by_sorting(features: Tensor, widths: Tensor | None, stretch: float, fill_rows: int) -> _Parts:
-    scaled = scaled_features(features, widths, stretch)
+def _by_sorting(features: Tensor, widths: Tensor | None, stretch: float, fill_rows: int, entries: bool) -> _Parts:
     check_all_finite("features", features)
-    vertices, weights, neighbours, starts, places = build_by_sorting(rescue_precision(scaled), fill_rows)
-    return vertices, weights.to(features.dtype), neighbours, starts, places, (starts[1:] > starts[:-1]).sum()
+    scaled = scaled_features(features, widths, stretch)
+    if rescue_precision(scaled) is not scaled:
+        scaled = scaled_features(features.double(), widths, stretch)
+    vertices, weights, neighbours, starts, places = build_by_sorting(scaled, fill_rows)
+    touched = (starts[1:] > starts[:-1]).sum()
+    if not entries:
+        starts, places = starts.new_empty(0), places.new_empty(0)
+    return vertices, weights.to(features.dtype), neighbours, starts, places, touched
 
 
 @_build.kernel("cpu")
@@ -180,7 +185,7 @@ def _(
     corners = batch * points * (d + 1)
     check_memory(corners * (8 + 2 * features.element_size()), f"a lattice over {batch} x {points} pixels")
     if not native.available():
-        return _by_sorting(features, widths, stretch, fill_rows)
+        return _by_sorting(features, widths, stretch, fill_rows, entries)
     vertices, weights, rows, handle = _points(features, widths, stretch)
     try:
         touched = torch.tensor(rows.value, dtype=torch.int64, device="cpu")

@@ -59,7 +59,7 @@ def _filter(
     reverse: bool,
 ) -> Tensor:
     """Filter on any device; `features` serve the backward pass alone."""
-    return filter_by_gathering(values, vertices, weights, neighbours, starts, reverse)
+    return filter_by_gathering(values, vertices, weights, neighbours, reverse)
 
 
 @_filter.kernel("cpu")
@@ -74,7 +74,7 @@ def _(
     reverse: bool,
 ) -> Tensor:
     if not native.available():
-        return filter_by_gathering(values, vertices, weights, neighbours, starts, reverse)
+        return filter_by_gathering(values, vertices, weights, neighbours, reverse)
     batch, channels, points = values.shape
     corners, rows = vertices.shape[2], neighbours.shape[1]
     width = min(24, channels)

@@ -132,12 +132,11 @@ def filter_by_gathering(
     vertices: Tensor,
     weights: Tensor,
     neighbours: Tensor,
-    starts: Tensor,
     reverse: bool,
 ) -> Tensor:  # (B, C, N)
     """Splat, blur and slice with index operations; the parts are those of a `Lattice`."""
     batch, channels, points = values.shape
-    corners, rows = vertices.shape[2], starts.shape[0] - 1
+    corners, rows = vertices.shape[2], neighbours.shape[1]
     flat = vertices.reshape(-1).long()
     shares = (values.transpose(1, 2)[:, :, None, :] * weights[..., None]).reshape(-1, channels)
     table = values.new_zeros((rows + 1, channels)).index_add(0, flat, shares)
