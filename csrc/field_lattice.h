@@ -155,7 +155,7 @@ private:
     bool back_ = false;
     Owned<float> weights_;     // normalised, in the order of the entries
     Owned<uint32_t> sources_;  // where an entry's pixel stands, in steps of eight bytes
-    Owned<S> table_, other_;  // (groups, rows + 1, W)
+    Owned<S> table_, other_;   // (groups, rows + 1, W)
     LatticeBlur<W, S> blur_;
     const S* blurred_ = nullptr;
 };

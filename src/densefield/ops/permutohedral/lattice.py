@@ -268,9 +268,8 @@ def _points(
             torch.get_num_threads(),
         )
     except ValueError:
-        scaled = scaled_features(features, widths, stretch)
         check_all_finite("features", features)
-        raise too_wide(scaled) from None
+        raise too_wide(scaled_features(features, widths, stretch)) from None
     if rows.value < 0:
         _free(handle)
         return _points(features.double(), widths, stretch)
