@@ -1,8 +1,10 @@
-// A grid kernel of a mean field over rows of labels: lines first, once an iteration, then columns, tile by tile.
+// A grid kernel of a mean field over rows of labels: lines first, once an iteration, then columns, tile by tile. A wide one is
+// filtered at every other line too, once an iteration, and a tile takes its lines from between those.
 #pragma once
 
 #include "grid_taps.h"
 #include "owned.h"
+#include "parallel.h"
 
 namespace densefield::DF_TARGET {
 namespace {
@@ -36,6 +38,12 @@ public:
         after_y_ = back ? of.before_y : of.after_y;
         taps.set(of, height, width, half);
         for (Owned<S>& lines : lines_) lines.take(groups * height * taps.places * W + most_piece);
+        half_height_ = half && Halving::serves(of.theta_y, height) ? (height + 1) / 2 + 2 * Halving::margin : 0;
+        if (half_height_ > 0) {
+            columns_.set(of.theta_y);
+            sums_line_ = (taps.places * W + most_piece - 1) / most_piece * most_piece;
+            sums_.take((groups * (half_height_ + Halving::reach) + 1) * sums_line_);  // read beyond, to no effect
+        }
         const int64_t first = taps.halved ? -Halving::margin : 0;
         even_.take((taps.places + grid_block - 1) / grid_block);
         find_even(before_x_, width, first, first + taps.places, taps.halved ? 2 : 1, taps.along_lines(), even_.data());
@@ -57,13 +65,37 @@ public:
             }
     }
 
-    void turn() { turn_ = 1 - turn_; }
+    // Puts the filtered lines in use.
+    void turn(int n_threads) {
+        turn_ = 1 - turn_;
+        if (half_height_ == 0) return;
+        const int64_t blocks = (half_height_ + grid_block - 1) / grid_block, stride = taps.places * W;
+        parallel_for(groups_ * blocks, n_threads, [&](int64_t chunk, int) {
+            const int64_t g = chunk / blocks, first = chunk % blocks * grid_block - Halving::margin;
+            const S* const from = lines_[turn_].data() + g * height_ * stride;
+            S* const to = line_of_sums(g, 2 * first);
+            for (int64_t c = 0; c < stride; c += most_piece)
+                grid_sums<most_piece, 2>(from + c, stride, height_, first, half_height_ - Halving::margin, columns_.first, nullptr,
+                                         [&](int64_t k, Row<float, most_piece>& row) __attribute__((always_inline)) {
+                                             row.store(to + (k - first) * sums_line_ + c);
+                                         });
+        });
+    }
 
     // Rows y0 .. y0 + 7 of the columns that x0 .. x1 need, into lines of `line` pixels.
     void filter_columns(int64_t y0, int64_t x0, int64_t x1, int64_t line, float* to) const {
         const int64_t left = taps.halved ? x0 / 2 + Halving::margin - 3 : x0;
         const int64_t right = taps.halved ? left + (x1 - x0 + 1) / 2 + Halving::reach : x1;
         const int64_t stride = taps.places * W;
+        if (half_height_ > 0) {
+            const int64_t count = y0 + grid_block < height_ ? grid_block : height_ - y0;
+            if (groups_ == 1) return widen_columns<most_piece>(line_of_sums(0, y0 - 6) + left * W, to, (right - left) * W, count, y0, line * W);
+            for (int64_t g = 0; g < groups_; ++g)
+                for (int64_t x = left; x < right; ++x)
+                    widen_columns<grid_piece<W>>(line_of_sums(g, y0 - 6) + x * W, to + ((x - left) * groups_ + g) * W, W, count, y0,
+                                                 line * groups_ * W);
+            return;
+        }
         if (groups_ == 1)  // all numbers of a line are alike and stand side by side: one place
             return grid_columns<most_piece>(lines_[turn_].data() + left * W, to, (right - left) * W, height_, stride, y0, 0, 1, line, W,
                                             taps.y, after_y_);
@@ -76,6 +108,12 @@ public:
     void ask_columns(int64_t y0, int64_t x0, int64_t x1) const {
         const int64_t left = taps.halved ? x0 / 2 + Halving::margin - 3 : x0;
         const int64_t right = taps.halved ? left + (x1 - x0 + 1) / 2 + Halving::reach : x1;
+        if (half_height_ > 0) {
+            for (int64_t g = 0; g < groups_ && x0 < x1; ++g)
+                for (int64_t y = y0 - 6; y <= y0 + grid_block + Halving::reach; y += 2)
+                    ask_for(line_of_sums(g, y) + left * W, (right - left) * W);
+            return;
+        }
         const int64_t top = y0 > taps.y.radius ? y0 - taps.y.radius : 0, bottom = y0 + grid_block + taps.y.radius;
         for (int64_t g = 0; g < groups_ && x0 < x1; ++g)
             for (int64_t y = top; y < (bottom < height_ ? bottom : height_); ++y)
@@ -90,10 +128,28 @@ public:
     }
 
 private:
+    // The sums along columns at an even line.
+    S* line_of_sums(int64_t g, int64_t y) const {
+        return sums_.data() + (g * (half_height_ + Halving::reach) + y / 2 + Halving::margin) * sums_line_;
+    }
+
+    // `numbers` of each of the lines y0 .. y0 + count - 1, `stride` apart, from the sums at every other line.
+    template <int Piece>
+    void widen_columns(const S* sums, float* to, int64_t numbers, int64_t count, int64_t y0, int64_t stride) const {
+        for (int64_t c = 0; c < numbers; c += Piece)
+            widen<Piece>(sums + c, sums_line_, count, columns_.weights, [&](int64_t y, Row<float, Piece>& row) __attribute__((always_inline)) {
+                row.scale(after_y_[y0 + y]);
+                row.store(to + y * stride + c);
+            });
+    }
+
     int64_t height_ = 0, width_ = 0, groups_ = 1;
+    int64_t half_height_ = 0, sums_line_ = 0;  // lines of sums_, where columns are halved, and numbers of one
     const float *before_y_ = nullptr, *after_y_ = nullptr, *before_x_ = nullptr, *after_x_ = nullptr;
     Owned<float> even_;
     Owned<S> lines_[2];  // (groups, height, places, W)
+    Halving columns_;
+    Owned<S> sums_;  // (groups, half height + some, numbers)
     int turn_ = 0;
 };
 

@@ -77,7 +77,8 @@ protected:
         };
         parallel_for(bands(), f.n_threads, task);
         if (next == nullptr) return;
-        for (int32_t n = 0; n < f.n_grids; ++n) grids_[n].turn();
+        for (int32_t n = 0; n < f.n_grids; ++n) grids_[n].turn(f.n_threads);
+        watch.lap(phase_grid_columns);
         for (int32_t l = 0; l < f.n_lattices; ++l) lattices_[l].filter(next, watch);
     }
 

@@ -38,7 +38,8 @@ public:
     Taps& operator=(const Taps&) = delete;
     ~Taps() { release(padded_); }
 
-    DF_INLINE float operator[](int64_t t) const { return padded_[t + radius + around]; }
+    DF_INLINE float operator[](int64_t t) const { return *from(t); }
+    DF_INLINE const float* from(int64_t t) const { return padded_ + t + radius + around; }
 
     int64_t radius = 0;
 
@@ -61,8 +62,9 @@ DF_INLINE void grid_sums(const S* from, int64_t stride, int64_t size, int64_t fi
         Row<float, W> row;
         row.load(from + i * stride);
         if (before != nullptr) row.scale(before[i]);
+        const float* const tap = fresh(taps.from(i - place));
 #pragma GCC unroll 8
-        for (int k = low; k <= high; ++k) sums[k].add(row, taps[i - place - k * Step]);
+        for (int k = low; k <= high; ++k) sums[k].add(row, tap[-k * Step]);
     };
     constexpr int top = grid_block - 1, most = Step * top;
     if (begin >= 0 && end < size && 2 * taps.radius >= most) {

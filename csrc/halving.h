@@ -75,8 +75,8 @@ private:
 
 // out[x] for x < count of a line, from its sums at every other pixel; sums[3] stands at x = 0. Up to seven sums beyond the
 // last in use are read. Each row goes to write(x, row).
-template <int W, class Write>
-DF_INLINE void widen(const float* sums, int64_t stride, int64_t count, const float* weights, const Write& write) {
+template <int W, class S, class Write>
+DF_INLINE void widen(const S* sums, int64_t stride, int64_t count, const float* weights, const Write& write) {
     constexpr int block = 8, inputs = block / 2 + Halving::reach;
     for (int64_t x = 0; x < count; x += block) {
         Row<float, W> out[block];

@@ -67,14 +67,6 @@ DF_INLINE Octet<T> held_octet(Octet<T> octet) {
         return octet;
 }
 
-// Hides from the compiler where a pointer comes from: it would carry what it loads here over to the next loop, through
-// memory, for want of registers.
-template <class T>
-DF_INLINE const T* fresh(const T* pointer) {
-    asm("" : "+r"(pointer));
-    return pointer;
-}
-
 // The sums of eight octets.
 template <class T>
 DF_INLINE Octet<T> totals(const Octet<T> (&octets)[8]) {

@@ -104,4 +104,12 @@ DF_INLINE void transpose(Vector<T>* rows) {
     }
 }
 
+// Hides from the compiler where a pointer comes from: it would carry what it loads here over to the next loop, through
+// memory, for want of registers.
+template <class T>
+DF_INLINE const T* fresh(const T* pointer) {
+    asm("" : "+r"(pointer));
+    return pointer;
+}
+
 }  // namespace densefield::DF_TARGET
