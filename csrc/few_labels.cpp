@@ -10,7 +10,7 @@
 #include "dispatch.h"
 #include "few_grid.h"
 #include "few_lattice.h"
-#include "lattice_rows.h"
+#include "lattice_blur.h"
 #include "mean_field.h"
 #include "memory.h"
 #include "owned.h"
@@ -38,12 +38,12 @@ public:
         own_unary_.take(f.points * W + flat_width);
         unary_ = own_unary_.data();
         for (int32_t l = 0; l < f.n_lattices; ++l) {
-            const int64_t size = table_size(l);
-            lattices_[l].table.take(size);
-            lattices_[l].other.take(size);
-            lattices_[l].parts.take(parts_ * size);
-            std::memset(lattices_[l].table.data(), 0, static_cast<size_t>(size) * sizeof(float));
-            std::memset(lattices_[l].other.data(), 0, static_cast<size_t>(size) * sizeof(float));
+            const df_field_lattice& of = f.lattices[l];
+            OneLattice& lattice = lattices_[l];
+            lattice.blur.prepare(of, false, f.n_threads);
+            lattice.table.take((lattice.blur.most_rows() + 1) * W);
+            lattice.other.take((lattice.blur.most_rows() + 1) * W);
+            lattice.parts.take(parts_ * touched_size(l));
         }
         for (int32_t n = 0; n < f.n_grids; ++n) {
             grids_[n].prepare(f.grids[n], f.height, f.width, f.half != 0);
@@ -71,6 +71,7 @@ private:
     static constexpr int64_t most_parts = 8;
 
     struct OneLattice {
+        LatticeBlur<W, float> blur;
         Owned<float> table, other, parts;
         const float* blurred = nullptr;
     };
@@ -88,7 +89,7 @@ private:
         Buffer<float> acc, message, even, odd, sums, halves;
     };
 
-    int64_t table_size(int32_t l) const { return (f.lattices[l].rows + 1) * W; }
+    int64_t touched_size(int32_t l) const { return f.lattices[l].touched * W; }
 
     void prepare_term(const df_field_term& term, float (*mix)[flat_width]) const {
         for (int k = 0; k < W; ++k)
@@ -105,10 +106,10 @@ private:
     // Adds up what the parts have splatted, clears them and blurs.
     void blur_table(int32_t l) {
         OneLattice& lattice = lattices_[l];
-        const int64_t size = table_size(l), count = f.lattices[l].rows * W;
+        const int64_t size = touched_size(l);
         constexpr int64_t chunk = 1 << 14;
         const auto add = [&](int64_t index, int) {
-            const int64_t begin = index * chunk, end = begin + chunk < count ? begin + chunk : count;
+            const int64_t begin = index * chunk, end = begin + chunk < size ? begin + chunk : size;
             float* const to = lattice.table.data();
             std::memcpy(to + begin, lattice.parts.data() + begin, static_cast<size_t>(end - begin) * sizeof(float));
             for (int64_t part = 1; part < parts_; ++part) {
@@ -116,10 +117,9 @@ private:
                 for (int64_t i = begin; i < end; ++i) to[i] += from[i];
             }
         };
-        parallel_for((count + chunk - 1) / chunk, f.n_threads, add);
+        parallel_for((size + chunk - 1) / chunk, f.n_threads, add);
         watch_.lap(phase_splat);
-        lattice.blurred = blur<float, W>(lattice.table.data(), lattice.other.data(), f.lattices[l].neighbours,
-                                         f.lattices[l].d + 1, f.lattices[l].rows, false, f.n_threads);
+        lattice.blurred = lattice.blur.run(lattice.table.data(), lattice.other.data());
         watch_.lap(phase_blur);
     }
 
@@ -129,7 +129,7 @@ private:
             const Scratch scratch(*this, columns_);
             if (step != Step::last)
                 for (int32_t l = 0; l < f.n_lattices; ++l)
-                    std::memset(lattices_[l].parts.data() + part * table_size(l), 0, static_cast<size_t>(table_size(l)) * sizeof(float));
+                    std::memset(lattices_[l].parts.data() + part * touched_size(l), 0, static_cast<size_t>(touched_size(l)) * sizeof(float));
             for (int64_t band = bands_ * part / parts_; band < bands_ * (part + 1) / parts_; ++band) {
                 const int64_t y0 = band * grid_block, y1 = y0 + grid_block < height_ ? y0 + grid_block : height_;
                 for (int32_t n = 0; n < f.n_grids && step != Step::first; ++n)
@@ -148,7 +148,7 @@ private:
                         softmax_flat<W>(scratch.acc.data(), count * W);
                         watch_.lap(step == Step::first ? phase_begin : phase_softmax);
                         for (int32_t l = 0; l < f.n_lattices; ++l)
-                            splat_any<W>(f.lattices[l], start, count, scratch.acc.data(), lattices_[l].parts.data() + part * table_size(l));
+                            splat_any<W>(f.lattices[l], start, count, scratch.acc.data(), lattices_[l].parts.data() + part * touched_size(l));
                         watch_.lap(phase_splat);
                         for (int32_t n = 0; n < f.n_grids; ++n)
                             grids_[n].filter_line(scratch.acc.data(), y, scratch.message.data(), scratch.even.data(),

@@ -18,7 +18,7 @@ void slice_line(const df_field_lattice& lattice, const float* table, int64_t poi
     const int32_t* vertices = lattice.vertices + start * corners;
     const float* weights = lattice.weights + start * corners;
     const float* const after = lattice.after + start;
-    const bool far = (lattice.rows + 1) * W > (1 << 20);  // beyond the nearer caches
+    const bool far = lattice.touched * W > (1 << 20);  // beyond the nearer caches
     for (int64_t x = 0; x < count; ++x, vertices += corners, weights += corners) {
         if (far && start + x + near < points)
             for (int r = 0; r < corners; ++r)

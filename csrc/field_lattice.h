@@ -32,9 +32,10 @@ public:
         if (static_cast<uint64_t>(points) * unit > UINT32_MAX) throw std::bad_alloc();  // Q of 32 GiB and more
         weights_.take(entries);
         sources_.take(entries);
-        table_.take(groups * (of.rows + 1) * W);
-        other_.take(groups * (of.rows + 1) * W);
-        blur_.prepare(of.neighbours, of.d + 1, of.rows, back, n_threads);
+        blur_.prepare(of, back, n_threads);
+        size_ = (blur_.most_rows() + 1) * W;
+        table_.take(groups * size_);
+        other_.take(groups * size_);
         const float* const before = back ? of.after : of.before;
         constexpr int64_t chunk = 1 << 16;
         const auto sort = [&](int64_t part, int) {
@@ -47,18 +48,13 @@ public:
             }
         };
         parallel_for((entries + chunk - 1) / chunk, n_threads, sort);
-        for (int64_t g = 0; g < groups; ++g) {  // the row that stands for no neighbour
-            const int64_t end = (g * (of.rows + 1) + of.rows) * W;
-            std::memset(table_.data() + end, 0, W * sizeof(S));
-            std::memset(other_.data() + end, 0, W * sizeof(S));
-        }
     }
 
     // Splats rows, (groups, points, W), and blurs.
     DF_NOINLINE void filter(const S* rows, Watch& watch) {
         for (int64_t g = 0; g < groups_; ++g) {
-            S* const table = table_.data() + g * (of_->rows + 1) * W;
-            S* const other = other_.data() + g * (of_->rows + 1) * W;
+            S* const table = table_.data() + g * size_;
+            S* const other = other_.data() + g * size_;
             splat(rows + g * points_ * W, table);
             watch.lap(phase_splat);
             const S* const result = blur_.run(table, other);
@@ -99,14 +95,15 @@ private:
 
     DF_NOINLINE void splat(const S* rows, S* table) {
         const int32_t* const starts = of_->starts;
-        const int32_t last = starts[of_->rows] - 1;
+        const int64_t touched = of_->touched;
+        const int32_t last = starts[touched] - 1;
         const uint32_t* const sources = sources_.data();
         const float* const weights = weights_.data();
         const auto at = [rows, sources](int64_t i) __attribute__((always_inline)) {
             return reinterpret_cast<const S*>(reinterpret_cast<const char*>(rows) + static_cast<uint64_t>(sources[i]) * 8);
         };
         const auto body = [&](int64_t chunk, int) {
-            const int64_t end = (chunk + 1) * chunk_rows < of_->rows ? (chunk + 1) * chunk_rows : of_->rows;
+            const int64_t end = (chunk + 1) * chunk_rows < touched ? (chunk + 1) * chunk_rows : touched;
             for (int64_t row = chunk * chunk_rows; row < end; ++row) {
                 Row<float, W> even, odd;  // two sums side by side wait less
                 even.zero();
@@ -125,17 +122,17 @@ private:
                 even.store(table + row * W);
             }
         };
-        parallel_for((of_->rows + chunk_rows - 1) / chunk_rows, threads_, body);
+        parallel_for((touched + chunk_rows - 1) / chunk_rows, threads_, body);
     }
 
     template <int Corners>
     void slice_group(int64_t g, int64_t start, int64_t count, float factor, float* acc) const {
         const int corners = Corners > 0 ? Corners : of_->d + 1;
-        const S* const table = blurred_ + g * (of_->rows + 1) * W;
+        const S* const table = blurred_ + g * size_;
         const int32_t* vertices = of_->vertices + start * corners;
         const float* weights = of_->weights + start * corners;
         const float* const after = (back_ ? of_->before : of_->after) + start;
-        const bool far = of_->rows * W * static_cast<int64_t>(sizeof(S)) > small_table;
+        const bool far = of_->touched * W * static_cast<int64_t>(sizeof(S)) > small_table;
         acc += g * W;
         for (int64_t x = 0; x < count; ++x, vertices += corners, weights += corners, acc += groups_ * W) {
             if (far && start + x + near < points_)
@@ -150,12 +147,12 @@ private:
     }
 
     const df_field_lattice* of_ = nullptr;
-    int64_t groups_ = 1, points_ = 0;
+    int64_t groups_ = 1, points_ = 0, size_ = 0;  // of a group's table
     int threads_ = 1;
     bool back_ = false;
     Owned<float> weights_;     // normalised, in the order of the entries
     Owned<uint32_t> sources_;  // where an entry's pixel stands, in steps of eight bytes
-    Owned<S> table_, other_;   // (groups, rows + 1, W)
+    Owned<S> table_, other_;  // (groups, most rows + 1, W)
     LatticeBlur<W, S> blur_;
     const S* blurred_ = nullptr;
 };

@@ -25,20 +25,18 @@ struct LatticeCode {
 
 struct df_lattice {
     densefield::LatticeCode code;
-    int64_t rows = 0;
-    // Either one bit a code, with the number of bits before each word, or the sorted codes.
-    uint64_t* bits = nullptr;
-    uint32_t* before = nullptr;
+    int64_t rows = 0, touched = 0;  // all, and those that pixels touch, which come first
+    // Of the points, in ascending order; which of the two depends on their size.
     uint64_t* codes = nullptr;
     unsigned __int128* wide_codes = nullptr;
+    int32_t* rows_of = nullptr;  // the rows of the codes; null: in their order
 
     df_lattice() = default;
     df_lattice(const df_lattice&) = delete;
     df_lattice& operator=(const df_lattice&) = delete;
     ~df_lattice() {
-        densefield::release(bits);
-        densefield::release(before);
         densefield::release(codes);
         densefield::release(wide_codes);
+        densefield::release(rows_of);
     }
 };

@@ -29,21 +29,11 @@ DF_DECLARE(bool lattice_points(const float* features, const Widths& widths, int3
 namespace DF_TARGET {
 namespace {
 
-void clear_bits(df_lattice& lattice, int64_t words, int n_threads) {
-    const auto clear = [&](int64_t chunk, int) {
-        const int64_t begin = chunk * chunk_words, end = begin + chunk_words < words ? begin + chunk_words : words;
-        std::memset(lattice.bits + begin, 0, static_cast<size_t>(end - begin) * sizeof(uint64_t));
-    };
-    parallel_for((words + chunk_words - 1) / chunk_words, n_threads, clear);
-}
-
 // Marks the codes of all vertices, which are written in the vertices' place.
 template <class T, int D>
-void mark(const T* features, int32_t* vertices, T* weights, df_lattice& lattice, const Embedding<T>& embedding,
-          int n_threads) {
-    const LatticeCode& code = lattice.code;
+void mark(const T* features, int32_t* vertices, T* weights, const LatticeCode& code, const Embedding<T>& embedding,
+          CodeBits& marks, int n_threads) {
     const int d = D == max_features ? code.d : D;
-    uint64_t* const bits = lattice.bits;
     typename std::remove_reference<decltype(Mask<T>{}[0])>::type step[max_features + 1];
     for (int k = 0; k <= d; ++k) step[k] = static_cast<int32_t>(static_cast<int64_t>(code.step[k]));
     over_points(code, n_threads, [&](int64_t item, int64_t begin, int64_t end, int64_t) {
@@ -71,43 +61,9 @@ void mark(const T* features, int32_t* vertices, T* weights, df_lattice& lattice,
                 for (int64_t i = 0; i < count * (d + 1); ++i) {
                     const auto key = static_cast<uint32_t>(out[i]);
                     if (key >= code.cells) throw BadArgument();
-                    const uint64_t bit = uint64_t{1} << (key & 63);
-                    if (!(__atomic_load_n(bits + (key >> 6), __ATOMIC_RELAXED) & bit))
-                        __atomic_fetch_or(bits + (key >> 6), bit, __ATOMIC_RELAXED);
+                    marks.mark(key);
                 }
             });
-    });
-}
-
-// Numbers the marked codes in their order, and puts the numbers in the vertices' place.
-void number_bits(df_lattice& lattice, int64_t words, int32_t* vertices, int n_threads) {
-    const uint64_t* const bits = lattice.bits;
-    const int64_t chunks = (words + chunk_words - 1) / chunk_words;
-    Buffer<int64_t> total(chunks + 1);
-    const auto count = [&](int64_t chunk, int) {
-        const int64_t end = (chunk + 1) * chunk_words < words ? (chunk + 1) * chunk_words : words;
-        int64_t sum = 0;
-        for (int64_t word = chunk * chunk_words; word < end; ++word) sum += __builtin_popcountll(bits[word]);
-        total[chunk + 1] = sum;
-    };
-    parallel_for(chunks, n_threads, count);
-    total[0] = 0;
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) total[chunk + 1] += total[chunk];
-    lattice.rows = total[chunks];
-    const auto place = [&](int64_t chunk, int) {
-        const int64_t end = (chunk + 1) * chunk_words < words ? (chunk + 1) * chunk_words : words;
-        auto sum = static_cast<uint32_t>(total[chunk]);
-        for (int64_t word = chunk * chunk_words; word < end; ++word) {
-            lattice.before[word] = sum;
-            sum += static_cast<uint32_t>(__builtin_popcountll(bits[word]));
-        }
-    };
-    parallel_for(chunks, n_threads, place);
-    const int corners = lattice.code.d + 1;
-    over_points(lattice.code, n_threads, [&](int64_t item, int64_t begin, int64_t end, int64_t) {
-        int32_t* const out = vertices + item * lattice.code.points * corners;
-        for (int64_t i = begin * corners; i < end * corners; ++i)
-            out[i] = static_cast<int32_t>(row_of(lattice, static_cast<uint32_t>(out[i])));
     });
 }
 
@@ -198,18 +154,22 @@ bool points(const T* features, const Widths& widths, int32_t* vertices, T* weigh
     if (!set_code(features, code, embedding, n_threads)) return false;
     const auto entries = static_cast<uint64_t>(code.batch * code.points * (code.d + 1));
     if (code.cells < (uint64_t{1} << 31) && code.cells <= (uint64_t{1} << 22) + 240 * entries) {
-        const auto words = static_cast<int64_t>((code.cells + 63) / 64);
-        lattice.bits = static_cast<uint64_t*>(allocate(words * 8));
-        lattice.before = static_cast<uint32_t*>(allocate(words * 4));
-        clear_bits(lattice, words, n_threads);
+        CodeBits marks(static_cast<int64_t>(code.cells), n_threads);
+        const auto with = [&](auto mark_all) { mark_all(features, vertices, weights, code, embedding, marks, n_threads); };
         switch (code.d) {
-            case 2: mark<T, 2>(features, vertices, weights, lattice, embedding, n_threads); break;
-            case 3: mark<T, 3>(features, vertices, weights, lattice, embedding, n_threads); break;
-            case 5: mark<T, 5>(features, vertices, weights, lattice, embedding, n_threads); break;
-            case 6: mark<T, 6>(features, vertices, weights, lattice, embedding, n_threads); break;
-            default: mark<T, max_features>(features, vertices, weights, lattice, embedding, n_threads);
+            case 2: with(mark<T, 2>); break;
+            case 3: with(mark<T, 3>); break;
+            case 5: with(mark<T, 5>); break;
+            case 6: with(mark<T, 6>); break;
+            default: with(mark<T, max_features>);
         }
-        number_bits(lattice, words, vertices, n_threads);
+        lattice.rows = marks.count();
+        lattice.codes = marks.number();
+        over_points(code, n_threads, [&](int64_t item, int64_t begin, int64_t end, int64_t) {
+            int32_t* const out = vertices + item * code.points * (code.d + 1);
+            for (int64_t i = begin * (code.d + 1); i < end * (code.d + 1); ++i)
+                out[i] = marks.place_of(static_cast<uint32_t>(out[i]));
+        });
         return true;
     }
     if (code.cells < uint64_t{1} << 63)
@@ -257,6 +217,7 @@ int build(const T* features, const Widths& widths, int64_t batch, int32_t d, int
             delete made;
             throw;
         }
+        made->touched = made->rows;
         *rows = enough ? made->rows : -1;
         *lattice = made;
     });

@@ -4,14 +4,13 @@
 
 #include "guard.h"
 #include "lattice.h"
+#include "lattice_bits.h"
 #include "memory.h"
 #include "parallel.h"
 #include "permutohedral.h"
 
 namespace densefield {
 namespace {
-
-constexpr int64_t chunk_entries = 1 << 16;
 
 // The same digits in the same order, each with room for one more value at either end.
 struct Widened {
@@ -56,126 +55,60 @@ struct Widened {
     }
 };
 
-template <class Take>  // void take(code) in ascending order
-void each_code(const df_lattice& lattice, const Take& take) {
-    if (lattice.bits == nullptr) {
-        for (int64_t row = 0; row < lattice.rows; ++row)
-            lattice.codes != nullptr ? take(static_cast<unsigned __int128>(lattice.codes[row]))
-                                     : take(lattice.wide_codes[row]);
-        return;
+template <class Take>  // void take(row, code)
+void each_code(const df_lattice& lattice, int64_t begin, int64_t end, const Take& take) {
+    for (int64_t row = begin; row < end; ++row)
+        lattice.codes != nullptr ? take(row, static_cast<unsigned __int128>(lattice.codes[row]))
+                                 : take(row, lattice.wide_codes[row]);
+}
+
+template <class To>
+To widened(const df_lattice& lattice, const Widened& to, unsigned __int128 code) {
+    return lattice.codes != nullptr ? to.of<To>(static_cast<uint64_t>(code), lattice.code) : to.of<To>(code, lattice.code);
+}
+
+// Takes the codes of all points over; the rows of those that pixels touch stay as they are, the others come after them.
+template <class Code>
+void take_over(df_lattice& lattice, const LatticeCode& code, const Code* touched, Code* codes, int64_t count) {
+    int32_t* const rows_of = static_cast<int32_t*>(allocate(count * static_cast<int64_t>(sizeof(int32_t))));
+    int64_t row = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        const bool here = row < lattice.touched && touched[row] == codes[i];
+        rows_of[i] = static_cast<int32_t>(here ? row : lattice.touched + i - row);
+        row += here;
     }
-    const auto words = static_cast<int64_t>((lattice.code.cells + 63) / 64);
-    for (int64_t word = 0; word < words; ++word)
-        for (uint64_t left = lattice.bits[word]; left != 0; left &= left - 1)
-            take(static_cast<unsigned __int128>(word) * 64 + static_cast<unsigned>(__builtin_ctzll(left)));
-}
-
-template <class To>  // of sorted codes or bits
-void widen(const df_lattice& lattice, const Widened& to, To* codes) {
-    each_code(lattice, [&](unsigned __int128 code) {
-        const bool narrow = lattice.wide_codes == nullptr;
-        *codes++ = narrow ? to.of<To>(static_cast<uint64_t>(code), lattice.code) : to.of<To>(code, lattice.code);
-    });
-}
-
-void move_vertices(const df_lattice& lattice, const int32_t* row_of, int32_t* vertices, int n_threads) {
-    const int64_t entries = lattice.code.batch * lattice.code.points * (lattice.code.d + 1);
-    const auto body = [&](int64_t chunk, int) {
-        const int64_t begin = chunk * chunk_entries;
-        const int64_t end = begin + chunk_entries < entries ? begin + chunk_entries : entries;
-        for (int64_t i = begin; i < end; ++i) vertices[i] = row_of[vertices[i]];
-    };
-    parallel_for((entries + chunk_entries - 1) / chunk_entries, n_threads, body);
-}
-
-void replace(df_lattice& lattice, const LatticeCode& code, int64_t rows) {
-    release(lattice.bits);
-    release(lattice.before);
     release(lattice.codes);
     release(lattice.wide_codes);
-    lattice.bits = lattice.codes = nullptr;
-    lattice.before = nullptr;
+    lattice.codes = nullptr;
     lattice.wide_codes = nullptr;
+    if constexpr (sizeof(Code) == sizeof(uint64_t))
+        lattice.codes = codes;
+    else
+        lattice.wide_codes = codes;
+    lattice.rows_of = rows_of;
     lattice.code = code;
-    lattice.rows = rows;
+    lattice.rows = count;
 }
 
-// Without a call: compiled for every processor, the builtin is one.
-inline uint32_t bits_in(uint64_t word) {
-    word -= word >> 1 & 0x5555555555555555u;
-    word = (word & 0x3333333333333333u) + (word >> 2 & 0x3333333333333333u);
-    return static_cast<uint32_t>(((word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u >> 56);
-}
-
-template <class Body>  // void body(int64_t first, int64_t beyond the last, int64_t chunk)
-void in_chunks(int64_t count, int64_t chunk, int n_threads, const Body& body) {
-    parallel_for((count + chunk - 1) / chunk, n_threads, [&](int64_t index, int) {
-        body(index * chunk, (index + 1) * chunk < count ? (index + 1) * chunk : count, index);
-    });
-}
-
-// With one bit a code: sets the bits one step away.
-void fill_bits(df_lattice& lattice, const Widened& to, int64_t most_rows, int32_t* vertices, int n_threads) {
+// Where the codes are few enough for one bit each.
+void fill_bits(df_lattice& lattice, const Widened& to, int64_t most_rows, int n_threads) {
     constexpr int64_t chunk = 1 << 13;
-    const auto words = static_cast<int64_t>((to.code.cells + 63) / 64);
-    df_lattice filled;
-    filled.bits = static_cast<uint64_t*>(allocate(words * 8));
-    filled.before = static_cast<uint32_t*>(allocate(words * 4));
-    uint64_t* const bits = filled.bits;
-    uint32_t* const before = filled.before;
-    in_chunks(words, chunk, n_threads, [bits](int64_t begin, int64_t end, int64_t) {
-        std::memset(bits + begin, 0, static_cast<size_t>(end - begin) * 8);
-    });
+    CodeBits marks(static_cast<int64_t>(to.code.cells), n_threads);
     Buffer<uint64_t> touched(lattice.rows);
-    const auto set = [bits](uint64_t code) {
-        const uint64_t bit = uint64_t{1} << (code & 63);
-        if (!(__atomic_load_n(bits + (code >> 6), __ATOMIC_RELAXED) & bit))
-            __atomic_fetch_or(bits + (code >> 6), bit, __ATOMIC_RELAXED);
-    };
-    in_chunks(static_cast<int64_t>((lattice.code.cells + 63) / 64), chunk, n_threads, [&](int64_t begin, int64_t end, int64_t) {
-        int64_t row = lattice.before[begin];
-        for (int64_t word = begin; word < end; ++word)
-            for (uint64_t left = lattice.bits[word]; left != 0; left &= left - 1, ++row) {
-                const uint64_t narrow = static_cast<uint64_t>(word) * 64 + static_cast<uint64_t>(__builtin_ctzll(left));
-                const auto code = to.of<uint64_t>(narrow, lattice.code);
-                touched[row] = code;
-                set(code);
-                for (int axis = 0; axis <= to.code.d; ++axis) {
-                    set(code + static_cast<uint64_t>(to.code.step[axis]));
-                    set(code - static_cast<uint64_t>(to.code.step[axis]));
-                }
+    parallel_for((lattice.rows + chunk - 1) / chunk, n_threads, [&](int64_t index, int) {
+        const int64_t end = (index + 1) * chunk < lattice.rows ? (index + 1) * chunk : lattice.rows;
+        each_code(lattice, index * chunk, end, [&](int64_t row, unsigned __int128 narrow) {
+            const auto code = widened<uint64_t>(lattice, to, narrow);
+            touched[row] = code;
+            marks.mark(code);
+            for (int axis = 0; axis <= to.code.d; ++axis) {
+                marks.mark(code + static_cast<uint64_t>(to.code.step[axis]));
+                marks.mark(code - static_cast<uint64_t>(to.code.step[axis]));
             }
+        });
     });
-    Buffer<int64_t> total((words + chunk - 1) / chunk + 1);
-    total[0] = 0;
-    in_chunks(words, chunk, n_threads, [&](int64_t begin, int64_t end, int64_t index) {
-        int64_t sum = 0;
-        for (int64_t word = begin; word < end; ++word) sum += bits_in(bits[word]);
-        total[index + 1] = sum;
-    });
-    const int64_t chunks = (words + chunk - 1) / chunk;
-    for (int64_t index = 0; index < chunks; ++index) total[index + 1] += total[index];
-    if (total[chunks] > most_rows) return;
-    in_chunks(words, chunk, n_threads, [&](int64_t begin, int64_t end, int64_t index) {
-        auto sum = static_cast<uint32_t>(total[index]);
-        for (int64_t word = begin; word < end; ++word) {
-            before[word] = sum;
-            sum += bits_in(bits[word]);
-        }
-    });
-    Buffer<int32_t> row_of(lattice.rows);
-    in_chunks(lattice.rows, chunk, n_threads, [&](int64_t begin, int64_t end, int64_t) {
-        for (int64_t row = begin; row < end; ++row) {
-            const uint64_t word = touched[row] >> 6, below = (uint64_t{1} << (touched[row] & 63)) - 1;
-            row_of[row] = static_cast<int32_t>(before[word] + bits_in(bits[word] & below));
-        }
-    });
-    move_vertices(lattice, row_of.data(), vertices, n_threads);
-    replace(lattice, to.code, total[chunks]);
-    lattice.bits = filled.bits;
-    lattice.before = filled.before;
-    filled.bits = nullptr;
-    filled.before = nullptr;
+    const int64_t count = marks.count();
+    if (count <= most_rows) take_over(lattice, to.code, touched.data(), marks.number(), count);
 }
 
 // The codes of `a` and those of `b` plus a step, ascending, each once; stops beyond `most`.
@@ -194,10 +127,9 @@ int64_t unite(const Code* a, int64_t a_count, const Code* b, int64_t b_count, Co
 
 // With sorted codes: a step moves all by the same number, so that sorted lists are merged.
 template <class Code>
-Code* fill_codes(df_lattice& lattice, const Widened& to, int64_t most_rows, int32_t* vertices, int n_threads) {
+void fill_codes(df_lattice& lattice, const Widened& to, int64_t most_rows) {
     Buffer<Code> touched(lattice.rows);
-    Buffer<int32_t> row_of(lattice.rows);
-    widen(lattice, to, touched.data());
+    each_code(lattice, 0, lattice.rows, [&](int64_t row, unsigned __int128 code) { touched[row] = widened<Code>(lattice, to, code); });
     int64_t count = lattice.rows;
     auto* codes = static_cast<Code*>(allocate(count * static_cast<int64_t>(sizeof(Code))));
     std::memcpy(codes, touched.data(), static_cast<size_t>(count) * sizeof(Code));
@@ -214,45 +146,67 @@ Code* fill_codes(df_lattice& lattice, const Widened& to, int64_t most_rows, int3
                             most_rows, united);
         release(codes);
         codes = united;
-        if (count > most_rows) {
-            release(codes);
-            return nullptr;
-        }
+        if (count > most_rows) return release(codes);
     }
-    int64_t at = 0;
-    for (int64_t row = 0; row < lattice.rows; ++row) {
-        while (codes[at] < touched[row]) ++at;
-        row_of[row] = static_cast<int32_t>(at);
-    }
-    move_vertices(lattice, row_of.data(), vertices, n_threads);
-    replace(lattice, to.code, count);
-    return codes;
+    take_over(lattice, to.code, touched.data(), codes, count);
 }
 
-void fill(df_lattice& lattice, int64_t most_rows, int32_t* vertices, int n_threads) {
+void fill(df_lattice& lattice, int64_t most_rows, int n_threads) {
     const Widened to(lattice.code);
     if (lattice.rows >= most_rows || !to.fits) return;
     const auto entries = static_cast<uint64_t>(lattice.code.batch * lattice.code.points * (lattice.code.d + 1));
-    if (lattice.bits != nullptr && to.code.cells <= (uint64_t{1} << 25) + 240 * entries)
-        return fill_bits(lattice, to, most_rows, vertices, n_threads);
-    if (to.code.cells < uint64_t{1} << 63) {
-        uint64_t* const codes = fill_codes<uint64_t>(lattice, to, most_rows, vertices, n_threads);
-        if (codes != nullptr) lattice.codes = codes;
-        return;
-    }
-    unsigned __int128* const codes = fill_codes<unsigned __int128>(lattice, to, most_rows, vertices, n_threads);
-    if (codes != nullptr) lattice.wide_codes = codes;
+    if (to.code.cells < (uint64_t{1} << 31) && to.code.cells <= (uint64_t{1} << 25) + 240 * entries)
+        fill_bits(lattice, to, most_rows, n_threads);
+    else if (to.code.cells < uint64_t{1} << 63)
+        fill_codes<uint64_t>(lattice, to, most_rows);
+    else
+        fill_codes<unsigned __int128>(lattice, to, most_rows);
+}
+
+// Whether there would be more than so many, for sure: marks that are fewer than the codes may take several for one. A step over
+// the end of a digit does so too.
+bool outgrows(const df_lattice& lattice, int64_t most_rows) {
+    const LatticeCode& code = lattice.code;
+    int bits = 16;
+    while (bits < 32 && (int64_t{1} << bits) < 16 * most_rows) ++bits;
+    const int64_t words = (int64_t{1} << bits) / 64;
+    Buffer<uint64_t> marks(words);
+    std::memset(marks.data(), 0, static_cast<size_t>(words) * sizeof(uint64_t));
+    int64_t count = 0;
+    const auto mark = [&](unsigned __int128 of) {
+        const uint64_t folded = static_cast<uint64_t>(of) ^ static_cast<uint64_t>(of >> 64) * 0x9e3779b97f4a7c15u;
+        const uint64_t at = folded * 0xd6e8feb86659fd93u >> (64 - bits);  // a number near it stands far away
+        uint64_t& word = marks[static_cast<int64_t>(at >> 6)];
+        count += !(word >> (at & 63) & 1);
+        word |= uint64_t{1} << (at & 63);
+    };
+    each_code(lattice, 0, lattice.rows, [&](int64_t, unsigned __int128 of) {
+        if (count > most_rows) return;
+        mark(of);
+        for (int axis = 0; axis <= code.d; ++axis) {
+            mark(of + code.step[axis]);
+            mark(of - code.step[axis]);
+        }
+    });
+    return count > most_rows;
 }
 
 }  // namespace
 }  // namespace densefield
 
-extern "C" int df_lattice_fill(df_lattice* lattice, int64_t most_rows, int32_t* vertices, int64_t* rows,
-                               int32_t n_threads) {
+extern "C" int df_lattice_outgrows(const df_lattice* lattice, int64_t most_rows, int32_t* yes) {
+    using namespace densefield;
+    return guarded([&] {
+        if (lattice == nullptr || most_rows < 0) throw BadArgument();
+        *yes = outgrows(*lattice, most_rows < INT32_MAX ? most_rows : INT32_MAX);
+    });
+}
+
+extern "C" int df_lattice_fill(df_lattice* lattice, int64_t most_rows, int64_t* rows, int32_t n_threads) {
     using namespace densefield;
     return guarded([&] {
         if (lattice == nullptr || n_threads < 1) throw BadArgument();
-        fill(*lattice, most_rows < INT32_MAX ? most_rows : INT32_MAX - 1, vertices, n_threads);
+        fill(*lattice, most_rows < INT32_MAX ? most_rows : INT32_MAX - 1, n_threads);
         *rows = lattice->rows;
     });
 }

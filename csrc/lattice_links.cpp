@@ -2,74 +2,98 @@
 #include <cstdint>
 #include <cstring>
 
-#include "dispatch.h"
 #include "guard.h"
 #include "lattice.h"
-#include "lattice_bits.h"
 #include "memory.h"
 #include "parallel.h"
 #include "permutohedral.h"
 
 namespace densefield {
 
-DF_DECLARE(void lattice_links(const df_lattice& lattice, const int32_t* vertices, int32_t* neighbours, int32_t* starts,
-                              int32_t* entries, int n_threads);)
-
-namespace DF_TARGET {
 namespace {
 
-DF_INLINE int32_t* link(int32_t* neighbours, int64_t rows, int axis, int64_t row) {
-    return neighbours + (axis * rows + row) * 2;
-}
+// Where codes plus a step meet codes: one walk along both, which ascend, that writes each row's link on and each row's link
+// back once. It takes no branch on what it finds, which could not be foretold.
+template <class Code, bool Moved>  // rows do not stand in the order of their codes
+struct Meeting {
+    const Code* codes;
+    const int32_t* rows_of;  // null: in their order
+    Code step;
+    int32_t* links;  // (rows, 2)
+    int32_t none;
+    int64_t row, end, other, other_end;
 
-void link_bits(const df_lattice& lattice, int32_t* neighbours, int n_threads) {
-    const LatticeCode& code = lattice.code;
-    const auto cells = static_cast<uint64_t>(code.cells);
-    const auto words = static_cast<int64_t>((cells + 63) / 64);
-    const auto body = [&](int64_t chunk, int) {
-        const int64_t end = (chunk + 1) * chunk_words < words ? (chunk + 1) * chunk_words : words;
-        for (int64_t word = chunk * chunk_words; word < end; ++word) {
-            int64_t row = lattice.before[word];
-            for (uint64_t left = lattice.bits[word]; left != 0; left &= left - 1, ++row) {
-                const uint64_t here = static_cast<uint64_t>(word) * 64 + static_cast<uint64_t>(__builtin_ctzll(left));
-                for (int axis = 0; axis <= code.d; ++axis) {
-                    const uint64_t there = here + static_cast<uint64_t>(code.step[axis]);
-                    if (there >= cells || !(lattice.bits[there >> 6] >> (there & 63) & 1)) continue;
-                    const int64_t other = row_of(lattice, there);
-                    link(neighbours, lattice.rows, axis, row)[1] = static_cast<int32_t>(other);
-                    link(neighbours, lattice.rows, axis, other)[0] = static_cast<int32_t>(row);
-                }
+    bool goes_on() const { return row < end && other < other_end; }
+
+    void go() {
+        const Code there = codes[row] + step, here = codes[other];
+        const int32_t same = -static_cast<int32_t>(there == here), mine = row_of(row), theirs = row_of(other);
+        links[2 * mine + 1] = none + ((theirs - none) & same);
+        links[2 * theirs] = none + ((mine - none) & same);
+        row += there <= here;
+        other += here <= there;
+    }
+
+    void finish() {
+        while (goes_on()) go();
+        for (; row < end; ++row) links[2 * row_of(row) + 1] = none;
+        for (; other < other_end; ++other) links[2 * row_of(other)] = none;
+    }
+
+    int32_t row_of(int64_t place) const { return Moved ? rows_of[place] : static_cast<int32_t>(place); }
+};
+
+template <class Code, bool Moved>
+void link_codes(const df_lattice& lattice, const Code* codes, int32_t* neighbours, int n_threads) {
+    constexpr int64_t chunk = 1 << 14;
+    const int64_t rows = lattice.rows, chunks = (rows + chunk - 1) / chunk;
+    const auto body = [&](int64_t index, int) {
+        const int64_t axis = index / chunks, part = index % chunks;
+        int32_t* const links = neighbours + axis * rows * 2;
+        const auto none = static_cast<int32_t>(rows);
+        const auto step = static_cast<Code>(lattice.code.step[axis]);
+        const auto beyond = [&](Code code) {  // the first row that does not stand before it
+            int64_t low = 0, high = rows;
+            while (low < high) {
+                const int64_t middle = (low + high) / 2;
+                codes[middle] < code ? low = middle + 1 : high = middle;
             }
+            return low;
+        };
+        // A step back, that of axis 0, leads from the first rows to before all codes, by their type to beyond them.
+        const int64_t from = axis == 0 ? beyond(static_cast<Code>(-step)) : 0;
+        const auto row_at = [&](int64_t place) { return from + place < rows ? from + place : rows; };
+        const auto met = [&](int64_t row) { return row < rows ? beyond(static_cast<Code>(codes[row] + step)) : rows; };
+        if (part == 0)
+            for (int64_t row = 0; row < from; ++row) links[2 * (Moved ? lattice.rows_of[row] : row) + 1] = none;
+        const int64_t low = row_at(part * chunk), middle = row_at(part * chunk + chunk / 2), high = row_at((part + 1) * chunk);
+        const int64_t first = part == 0 ? 0 : met(low), last = part + 1 == chunks ? rows : met(high);
+        const int64_t between = met(middle);
+        // Two at a time, as each step waits for the one before.
+        Meeting<Code, Moved> one{codes, lattice.rows_of, step, links, none, low, middle, first, between};
+        Meeting<Code, Moved> two{codes, lattice.rows_of, step, links, none, middle, high, between, last};
+        while (one.goes_on() && two.goes_on()) {
+            one.go();
+            two.go();
         }
+        one.finish();
+        two.finish();
     };
-    parallel_for((words + chunk_words - 1) / chunk_words, n_threads, body);
+    parallel_for(chunks * (lattice.code.d + 1), n_threads, body);
 }
 
 template <class Code>
-void link_codes(const df_lattice& lattice, const Code* codes, int32_t* neighbours, int n_threads) {
-    const int64_t rows = lattice.rows;
-    const auto body = [&](int64_t axis, int) {
-        // Codes plus a step ascend as codes do, so one walk finds them all; a step back (axis 0) wraps, hence the guess.
-        const Code step = static_cast<Code>(lattice.code.step[axis]);
-        int64_t other = 0;
-        for (int64_t row = 0; row < rows; ++row) {
-            const Code there = codes[row] + step;
-            if (axis == 0 && there > codes[row]) continue;  // before the first code
-            while (other < rows && codes[other] < there) ++other;
-            if (other == rows || codes[other] != there) continue;
-            link(neighbours, rows, static_cast<int>(axis), row)[1] = static_cast<int32_t>(other);
-            link(neighbours, rows, static_cast<int>(axis), other)[0] = static_cast<int32_t>(row);
-        }
-    };
-    parallel_for(lattice.code.d + 1, n_threads, body);
+void link(const df_lattice& lattice, const Code* codes, int32_t* neighbours, int n_threads) {
+    lattice.rows_of != nullptr ? link_codes<Code, true>(lattice, codes, neighbours, n_threads)
+                               : link_codes<Code, false>(lattice, codes, neighbours, n_threads);
 }
 
 // A stable counting sort of the entries by their row, in parts that know where theirs begin in each row: the result does
 // not depend on the number of parts.
 void sort_entries(const df_lattice& lattice, const int32_t* vertices, int32_t* starts, int32_t* entries,
                   int n_threads) {
-    const int64_t count = lattice.code.batch * lattice.code.points * (lattice.code.d + 1), rows = lattice.rows;
-    // A part keeps a tally of all rows; a filled lattice may have more rows than entries.
+    const int64_t count = lattice.code.batch * lattice.code.points * (lattice.code.d + 1), rows = lattice.touched;
+    // A part keeps a tally of all rows.
     const int64_t most = count / rows < 8 ? count / rows : 8, wanted = most < n_threads ? most : n_threads;
     const int64_t parts = wanted > 1 ? wanted : 1;
     Buffer<int32_t> places(parts * rows);
@@ -88,7 +112,7 @@ void sort_entries(const df_lattice& lattice, const int32_t* vertices, int32_t* s
             sum += size;
         }
     }
-    starts[rows] = sum;
+    for (int64_t row = rows; row <= lattice.rows; ++row) starts[row] = sum;
     const auto place = [&](int64_t part, int) {
         int32_t* const mine = places.data() + part * rows;
         for (int64_t i = count * part / parts; i < count * (part + 1) / parts; ++i)
@@ -98,34 +122,18 @@ void sort_entries(const df_lattice& lattice, const int32_t* vertices, int32_t* s
 }
 
 }  // namespace
-
-void lattice_links(const df_lattice& lattice, const int32_t* vertices, int32_t* neighbours, int32_t* starts,
-                   int32_t* entries, int n_threads) {
-    const int64_t links = (lattice.code.d + 1) * lattice.rows * 2;
-    constexpr int64_t chunk = 1 << 16;
-    const auto clear = [&](int64_t part, int) {
-        const int64_t end = (part + 1) * chunk < links ? (part + 1) * chunk : links;
-        for (int64_t i = part * chunk; i < end; ++i) neighbours[i] = static_cast<int32_t>(lattice.rows);
-    };
-    parallel_for((links + chunk - 1) / chunk, n_threads, clear);
-    if (lattice.bits != nullptr)
-        link_bits(lattice, neighbours, n_threads);
-    else if (lattice.codes != nullptr)
-        link_codes(lattice, lattice.codes, neighbours, n_threads);
-    else
-        link_codes(lattice, lattice.wide_codes, neighbours, n_threads);
-    if (entries != nullptr) sort_entries(lattice, vertices, starts, entries, n_threads);
-}
-
-}  // namespace DF_TARGET
 }  // namespace densefield
 
-#if defined(DF_ENTRY)
 extern "C" int df_lattice_links(const df_lattice* lattice, const int32_t* vertices, int32_t* neighbours,
-                                int32_t* starts, int32_t* entries, int32_t n_threads) {
+                                int32_t* starts, int32_t* entries, int32_t* order, int32_t n_threads) {
     using namespace densefield;
-    return guarded(
-        [&] { DF_DISPATCH(lattice_links(*lattice, vertices, neighbours, starts, entries, n_threads)); });
+    return guarded([&] {
+        if (lattice->codes != nullptr)
+            link(*lattice, lattice->codes, neighbours, n_threads);
+        else
+            link(*lattice, lattice->wide_codes, neighbours, n_threads);
+        for (int64_t place = 0; place < lattice->rows && order != nullptr; ++place)
+            order[place] = lattice->rows_of != nullptr ? lattice->rows_of[place] : static_cast<int32_t>(place);
+        if (entries != nullptr) sort_entries(*lattice, vertices, starts, entries, n_threads);
+    });
 }
-
-#endif

@@ -23,7 +23,8 @@ typedef struct {
     const float* weights;
     const int32_t *neighbours, *starts, *entries;
     const float *before, *after; /* (points,) */
-    int64_t rows;
+    int64_t rows, touched; /* all, and those that pixels touch, which come first */
+    const int32_t* order;  /* (rows,) in the order of their coordinates; null: they stand in it */
     int32_t d, term;
 } df_field_lattice;
 

@@ -131,11 +131,13 @@ def test_few_labels_need_no_entries_of_the_lattice(labels):
     assert torch.equal(gradient, wanted)
 
 
-@pytest.mark.parametrize("labels", [1, 2, 3, 4, 21])
-@pytest.mark.parametrize("width", [3.0, 4.4])
-def test_wide_grid_kernels_are_filtered_at_every_other_pixel(labels, width):
-    unary = random_unary(labels, (21, 67))
-    terms: Terms = [GridTerm(torch.tensor([2.0, width]), torch.tensor(-3.0))]
+@pytest.mark.parametrize("labels", [1, 2, 3, 4, 21, 40])
+@pytest.mark.parametrize(
+    ("size", "widths"), [((21, 67), (2.0, 3.0)), ((21, 67), (2.0, 4.4)), ((67, 21), (4.4, 2.0)), ((38, 51), (3.1, 2.8))]
+)
+def test_wide_grid_kernels_are_filtered_at_every_other_pixel(labels, size, widths):
+    unary = random_unary(labels, size)
+    terms: Terms = [GridTerm(torch.tensor(widths), torch.tensor(-3.0))]
     exact = dense_mean_field(
         unary.double(), [GridTerm(terms[0].widths.double(), torch.tensor(-3.0).double())], iterations=3
     )
@@ -159,6 +161,27 @@ def test_axes_that_are_blurred_together_piece_by_piece(labels, half):
     spans = away.masked_fill(lattice.neighbours == lattice.rows, 0).amax((1, 2)).tolist()
     assert lattice.rows > 2 * 1024  # several pieces, as csrc/lattice_blur.h cuts them
     assert max(spans) > 64 > min(spans) > 0  # some axes are short
+    compare(unary, terms, 3, half=half)
+    leaf, exact = unary.clone().requires_grad_(), unary.double().requires_grad_()
+    with Rounding(torch.float32) as rounding:
+        by_ops = mean_field_by_ops(exact, wide(terms), iterations=3, normalization="symmetric", initial=None)
+        (wanted,) = torch.autograd.grad(by_ops[:, 0].sum(), exact)
+    (found,) = torch.autograd.grad(mean_field(leaf, terms, iterations=3, half=half)[:, 0].sum(), leaf)
+    if half:  # what is promised of it
+        assert (found - wanted).norm() < 0.02 * wanted.norm()
+    else:
+        rounding.within([found], [wanted])
+
+
+@pytest.mark.parametrize("labels", [2, 5, 21, 40])
+@pytest.mark.parametrize("half", [False, True])
+def test_filled_lattices(labels, half):
+    unary = random_unary(labels, (700,))
+    (term,) = random_terms(unary, grid=False)
+    assert isinstance(term, LatticeTerm)
+    lattice = build_lattice(term.features / term.widths[:, None], 1 << 20)
+    terms: Terms = [replace(term, lattice=lattice)]
+    assert 2 * int(lattice.touched) < lattice.rows  # most rows are seen by few of a blur's steps
     compare(unary, terms, 3, half=half)
     leaf, exact = unary.clone().requires_grad_(), unary.double().requires_grad_()
     with Rounding(torch.float32) as rounding:

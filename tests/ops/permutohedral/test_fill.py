@@ -32,8 +32,10 @@ def test_points_one_step_away_are_added(batch, d, points, size):
     torch.testing.assert_close(found, lattice_filter(values, wanted))
     # Rows that were there touch the pixels that they touched; each has all its neighbours now.
     touched = lattice.starts.diff() > 0
-    assert int(touched.sum()) == plain.rows
+    assert int(touched.sum()) == int(lattice.touched.sum()) == plain.rows
     assert int((lattice.neighbours[:, touched] == lattice.rows).sum()) == 0
+    for item in (lattice.item(i) for i in range(batch)):  # those that are added come last
+        assert torch.equal(item.starts.diff() > 0, torch.arange(item.rows) < item.touched)
     items = [lattice_filter(values[i : i + 1], lattice.item(i)) for i in range(batch)]
     torch.testing.assert_close(torch.cat(items), found)
 

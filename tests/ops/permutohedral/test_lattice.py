@@ -43,20 +43,20 @@ def test_equals_the_torch_path(d, spread, reverse):
 @pytest.mark.parametrize("spread", [3.0, 1e5])  # float32 takes the second to float64
 def test_widths_and_stretch_are_applied_while_building(dtype, fill_rows, spread):
     features, widths = random_features(1, 3, 90, spread, dtype), torch.tensor([0.5, 1.0, 3.0], dtype=dtype)
-    lattice, touched = build_item(features, fill_rows, widths=widths, stretch=1.08)
+    lattice = build_item(features, fill_rows, widths=widths, stretch=1.08)
     scaled = features.double() / widths[:, None].double() * 1.08 if spread > 3 else features / widths[:, None] * 1.08
     wanted = build_lattice(scaled, fill_rows)
     assert torch.equal(lattice.weights, wanted.weights.to(dtype))
     assert lattice.rows == wanted.rows
-    assert int(touched) == build_lattice(scaled).rows == int((lattice.starts.diff() > 0).sum())
+    assert int(lattice.touched) == build_lattice(scaled).rows == int((lattice.starts.diff() > 0).sum())
     ones = torch.ones(1, 1, 90, dtype=dtype)
     assert torch.equal(lattice_filter(ones, lattice), lattice_filter(ones, wanted))
 
 
 def test_without_entries_few_channels_are_filtered_alike():
     features, values = random_features(1, 5, 200, 4.0, torch.float32), torch.randn(1, 4, 200)
-    whole, _ = build_item(features, 5000)
-    bare, _ = build_item(features, 5000, entries=False)
+    whole = build_item(features, 5000)
+    bare = build_item(features, 5000, entries=False)
     assert torch.equal(lattice_filter(values, bare), lattice_filter(values, whole))
     assert bare.starts.numel() == bare.entries.numel() == 0
     if native.available():

@@ -121,10 +121,12 @@ def _set_kernels(
         for lattice in mine:
             field_lattices.append(
                 FieldLattice(
-                    *(job.hold(part, kind) for part, kind in zip(lattice, _KINDS, strict=True)),
+                    *(job.hold(part, kind) for part, kind in zip(lattice[: len(_KINDS)], _KINDS, strict=True)),
                     job.hold(normalizer.before),
                     job.hold(after),
                     rows=lattice.rows,
+                    touched=int(lattice.touched),
+                    order=job.hold(lattice.order, torch.int32) if lattice.order.numel() else None,
                     d=corners - 1,
                     term=n_grids + index,
                 )

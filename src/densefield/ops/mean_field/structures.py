@@ -21,6 +21,8 @@ class FieldLattice(ctypes.Structure):
     _fields_ = [
         *((name, _POINTER) for name in ("vertices", "weights", "neighbours", "starts", "entries", "before", "after")),
         ("rows", _INT64),
+        ("touched", _INT64),
+        ("order", _POINTER),
         ("d", _INT32),
         ("term", _INT32),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from densefield.ops import idle_threads, native
 from densefield.ops.operator import operator
 from densefield.ops.permutohedral.finite import check_all_finite
 from densefield.ops.permutohedral.memory import check_memory
-from densefield.ops.permutohedral.torch_path import build_by_sorting, too_wide
+from densefield.ops.permutohedral.torch_path import Parts, build_by_sorting, too_wide
 
 MAX_FEATURES = 16
 MANY_POINTS = 1 << 16  # whose lattice is built in milliseconds
@@ -30,6 +30,8 @@ class Lattice(NamedTuple):
     starts: Tensor  # (M+1,) int32: row r is touched by entries[starts[r]:starts[r+1]]
     entries: Tensor  # (B*N*(d+1),) int32: places in the flattened `vertices`, sorted by row
     # (0,) both in a lattice for up to four channels, `build_item(entries=False)`: those are splatted without.
+    touched: Tensor  # (B,) int64: how many of an item's rows its pixels touch; they come before those that fill it up
+    order: Tensor  # (M,) int32: rows in the order of their coordinates; (0,) where they stand in it
 
     @property
     def rows(self) -> int:
@@ -55,6 +57,8 @@ class Lattice(NamedTuple):
             torch.where(links == self.rows, last - first, links - first).int(),
             self.starts[first : last + 1] - begin,
             self.entries[begin : begin + points * corners] - begin,
+            self.touched[index : index + 1],
+            self.order[first:last] - first,
         )
 
 
@@ -68,18 +72,25 @@ def joined(lattices: Sequence[Lattice]) -> Lattice:
         max(entries, total) < 2**31,
         f"features: a batch of {len(lattices)} needs {entries} lattice corners, wanted fewer than 2^31",
     )
-    vertices, neighbours, starts, places = [], [], [], []
+    vertices, neighbours, starts, places, orders = [], [], [], [], []
+    filled = any(one.order.numel() for one in lattices)
     row, entry = 0, 0
     for one in lattices:
         vertices.append(one.vertices + row)
         neighbours.append(torch.where(one.neighbours == one.rows, total, one.neighbours + row))
         starts.append(one.starts[:-1] + entry)
         places.append(one.entries + entry)
+        orders.append((one.order if one.order.numel() else torch.arange(one.rows).to(one.order)) + row)
         row, entry = row + one.rows, entry + one.entries.numel()
     end = lattices[0].starts.new_tensor([entries])
-    weights = torch.cat([one.weights for one in lattices])
     return Lattice(
-        torch.cat(vertices), weights, torch.cat(neighbours, 1).int(), torch.cat([*starts, end]), torch.cat(places)
+        torch.cat(vertices),
+        torch.cat([one.weights for one in lattices]),
+        torch.cat(neighbours, 1).int(),
+        torch.cat([*starts, end]),
+        torch.cat(places),
+        torch.cat([one.touched for one in lattices]),
+        torch.cat(orders) if filled else lattices[0].order,
     )
 
 
@@ -98,7 +109,7 @@ def build_lattice(
     check_tensor("features", features, "a tensor (B, d, N)")
     fill_rows = whole_number("fill_rows", fill_rows, 0, 2**63 - 1)
     _check_shape(features)
-    return joined([build_item(item, fill_rows)[0] for item in features.detach().split(1)])
+    return joined([build_item(item, fill_rows) for item in features.detach().split(1)])
 
 
 def build_item(
@@ -108,16 +119,15 @@ def build_item(
     widths: Tensor | None = None,  # (d,)
     stretch: float = 1.0,
     entries: bool = True,
-) -> tuple[Lattice, Tensor]:
-    """Give the lattice of `features / widths * stretch`, and how many of its points pixels touch: () int64.
+) -> Lattice:
+    """Give the lattice of `features / widths * stretch`.
 
     Without `entries`, a third of its memory and of the time to build it, the lattice serves up to four channels.
     Raises `InputError` as `build_lattice`.
     """
     _check_shape(features)
     wide = features.float() if features.dtype.itemsize < 4 else features
-    *parts, touched = _build(wide, widths, stretch, fill_rows, entries)
-    return Lattice(*parts), touched
+    return Lattice(*_build(wide, widths, stretch, fill_rows, entries))
 
 
 def _check_shape(features: Tensor) -> None:
@@ -154,33 +164,29 @@ def rescue_precision(scaled: Tensor) -> Tensor:  # (B, d, N)
     return scaled
 
 
-_Parts: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-
-
 @operator("lattice_build")
 def _build(
     features: Tensor, widths: Tensor | None, stretch: float, fill_rows: int, entries: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Build on any device."""
     return _by_sorting(features, widths, stretch, fill_rows, entries)
 
 
-def _by_sorting(features: Tensor, widths: Tensor | None, stretch: float, fill_rows: int, entries: bool) -> _Parts:
+def _by_sorting(features: Tensor, widths: Tensor | None, stretch: float, fill_rows: int, entries: bool) -> Parts:
     check_all_finite("features", features)
     scaled = scaled_features(features, widths, stretch)
     if rescue_precision(scaled) is not scaled:
         scaled = scaled_features(features.double(), widths, stretch)
-    vertices, weights, neighbours, starts, places = build_by_sorting(scaled, fill_rows)
-    touched = (starts[1:] > starts[:-1]).sum()
+    vertices, weights, neighbours, starts, places, touched, order = build_by_sorting(scaled, fill_rows)
     if not entries:
         starts, places = starts.new_empty(0), places.new_empty(0)
-    return vertices, weights.to(features.dtype), neighbours, starts, places, touched
+    return vertices, weights.to(features.dtype), neighbours, starts, places, touched, order
 
 
 @_build.kernel("cpu")
 def _(
     features: Tensor, widths: Tensor | None, stretch: float, fill_rows: int, entries: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, d, points = features.shape
     corners = batch * points * (d + 1)
     check_memory(corners * (8 + 2 * features.element_size()), f"a lattice over {batch} x {points} pixels")
@@ -188,23 +194,25 @@ def _(
         return _by_sorting(features, widths, stretch, fill_rows, entries)
     vertices, weights, rows, handle = _points(features, widths, stretch)
     try:
-        touched = torch.tensor(rows.value, dtype=torch.int64, device="cpu")
-        _fill(handle, vertices, rows, fill_rows)
+        touched = torch.tensor([rows.value], dtype=torch.int64, device="cpu")
+        _fill(handle, rows, fill_rows)
         count = rows.value
         listed = corners if entries else 0
         check_memory((d + 1) * count * 8 + 4 * listed, f"the {count} lattice points of {batch} x {points} pixels")
         neighbours = features.new_empty((d + 1, count, 2), dtype=torch.int32)
         starts = features.new_empty(count + 1 if entries else 0, dtype=torch.int32)
+        order = features.new_empty(count if count > int(touched) else 0, dtype=torch.int32)
         places = native.empty((listed,), torch.int32)
         native.kernel("df_lattice_links", _LINKS)(
             handle,
             *(native.pointer(part, torch.int32) for part in (vertices, neighbours)),
             *(native.pointer(part, torch.int32) if entries else None for part in (starts, places)),
+            native.pointer(order, torch.int32) if order.numel() else None,
             torch.get_num_threads(),
         )
     finally:
         _free(handle)
-    return vertices, weights.to(features.dtype), neighbours, starts, places, touched
+    return vertices, weights.to(features.dtype), neighbours, starts, places, touched, order
 
 
 _EACH, _FEW = 32, 2048  # every so many pixels; fewer are built as quickly as they are asked
@@ -220,21 +228,24 @@ def outgrows(
 
     What some pixels touch, and what fills it up, is part of what all do: more than `fill_rows` of it are enough.
     """
-    few = features.detach()[..., ::_EACH].float()
-    if few.shape[2] < _FEW or features.device.type != "cpu" or not native.available():
+    if features.shape[2] < _EACH * _FEW or features.device.type != "cpu" or not native.available():
         return False
-    try:
-        vertices, _, rows, handle = _points(few, widths, stretch)
-    except InputError:
-        return False  # said where the lattice itself is built
-    try:
-        touched = rows.value
-        if touched < fill_rows // 8:  # 4 to 7 times as many when filled
-            return False
-        _fill(handle, vertices, rows, fill_rows)
-        return rows.value == touched
-    finally:
-        _free(handle)
+    # Eight times the pixels seldom touch four times the points, and filled those are 4 to 7 times as many.
+    for each, more in ((8 * _EACH, 4), (_EACH, 1)):
+        try:
+            *_, rows, handle = _points(features.detach()[..., ::each].float(), widths, stretch)
+        except InputError:
+            return False  # said where the lattice itself is built
+        try:
+            if more * rows.value < fill_rows // 8:
+                return False
+            yes = ctypes.c_int32()
+            native.kernel("df_lattice_outgrows", _OUTGROWS)(handle, fill_rows, ctypes.addressof(yes))
+            if yes.value:
+                return True
+        finally:
+            _free(handle)
+    return False
 
 
 def _points(
@@ -280,11 +291,9 @@ def _free(handle: ctypes.c_void_p) -> None:
     native.kernel("df_lattice_free", (native.POINTER,))(handle)
 
 
-def _fill(handle: ctypes.c_void_p, vertices: Tensor, rows: ctypes.c_int64, fill_rows: int) -> None:
+def _fill(handle: ctypes.c_void_p, rows: ctypes.c_int64, fill_rows: int) -> None:
     if fill_rows > rows.value:
-        native.kernel("df_lattice_fill", _FILL)(
-            handle, fill_rows, native.pointer(vertices, torch.int32), ctypes.addressof(rows), torch.get_num_threads()
-        )
+        native.kernel("df_lattice_fill", _FILL)(handle, fill_rows, ctypes.addressof(rows), torch.get_num_threads())
 
 
 _BUILD = (
@@ -300,14 +309,15 @@ _BUILD = (
     native.POINTER,
     native.INT32,
 )
-_FILL = (native.POINTER, native.INT64, native.POINTER, native.POINTER, native.INT32)
-_LINKS = (native.POINTER,) * 5 + (native.INT32,)
+_FILL = (native.POINTER, native.INT64, native.POINTER, native.INT32)
+_OUTGROWS = (native.POINTER, native.INT64, native.POINTER)
+_LINKS = (native.POINTER,) * 6 + (native.INT32,)
 
 
 @_build.fake
 def _(
     features: Tensor, widths: Tensor | None, stretch: float, fill_rows: int, entries: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, d, points = features.shape
     rows = torch.library.get_ctx().new_dynamic_size()
 
@@ -320,5 +330,6 @@ def _(
         indices((d + 1, rows, 2)),
         indices((rows + 1 if entries else 0,)),
         indices((batch * points * (d + 1) if entries else 0,)),
-        features.new_empty((), dtype=torch.int64),
+        features.new_empty((batch,), dtype=torch.int64),
+        indices((torch.library.get_ctx().new_dynamic_size(),)),
     )

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from densefield.checks import check
-from densefield.ops import native
+from densefield.ops import idle_threads, native
 from densefield.ops.operator import operator
-from densefield.ops.permutohedral.lattice import Lattice
+from densefield.ops.permutohedral.lattice import MANY_POINTS, Lattice
 from densefield.ops.permutohedral.memory import check_memory
 from densefield.ops.permutohedral.torch_path import filter_by_gathering
 
@@ -42,7 +42,7 @@ def lattice_filter(
             f"features: wanted shape {(batch, corners - 1, points)}, received {tuple(features.shape)}",
         )
     wide = values.float() if values.dtype.itemsize < 4 else values
-    parts = (lattice.vertices, lattice.weights.to(wide.dtype), *lattice[2:])
+    parts = (lattice.vertices, lattice.weights.to(wide.dtype), *lattice[2:5])
     result: Tensor = _filter(wide, features, *parts, reverse)
     return result.to(values.dtype)
 
@@ -81,6 +81,8 @@ def _(
     check_memory(values.element_size() * width * (2 * rows + batch * points), f"filtering on {rows} lattice points")
     values, vertices, weights, neighbours = (x.contiguous() for x in (values, vertices, weights, neighbours))
     result = torch.empty_like(values)
+    if batch * points > MANY_POINTS:
+        idle_threads.send_away()
     native.kernel(
         f"df_lattice_filter_{native.suffix(values.dtype)}",
         _FILTER_F64 if values.dtype == torch.float64 else _FILTER_F32,

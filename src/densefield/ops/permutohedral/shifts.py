@@ -37,8 +37,8 @@ def shifted_items(
     else:
         moved = _moved(scaled_features(features, widths, stretch), shifts)
         built = [build_item(each, fill_rows, entries=entries) for each in moved]
-    filled = fill_rows > 0 and all(int(touched) < lattice.rows for lattice, touched in built)
-    return tuple(lattice for lattice, _ in built), filled
+    filled = fill_rows > 0 and all(int(lattice.touched) < lattice.rows for lattice in built)
+    return tuple(built), filled
 
 
 def _moved(features: Tensor, shifts: int) -> list[Tensor]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from densefield.checks import InputError
 
+Parts: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]  # of a `Lattice`
 
-def build_by_sorting(features: Tensor, fill_rows: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Build the parts of a `Lattice` from features (B, d, N); the rows are in the order of their coordinates.
 
-    Points one step away are added where there are then at most `fill_rows`.
+def build_by_sorting(features: Tensor, fill_rows: int = 0) -> Parts:
+    """Build the parts of a `Lattice` from features (B, d, N); an item's rows are in the order of their coordinates.
+
+    Points one step away are added, after its others, where there are then at most `fill_rows`.
     """
     batch, d, points = features.shape
     _check_range(features)
@@ -26,12 +29,21 @@ def build_by_sorting(features: Tensor, fill_rows: int = 0) -> tuple[Tensor, Tens
     item = torch.arange(batch, device=features.device).view(batch, 1, 1, 1).expand(*shape[:3], 1)
     corners = torch.cat([item, corners], -1).reshape(-1, d + 1)
     found, vertices = torch.unique(corners, dim=0, return_inverse=True)
+    touched = torch.bincount(found[:, 0], minlength=batch)
+    rows_of = touched.new_empty(0)
     if fill_rows > found.shape[0]:
         around = torch.nn.functional.pad(torch.cat([steps, -steps, torch.zeros_like(steps[:1])]), (1, 0))
         filled, places = torch.unique((found + around[:, None]).flatten(0, 1), dim=0, return_inverse=True)
         if filled.shape[0] <= fill_rows:
-            found, vertices = filled, places[-found.shape[0] :][vertices]
+            own = places[-found.shape[0] :]
+            added = torch.ones_like(filled[:, 0]).index_fill(0, own, 0)
+            order = torch.argsort(2 * filled[:, 0] + added, stable=True)
+            rows_of = torch.empty_like(order).index_put((order,), torch.arange(len(order), device=order.device))
+            found, vertices = filled, rows_of[own][vertices]
     neighbours = _neighbours(found, steps)
+    if rows_of.numel():
+        moved = torch.cat([rows_of, rows_of.new_tensor([found.shape[0]])])  # none stays none
+        neighbours = torch.empty_like(neighbours).index_copy(1, rows_of, moved[neighbours])
     entries = torch.argsort(vertices, stable=True)
     counts = torch.bincount(vertices, minlength=found.shape[0])
     starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
@@ -41,6 +53,8 @@ def build_by_sorting(features: Tensor, fill_rows: int = 0) -> tuple[Tensor, Tens
         neighbours.int(),
         starts.int(),
         entries.int(),
+        touched,
+        rows_of.int(),
     )
 
 
