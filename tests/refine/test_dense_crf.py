@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from densefield.checks import InputError
+from densefield.ops.mean_field.torch_path import mean_field_by_ops
 from densefield.refine import (
     BilateralKernel,
     DenseCRF,
@@ -21,8 +23,9 @@ from densefield.refine import (
     SpatialKernel,
     mean_field,
 )
+from densefield.refine.mean_field import pairwise_terms, with_lattices
 from drawing import seeded
-from rounding import sums_to_one
+from rounding import Rounding, sums_to_one
 
 
 def scores(*shape: int, seed: int = 0) -> Tensor:
@@ -310,9 +313,14 @@ def test_many_kernels_of_many_lattices_serve(labels: int) -> None:
     given, image = scores(1, labels, 6, 7), picture(1, 3, 6, 7)
     kernels = [BilateralKernel(20.0 + i, 10.0 + i, 0.5) for i in range(9)]
     for count in (6, 8, 9):
-        crf = DenseCRF(labels, kernels[:count], iterations=2, accurate=True)
-        found, wide = crf(given, image), crf(given.double(), image)
-        torch.testing.assert_close(found.exp(), wide.exp().float(), rtol=0, atol=2e-3)  # what half precision may cost
+        found = DenseCRF(labels, kernels[:count], iterations=2, accurate=True)(given, image)
+        terms = with_lattices(pairwise_terms(given, kernels[:count], image=image, accurate=True))
+        assert all(len(term.lattice) == 12 for term in terms)
+        wide = [replace(t, **{n: v.double() for n, v in vars(t).items() if isinstance(v, torch.Tensor)}) for t in terms]
+        options = {"iterations": 2, "normalization": "symmetric", "initial": None}
+        with Rounding(torch.float32) as rounding:
+            wanted = mean_field_by_ops(-given.double(), wide, **options).exp()
+        rounding.within([found.exp()], [wanted])
 
 
 def test_images_of_too_many_channels_are_named() -> None:
