@@ -36,8 +36,7 @@ public:
         for (int step = 0, end; step < axes_; step = end) {
             end = end_of(step);
             if (end == step + 1) continue;
-            const int64_t wide = levels_.any() ? find_ranges<true>(step, end) : find_ranges<false>(step, end);
-            widest = wide > widest ? wide : widest;
+            widest = larger(widest, levels_.any() ? find_ranges<true>(step, end) : find_ranges<false>(step, end));
         }
         size_ = (widest + 1) * W;
         if (widest > 0) scratch_.take(n_threads * 2 * size_);
@@ -70,6 +69,8 @@ private:
     struct Range {
         int32_t low, high;
     };
+
+    static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
     static int64_t pieces_of(int64_t rows) { return (rows + piece - 1) / piece; }
 
@@ -109,10 +110,10 @@ private:
             const int64_t end = begin + piece < count ? begin + piece : count;
             for (int64_t row = begin; row < end; ++row) {
                 const int64_t middle = of.middle(row), back = of.back(row), on = of.on(row);
-                const int64_t low = back != none ? back : middle != none ? middle : on;
-                const int64_t high = on != none ? on : middle != none ? middle : back;
-                const int64_t far = Levels ? high - low : 2 * (high - middle > middle - low ? high - middle : middle - low);
-                most = far > most ? far : most;
+                const int64_t one = back != none ? back : middle != none ? middle : on;
+                const int64_t other = on != none ? on : middle != none ? middle : back;
+                most = larger(most, Levels ? larger(other - one, one - other)
+                                           : 2 * larger(larger(other - middle, middle - other), larger(one - middle, middle - one)));
             }
         }
         return (most + 1) / 2;
@@ -129,9 +130,8 @@ private:
                 const int64_t none = rows(at);
                 int64_t least = none, beyond = 0;
                 const auto meet = [&](int64_t row) {
-                    const int64_t next = row == none ? 0 : row + 1;
                     least = row < least ? row : least;
-                    beyond = next > beyond ? next : beyond;
+                    beyond = larger(beyond, row == none ? 0 : row + 1);
                 };
                 for (int64_t row = low; row < high; ++row) {
                     meet(of.middle(row));
@@ -145,10 +145,8 @@ private:
         });
         int64_t widest = 0;
         for (int level = step + 1; level < end; ++level)
-            for (int64_t index = 0; index < pieces; ++index) {
-                const int64_t wide = ranges(level)[index].high - ranges(level)[index].low;
-                widest = wide > widest ? wide : widest;
-            }
+            for (int64_t index = 0; index < pieces; ++index)
+                widest = larger(widest, ranges(level)[index].high - ranges(level)[index].low);
         return widest;
     }
 
