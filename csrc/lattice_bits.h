@@ -76,9 +76,7 @@ private:
 
     template <class Body>  // void body(first word, beyond the last, chunk)
     void each_chunk(const Body& body) {
-        parallel_for(chunks(), threads_, [&](int64_t chunk, int) {
-            body(chunk * chunk_words, (chunk + 1) * chunk_words < words_ ? (chunk + 1) * chunk_words : words_, chunk);
-        });
+        parallel_ranges(words_, chunk_words, threads_, body);
     }
 
     const int64_t words_;

@@ -64,7 +64,6 @@ public:
 private:
     static constexpr int64_t piece = 1024, most_halo = 64;  // rows
     static constexpr bool leveled = W * sizeof(S) >= 32;  // of shorter rows the links are what moves, and levels have more of them
-    static constexpr int most_axes = 17;
 
     struct Range {
         int32_t low, high;
@@ -200,7 +199,7 @@ private:
     int axes_ = 0, threads_ = 1;
     int64_t rows_ = 0, touched_ = 0, size_ = 0;
     bool reverse_ = false;
-    bool joins_next_[most_axes + 1] = {};  // blurred together with the step after it
+    bool joins_next_[LatticeLevels::most_axes + 1] = {};  // blurred together with the step after it
     Owned<Range> ranges_;                  // by level and piece
     Owned<float> scratch_;
 };

@@ -70,13 +70,6 @@ To widened(const df_lattice& lattice, const Widened& to, unsigned __int128 code)
 // Takes the codes of all points over; the rows of those that pixels touch stay as they are, the others come after them.
 template <class Code>
 void take_over(df_lattice& lattice, const LatticeCode& code, const Code* touched, Code* codes, int64_t count) {
-    int32_t* const rows_of = static_cast<int32_t*>(allocate(count * static_cast<int64_t>(sizeof(int32_t))));
-    int64_t row = 0;
-    for (int64_t i = 0; i < count; ++i) {
-        const bool here = row < lattice.touched && touched[row] == codes[i];
-        rows_of[i] = static_cast<int32_t>(here ? row : lattice.touched + i - row);
-        row += here;
-    }
     release(lattice.codes);
     release(lattice.wide_codes);
     lattice.codes = nullptr;
@@ -85,19 +78,23 @@ void take_over(df_lattice& lattice, const LatticeCode& code, const Code* touched
         lattice.codes = codes;
     else
         lattice.wide_codes = codes;
-    lattice.rows_of = rows_of;
     lattice.code = code;
     lattice.rows = count;
+    lattice.rows_of = static_cast<int32_t*>(allocate(count * static_cast<int64_t>(sizeof(int32_t))));
+    int64_t row = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        const bool here = row < lattice.touched && touched[row] == codes[i];
+        lattice.rows_of[i] = static_cast<int32_t>(here ? row : lattice.touched + i - row);
+        row += here;
+    }
 }
 
 // Where the codes are few enough for one bit each.
 void fill_bits(df_lattice& lattice, const Widened& to, int64_t most_rows, int n_threads) {
-    constexpr int64_t chunk = 1 << 13;
     CodeBits marks(static_cast<int64_t>(to.code.cells), n_threads);
     Buffer<uint64_t> touched(lattice.rows);
-    parallel_for((lattice.rows + chunk - 1) / chunk, n_threads, [&](int64_t index, int) {
-        const int64_t end = (index + 1) * chunk < lattice.rows ? (index + 1) * chunk : lattice.rows;
-        each_code(lattice, index * chunk, end, [&](int64_t row, unsigned __int128 narrow) {
+    parallel_ranges(lattice.rows, 1 << 13, n_threads, [&](int64_t begin, int64_t end, int64_t) {
+        each_code(lattice, begin, end, [&](int64_t row, unsigned __int128 narrow) {
             const auto code = widened<uint64_t>(lattice, to, narrow);
             touched[row] = code;
             marks.mark(code);
@@ -168,7 +165,7 @@ void fill(df_lattice& lattice, int64_t most_rows, int n_threads) {
 bool outgrows(const df_lattice& lattice, int64_t most_rows) {
     const LatticeCode& code = lattice.code;
     int bits = 16;
-    while (bits < 32 && (int64_t{1} << bits) < 16 * most_rows) ++bits;
+    while (bits < 30 && (int64_t{1} << bits) < 16 * most_rows) ++bits;
     const int64_t words = (int64_t{1} << bits) / 64;
     Buffer<uint64_t> marks(words);
     std::memset(marks.data(), 0, static_cast<size_t>(words) * sizeof(uint64_t));

@@ -8,13 +8,10 @@
 namespace densefield {
 namespace {
 
-constexpr int64_t chunk = 1 << 13;
-
 template <class Body>  // void body(int64_t row)
 void each_row(int64_t from, int64_t rows, int n_threads, const Body& body) {
-    parallel_for((rows - from + chunk - 1) / chunk, n_threads, [&](int64_t index, int) {
-        const int64_t begin = from + index * chunk, end = begin + chunk < rows ? begin + chunk : rows;
-        for (int64_t row = begin; row < end; ++row) body(row);
+    parallel_ranges(rows - from, 1 << 13, n_threads, [&](int64_t begin, int64_t end, int64_t) {
+        for (int64_t row = from + begin; row < from + end; ++row) body(row);
     });
 }
 

@@ -11,6 +11,8 @@ namespace densefield {
 // come first in the lattice, those between all that matter, in the order of their coordinates.
 class LatticeLevels {
 public:
+    static constexpr int most_axes = 17;
+
     LatticeLevels() = default;
     ~LatticeLevels();
     LatticeLevels(const LatticeLevels&) = delete;
@@ -27,8 +29,6 @@ public:
     const int32_t* links(int step) const { return links_ + offsets_[step]; }
 
 private:
-    static constexpr int most_axes = 17;
-
     int axes_ = 0;
     int64_t counts_[most_axes + 1] = {}, offsets_[most_axes + 1] = {};
     int32_t* links_ = nullptr;

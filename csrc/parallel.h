@@ -39,5 +39,13 @@ inline void parallel_for(int64_t chunks, int n_threads, const Body& body, bool o
         const_cast<Body*>(&body), ordered);
 }
 
+// The same for `count` numbers in ranges of `size`.
+template <class Body>  // void body(int64_t begin, int64_t end, int64_t chunk)
+inline void parallel_ranges(int64_t count, int64_t size, int n_threads, const Body& body) {
+    parallel_for((count + size - 1) / size, n_threads, [&](int64_t chunk, int) {
+        body(chunk * size, (chunk + 1) * size < count ? (chunk + 1) * size : count, chunk);
+    });
+}
+
 }  // namespace
 }  // namespace densefield

@@ -16,8 +16,8 @@ exp of a few units in the last place. None rounds a number more than STEPS times
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,6 +32,12 @@ Beside = float | Tensor
 
 def unit_roundoff(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps / 2
+
+
+def in_float64(records: Sequence[Any]) -> list[Any]:
+    """Give dataclasses with the tensors that stand in their fields in float64; lattices and the like stay."""
+    tensors = [{n: v.double() for n, v in vars(record).items() if isinstance(v, Tensor)} for record in records]
+    return [replace(record, **mine) for record, mine in zip(records, tensors, strict=True)]
 
 
 def barycentric_rounding(features: Tensor, dtype: torch.dtype) -> float:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from densefield.refine import (
 )
 from densefield.refine.mean_field import pairwise_terms, with_lattices
 from drawing import seeded
-from rounding import Rounding, sums_to_one
+from rounding import Rounding, in_float64, sums_to_one
 
 
 def scores(*shape: int, seed: int = 0) -> Tensor:
@@ -316,10 +315,9 @@ def test_many_kernels_of_many_lattices_serve(labels: int) -> None:
         found = DenseCRF(labels, kernels[:count], iterations=2, accurate=True)(given, image)
         terms = with_lattices(pairwise_terms(given, kernels[:count], image=image, accurate=True))
         assert all(len(term.lattice) == 12 for term in terms)
-        wide = [replace(t, **{n: v.double() for n, v in vars(t).items() if isinstance(v, torch.Tensor)}) for t in terms]
         options = {"iterations": 2, "normalization": "symmetric", "initial": None}
         with Rounding(torch.float32) as rounding:
-            wanted = mean_field_by_ops(-given.double(), wide, **options).exp()
+            wanted = mean_field_by_ops(-given.double(), in_float64(terms), **options).exp()
         rounding.within([found.exp()], [wanted])
 
 

@@ -12,7 +12,7 @@ from densefield.ops.mean_field.reference import dense_mean_field
 from densefield.ops.mean_field.torch_path import mean_field_by_ops
 from densefield.ops.permutohedral import build_lattice
 from drawing import seeded
-from rounding import Rounding, sums_to_one
+from rounding import Rounding, in_float64, sums_to_one
 
 Terms = list[GridTerm | LatticeTerm]
 
@@ -44,16 +44,25 @@ def compare(unary: torch.Tensor, terms: Terms, iterations: int, normalization: s
     """Hold marginals against the ops in float64, to within what rounding does in the loop's precision."""
     with Rounding(torch.float32, torch.float16 if half else None) as rounding:
         options = {"iterations": iterations, "normalization": normalization, "initial": None}
-        wanted = mean_field_by_ops(unary.double(), wide(terms), **options).exp()
+        wanted = mean_field_by_ops(unary.double(), in_float64(terms), **options).exp()
     found = mean_field(unary, terms, iterations=iterations, normalization=normalization, half=half).exp()
     rounding.within([found], [wanted])
     return found
 
 
-def wide(terms: Terms) -> Terms:
-    """The same terms in float64, but for lattices."""
-    numbers = [{n: v.double() for n, v in vars(term).items() if isinstance(v, torch.Tensor)} for term in terms]
-    return [replace(term, **mine) for term, mine in zip(terms, numbers, strict=True)]
+def compare_gradients(unary: torch.Tensor, terms: Terms, iterations: int, half: bool):
+    """Hold the gradient by `unary` against the ops in float64, or with `half` to what is promised of it."""
+    leaf, exact = unary.clone().requires_grad_(), unary.double().requires_grad_()
+    with Rounding(torch.float32) as rounding:
+        by_ops = mean_field_by_ops(
+            exact, in_float64(terms), iterations=iterations, normalization="symmetric", initial=None
+        )
+        (wanted,) = torch.autograd.grad(by_ops[:, 0].sum(), exact)
+    (found,) = torch.autograd.grad(mean_field(leaf, terms, iterations=iterations, half=half)[:, 0].sum(), leaf)
+    if half:
+        assert (found - wanted).norm() < 0.02 * wanted.norm()
+    else:
+        rounding.within([found], [wanted])
 
 
 @pytest.mark.parametrize("labels", [1, 2, 4, 5, 8, 9, 16, 17, 21, 24, 25, 32, 33, 70])
@@ -97,7 +106,7 @@ def test_grid_kernel_is_exact(width):
     unary = random_unary(4, (17, 40))
     terms: Terms = [GridTerm(torch.tensor([width, width]), torch.tensor(-3.0))]
     with Rounding(torch.float32) as rounding:  # what the kernel leaves out weighs less than a sum's rounding
-        exact = dense_mean_field(unary.double(), wide(terms), iterations=5).exp()
+        exact = dense_mean_field(unary.double(), in_float64(terms), iterations=5).exp()
     rounding.within([mean_field(unary, terms, iterations=5, half=False).exp()], [exact])
     half = mean_field(unary, terms, iterations=5).exp()
     assert (half.double() - exact).abs().mean() < 2e-4
@@ -162,15 +171,7 @@ def test_axes_that_are_blurred_together_piece_by_piece(labels, half):
     assert lattice.rows > 2 * 1024  # several pieces, as csrc/lattice_blur.h cuts them
     assert max(spans) > 64 > min(spans) > 0  # some axes are short
     compare(unary, terms, 3, half=half)
-    leaf, exact = unary.clone().requires_grad_(), unary.double().requires_grad_()
-    with Rounding(torch.float32) as rounding:
-        by_ops = mean_field_by_ops(exact, wide(terms), iterations=3, normalization="symmetric", initial=None)
-        (wanted,) = torch.autograd.grad(by_ops[:, 0].sum(), exact)
-    (found,) = torch.autograd.grad(mean_field(leaf, terms, iterations=3, half=half)[:, 0].sum(), leaf)
-    if half:  # what is promised of it
-        assert (found - wanted).norm() < 0.02 * wanted.norm()
-    else:
-        rounding.within([found], [wanted])
+    compare_gradients(unary, terms, 3, half)
 
 
 @pytest.mark.parametrize("labels", [2, 5, 21, 40])
@@ -183,15 +184,7 @@ def test_filled_lattices(labels, half):
     terms: Terms = [replace(term, lattice=lattice)]
     assert 2 * int(lattice.touched) < lattice.rows  # most rows are seen by few of a blur's steps
     compare(unary, terms, 3, half=half)
-    leaf, exact = unary.clone().requires_grad_(), unary.double().requires_grad_()
-    with Rounding(torch.float32) as rounding:
-        by_ops = mean_field_by_ops(exact, wide(terms), iterations=3, normalization="symmetric", initial=None)
-        (wanted,) = torch.autograd.grad(by_ops[:, 0].sum(), exact)
-    (found,) = torch.autograd.grad(mean_field(leaf, terms, iterations=3, half=half)[:, 0].sum(), leaf)
-    if half:  # what is promised of it
-        assert (found - wanted).norm() < 0.02 * wanted.norm()
-    else:
-        rounding.within([found], [wanted])
+    compare_gradients(unary, terms, 3, half)
 
 
 def test_threads_do_not_matter():
@@ -230,7 +223,7 @@ def test_step_by_step_equals_the_loop():
         log_q = mean_field(unary, terms, iterations=1, initial=log_q, half=False)
     with Rounding(torch.float32) as rounding:
         options = {"iterations": 4, "normalization": "symmetric", "initial": None}
-        wanted = mean_field_by_ops(unary.double(), wide(terms), **options)
+        wanted = mean_field_by_ops(unary.double(), in_float64(terms), **options)
     for found in (log_q, mean_field(unary, terms, iterations=4, half=False)):
         rounding.within([found], [wanted])
     assert torch.equal(mean_field(unary, terms, iterations=0), torch.log_softmax(-unary, 1))

@@ -57,7 +57,7 @@ def lattice_moments(
 
     K is the lattice's filter without its scale.
     """
-    kept = [x.contiguous() for x in (a, b, *lattice[:5], features, of_a, of_b)]
+    kept = [x.contiguous() for x in (a, b, *lattice.parts, features, of_a, of_b)]
     kinds = [torch.float32, b.dtype, torch.int32, torch.float32, *[torch.int32] * 3, *[torch.float32] * 3]
     address = [native.pointer(x, kind) for x, kind in zip(kept, kinds, strict=True)]
     job = _Moments(

@@ -38,6 +38,11 @@ class Lattice(NamedTuple):
         """The number of lattice points, M."""
         return self.neighbours.shape[1]
 
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What filters read: vertices, weights, neighbours, starts and entries."""
+        return self[:5]
+
     def item(self, index: int) -> Lattice:
         """Give the lattice of one item of the batch alone; its rows lie together."""
         batch, points, corners = self.vertices.shape
@@ -80,7 +85,10 @@ def joined(lattices: Sequence[Lattice]) -> Lattice:
         neighbours.append(torch.where(one.neighbours == one.rows, total, one.neighbours + row))
         starts.append(one.starts[:-1] + entry)
         places.append(one.entries + entry)
-        orders.append((one.order if one.order.numel() else torch.arange(one.rows).to(one.order)) + row)
+        order = one.order
+        if not order.numel():
+            order = torch.arange(one.rows, dtype=order.dtype, device=order.device)
+        orders.append(order + row)
         row, entry = row + one.rows, entry + one.entries.numel()
     end = lattices[0].starts.new_tensor([entries])
     return Lattice(

@@ -42,8 +42,8 @@ def lattice_filter(
             f"features: wanted shape {(batch, corners - 1, points)}, received {tuple(features.shape)}",
         )
     wide = values.float() if values.dtype.itemsize < 4 else values
-    parts = (lattice.vertices, lattice.weights.to(wide.dtype), *lattice[2:5])
-    result: Tensor = _filter(wide, features, *parts, reverse)
+    vertices, weights, *others = lattice.parts
+    result: Tensor = _filter(wide, features, vertices, weights.to(wide.dtype), *others, reverse)
     return result.to(values.dtype)
 
 
