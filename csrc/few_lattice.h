@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
+#include "lattice_rows.h"
 #include "mean_field.h"
-#include "rows.h"
 
 namespace densefield::DF_TARGET {
 namespace {
@@ -40,13 +40,7 @@ void splat_line(const df_field_lattice& lattice, int64_t start, int64_t count, c
         Row<float, W> row;
         row.load(q + x * W);
         row.scale(before[x]);
-        for (int r = 0; r < corners; ++r) {
-            float* const to = table + static_cast<int64_t>(vertices[r]) * W;
-            Row<float, W> sum;
-            sum.load(to);
-            sum.add(row, weights[r]);
-            sum.store(to);
-        }
+        splat_row<float, W>(row, vertices, weights, corners, table);
     }
 }
 

@@ -115,8 +115,12 @@ void sort_entries(const df_lattice& lattice, const int32_t* vertices, int32_t* s
     for (int64_t row = rows; row <= lattice.rows; ++row) starts[row] = sum;
     const auto place = [&](int64_t part, int) {
         int32_t* const mine = places.data() + part * rows;
-        for (int64_t i = count * part / parts; i < count * (part + 1) / parts; ++i)
+        const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
+        constexpr int64_t ahead = 48;  // entries, that a place in memory is asked for before its use
+        for (int64_t i = begin; i < end; ++i) {
+            if (i + ahead < end) __builtin_prefetch(entries + mine[vertices[i + ahead]], 1);
             entries[mine[vertices[i]]++] = static_cast<int32_t>(i);
+        }
     };
     parallel_for(parts, n_threads, place);
 }

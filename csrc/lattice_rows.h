@@ -23,6 +23,18 @@ DF_INLINE void blur_range(const S* from, S* to, const int32_t* links, int64_t be
     }
 }
 
+// Adds a pixel's row to those of its corners.
+template <class T, int W>
+DF_INLINE void splat_row(const Row<T, W>& row, const int32_t* vertices, const T* weights, int corners, T* table) {
+    for (int r = 0; r < corners; ++r) {
+        T* const to = table + static_cast<int64_t>(vertices[r]) * W;
+        Row<T, W> sum;
+        sum.load(to);
+        sum.add(row, weights[r]);
+        sum.store(to);
+    }
+}
+
 template <class T, int W, class S>
 void blur_axis(const S* from, S* to, const int32_t* links, int64_t rows, int n_threads) {
     const auto body = [&](int64_t chunk, int) {

@@ -56,26 +56,23 @@ void splat_by_rows(const LatticeFilter<T>& job, const T* pixels, T* table) {
 }
 
 // Rows of few channels are less than the indices to them: parts of the pixels, cut by their number, add to tables of
-// their own, which are then added up in order.
-template <class T, int W>
+// their own, which are then added up in order. `Corners`: d + 1 where it is known to the compiler, else 0.
+template <class T, int W, int Corners>
 void splat_in_parts(const LatticeFilter<T>& job, const T* pixels, T* table) {
     const int64_t count = job.batch * job.points, size = job.rows * W, most = count / 4096 + 1;
     const int64_t parts = most < 8 ? most : 8;
-    const int corners = job.d + 1;
+    const int corners = Corners > 0 ? Corners : job.d + 1;
     Buffer<T> others((parts - 1) * size);
     const auto body = [&](int64_t part, int) {
         T* const to = part == 0 ? table : others.data() + (part - 1) * size;
         std::memset(to, 0, static_cast<size_t>(size) * sizeof(T));
-        for (int64_t i = count * part / parts; i < count * (part + 1) / parts; ++i) {
+        const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
+        const int32_t* vertices = job.vertices + begin * corners;
+        const T* weights = job.weights + begin * corners;
+        for (int64_t i = begin; i < end; ++i, vertices += corners, weights += corners) {
             Row<T, W> row;
             row.load(pixels + i * W);
-            for (int64_t entry = i * corners; entry < (i + 1) * corners; ++entry) {
-                T* const at = to + static_cast<int64_t>(job.vertices[entry]) * W;
-                Row<T, W> sum;
-                sum.load(at);
-                sum.add(row, job.weights[entry]);
-                sum.store(at);
-            }
+            splat_row<T, W>(row, vertices, weights, corners, to);
         }
     };
     parallel_for(parts, job.n_threads, body);
@@ -89,12 +86,11 @@ void splat_in_parts(const LatticeFilter<T>& job, const T* pixels, T* table) {
     parallel_for((job.rows + chunk_rows - 1) / chunk_rows, job.n_threads, add);
 }
 
+// W channels from `first` on as rows, zeros where there are fewer.
 template <class T, int W>
-void filter_channels(const LatticeFilter<T>& job, int64_t first, T* pixels, T* table, T* other) {
+void pack_rows(const LatticeFilter<T>& job, int64_t first, T* pixels) {
     const int64_t count = job.channels - first < W ? job.channels - first : W;
     const int64_t each = (job.points + chunk_points - 1) / chunk_points;
-    const int corners = job.d + 1;
-
     const auto pack = [&](int64_t chunk, int) {
         const int64_t item = chunk / each, begin = chunk % each * chunk_points;
         const int64_t end = begin + chunk_points < job.points ? begin + chunk_points : job.points;
@@ -106,11 +102,20 @@ void filter_channels(const LatticeFilter<T>& job, int64_t first, T* pixels, T* t
         }
     };
     parallel_for(each * job.batch, job.n_threads, pack);
+}
 
+template <class T, int W, int Corners>
+void filter_channels(const LatticeFilter<T>& job, int64_t first, T* pixels, T* table, T* other) {
+    const int64_t count = job.channels - first < W ? job.channels - first : W;
+    const int64_t each = (job.points + chunk_points - 1) / chunk_points;
+    const int corners = Corners > 0 ? Corners : job.d + 1;
+
+    const T* const rows = W == 1 ? job.values : pixels;
+    if constexpr (W > 1) pack_rows<T, W>(job, first, pixels);
     if constexpr (W <= 4)
-        splat_in_parts<T, W>(job, pixels, table);
+        splat_in_parts<T, W, Corners>(job, rows, table);
     else
-        splat_by_rows<T, W>(job, pixels, table);
+        splat_by_rows<T, W>(job, rows, table);
     std::memset(table + job.rows * W, 0, W * sizeof(T));
     std::memset(other + job.rows * W, 0, W * sizeof(T));
     const T* const blurred =
@@ -120,12 +125,13 @@ void filter_channels(const LatticeFilter<T>& job, int64_t first, T* pixels, T* t
         const int64_t item = chunk / each, begin = chunk % each * chunk_points;
         const int64_t end = begin + chunk_points < job.points ? begin + chunk_points : job.points;
         T* const to = job.output + (item * job.channels + first) * job.points;
-        for (int64_t i = begin; i < end; ++i) {
-            const int64_t place = (item * job.points + i) * corners;
+        const T scale = job.scale;
+        const int32_t* vertices = job.vertices + (item * job.points + begin) * corners;
+        const T* weights = job.weights + (item * job.points + begin) * corners;
+        for (int64_t i = begin; i < end; ++i, vertices += corners, weights += corners) {
             Row<T, W> sum;
             sum.zero();
-            for (int r = 0; r < corners; ++r)
-                sum.add_from(blurred + static_cast<int64_t>(job.vertices[place + r]) * W, job.weights[place + r] * job.scale);
+            for (int r = 0; r < corners; ++r) sum.add_from(blurred + static_cast<int64_t>(vertices[r]) * W, weights[r] * scale);
             T out[W];
             sum.store(out);
             for (int64_t c = 0; c < count; ++c) to[c * job.points + i] = out[c];
@@ -134,17 +140,24 @@ void filter_channels(const LatticeFilter<T>& job, int64_t first, T* pixels, T* t
     parallel_for(each * job.batch, job.n_threads, slice);
 }
 
-template <class T, int W>
+template <class T, int W, int Corners = 0>
 void filter_all(const LatticeFilter<T>& job) {
-    Buffer<T> pixels(job.batch * job.points * W), table((job.rows + 1) * W), other((job.rows + 1) * W);
+    Buffer<T> pixels(W == 1 ? 0 : job.batch * job.points * W), table((job.rows + 1) * W), other((job.rows + 1) * W);
     for (int64_t first = 0; first < job.channels; first += W)
-        filter_channels<T, W>(job, first, pixels.data(), table.data(), other.data());
+        filter_channels<T, W, Corners>(job, first, pixels.data(), table.data(), other.data());
+}
+
+template <class T, int W>
+void filter_few(const LatticeFilter<T>& job) {
+    if (job.d == 2) return filter_all<T, W, 3>(job);
+    if (job.d == 5) return filter_all<T, W, 6>(job);
+    filter_all<T, W>(job);
 }
 
 template <class T>
 void filter(const LatticeFilter<T>& job) {
-    if (job.channels == 1) return filter_all<T, 1>(job);
-    if (job.channels <= 4) return filter_all<T, 4>(job);
+    if (job.channels == 1) return filter_few<T, 1>(job);
+    if (job.channels <= 4) return filter_few<T, 4>(job);
     if (job.channels <= 8) return filter_all<T, 8>(job);
     if (job.channels > 16 && job.channels <= 24) return filter_all<T, 24>(job);
     return filter_all<T, 16>(job);
