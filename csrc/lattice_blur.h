@@ -69,7 +69,10 @@ private:
         int32_t low, high;
     };
 
-    static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+    template <class Number>
+    static Number larger(Number a, Number b) {
+        return a > b ? a : b;
+    }
 
     static int64_t pieces_of(int64_t rows) { return (rows + piece - 1) / piece; }
 
@@ -103,18 +106,25 @@ private:
     template <bool Levels>
     int64_t span(int step) const {
         const Sources<Levels> of = sources<Levels>(step);
-        const int64_t none = rows(step), count = rows(step + 1);
-        int64_t most = 0;
-        for (int64_t begin = 0; begin < count && most <= 2 * most_halo; begin += piece) {
-            const int64_t end = begin + piece < count ? begin + piece : count;
-            for (int64_t row = begin; row < end; ++row) {
-                const int64_t middle = of.middle(row), back = of.back(row), on = of.on(row);
-                const int64_t one = back != none ? back : middle != none ? middle : on;
-                const int64_t other = on != none ? on : middle != none ? middle : back;
-                most = larger(most, Levels ? larger(other - one, one - other)
-                                           : 2 * larger(larger(other - middle, middle - other), larger(one - middle, middle - one)));
+        const auto none = static_cast<int32_t>(rows(step));
+        const int64_t count = rows(step + 1);
+        int32_t most = 0;
+        parallel_for(pieces_of(count), threads_, [&](int64_t index, int) {
+            int32_t before = __atomic_load_n(&most, __ATOMIC_RELAXED), here = 0;
+            if (before > 2 * most_halo) return;
+            const int64_t end = (index + 1) * piece < count ? (index + 1) * piece : count;
+            for (int64_t row = index * piece; row < end; ++row) {
+                const auto middle = static_cast<int32_t>(of.middle(row));
+                const auto back = static_cast<int32_t>(of.back(row)), on = static_cast<int32_t>(of.on(row));
+                const int32_t one = back != none ? back : middle != none ? middle : on;
+                const int32_t other = on != none ? on : middle != none ? middle : back;
+                const int32_t apart = Levels ? larger(other - one, one - other)
+                                             : 2 * larger(larger(other - middle, middle - other), larger(one - middle, middle - one));
+                here = larger(apart, here);
             }
-        }
+            while (here > before && !__atomic_compare_exchange_n(&most, &before, here, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+            }
+        });
         return (most + 1) / 2;
     }
 
@@ -145,7 +155,7 @@ private:
         int64_t widest = 0;
         for (int level = step + 1; level < end; ++level)
             for (int64_t index = 0; index < pieces; ++index)
-                widest = larger(widest, ranges(level)[index].high - ranges(level)[index].low);
+                widest = larger<int64_t>(widest, ranges(level)[index].high - ranges(level)[index].low);
         return widest;
     }
 

@@ -239,7 +239,7 @@ def outgrows(
     if features.shape[2] < _EACH * _FEW or features.device.type != "cpu" or not native.available():
         return False
     # Eight times the pixels seldom touch four times the points, and filled those are 4 to 7 times as many.
-    for each, more in ((8 * _EACH, 4), (_EACH, 1)):
+    for each, more in ((8 * _EACH, 4), (2 * _EACH, 2), (_EACH, 1)):
         try:
             *_, rows, handle = _points(features.detach()[..., ::each].float(), widths, stretch)
         except InputError:
