@@ -3,9 +3,9 @@
 
 #include <cstdint>
 #include <cstring>
-#include <new>
 
 #include "lattice_blur.h"
+#include "lattice_entries.h"
 #include "mean_field.h"
 #include "owned.h"
 #include "parallel.h"
@@ -24,30 +24,11 @@ public:
         groups_ = groups;
         back_ = back;
         threads_ = n_threads;
-        const int64_t entries = points * (of.d + 1);
-        const auto corners = static_cast<uint64_t>(of.d + 1);
-        int shift = 33;
-        while ((corners >> (shift - 32)) != 0) ++shift;
-        const uint64_t inverse = ((uint64_t{1} << shift) + corners - 1) / corners;  // entry / corners, exact for 31 bits
-        if (static_cast<uint64_t>(points) * unit > UINT32_MAX) throw std::bad_alloc();  // Q of 32 GiB and more
-        weights_.take(entries);
-        sources_.take(entries);
+        entries_.prepare(of, points, unit, back ? of.after : of.before, n_threads);
         blur_.prepare(of, back, n_threads);
         size_ = (blur_.most_rows() + 1) * W;
         table_.take(groups * size_);
         other_.take(groups * size_);
-        const float* const before = back ? of.after : of.before;
-        constexpr int64_t chunk = 1 << 16;
-        const auto sort = [&](int64_t part, int) {
-            const int64_t end = (part + 1) * chunk < entries ? (part + 1) * chunk : entries;
-            for (int64_t i = part * chunk; i < end; ++i) {
-                if (i + 32 < end) __builtin_prefetch(of.weights + of.entries[i + 32]);
-                const uint64_t point = static_cast<uint64_t>(of.entries[i]) * inverse >> shift;
-                weights_[i] = of.weights[of.entries[i]] * before[point];
-                sources_[i] = static_cast<uint32_t>(point * unit);
-            }
-        };
-        parallel_for((entries + chunk - 1) / chunk, n_threads, sort);
     }
 
     // Splats rows, (groups, points, W), and blurs.
@@ -85,7 +66,7 @@ private:
     static constexpr int64_t small_table = 1 << 20;  // bytes, that the second cache holds
 
     // How far apart pixels' rows are in steps of eight bytes, which addresses may count.
-    static constexpr uint64_t unit = W * sizeof(S) / 8;
+    static constexpr uint32_t unit = W * sizeof(S) / 8;
 
     // Asks for both lines of the cache that a row may lie across: half of splatting is waiting for them.
     static DF_INLINE void ask(const S* row) {
@@ -94,11 +75,11 @@ private:
     }
 
     DF_NOINLINE void splat(const S* rows, S* table) {
-        const int32_t* const starts = of_->starts;
+        const int32_t* const starts = entries_.starts();
         const int64_t touched = of_->touched;
         const int32_t last = starts[touched] - 1;
-        const uint32_t* const sources = sources_.data();
-        const float* const weights = weights_.data();
+        const uint32_t* const sources = entries_.sources();
+        const float* const weights = entries_.weights();
         const auto at = [rows, sources](int64_t i) __attribute__((always_inline)) {
             return reinterpret_cast<const S*>(reinterpret_cast<const char*>(rows) + static_cast<uint64_t>(sources[i]) * 8);
         };
@@ -150,8 +131,7 @@ private:
     int64_t groups_ = 1, points_ = 0, size_ = 0;  // of a group's table
     int threads_ = 1;
     bool back_ = false;
-    Owned<float> weights_;     // normalised, in the order of the entries
-    Owned<uint32_t> sources_;  // where an entry's pixel stands, in steps of eight bytes
+    LatticeEntries entries_;
     Owned<S> table_, other_;  // (groups, most rows + 1, W)
     LatticeBlur<W, S> blur_;
     const S* blurred_ = nullptr;

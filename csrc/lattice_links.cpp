@@ -1,10 +1,9 @@
 // What hangs together in a lattice: rows and their neighbours along each axis, rows and the entries that touch them.
 #include <cstdint>
-#include <cstring>
 
 #include "guard.h"
 #include "lattice.h"
-#include "memory.h"
+#include "lattice_entries.h"
 #include "parallel.h"
 #include "permutohedral.h"
 
@@ -88,43 +87,6 @@ void link(const df_lattice& lattice, const Code* codes, int32_t* neighbours, int
                                : link_codes<Code, false>(lattice, codes, neighbours, n_threads);
 }
 
-// A stable counting sort of the entries by their row, in parts that know where theirs begin in each row: the result does
-// not depend on the number of parts.
-void sort_entries(const df_lattice& lattice, const int32_t* vertices, int32_t* starts, int32_t* entries,
-                  int n_threads) {
-    const int64_t count = lattice.code.batch * lattice.code.points * (lattice.code.d + 1), rows = lattice.touched;
-    // A part keeps a tally of all rows.
-    const int64_t most = count / rows < 8 ? count / rows : 8, wanted = most < n_threads ? most : n_threads;
-    const int64_t parts = wanted > 1 ? wanted : 1;
-    Buffer<int32_t> places(parts * rows);
-    const auto tally = [&](int64_t part, int) {
-        int32_t* const mine = places.data() + part * rows;
-        std::memset(mine, 0, static_cast<size_t>(rows) * sizeof(int32_t));
-        for (int64_t i = count * part / parts; i < count * (part + 1) / parts; ++i) ++mine[vertices[i]];
-    };
-    parallel_for(parts, n_threads, tally);
-    int32_t sum = 0;
-    for (int64_t row = 0; row < rows; ++row) {
-        starts[row] = sum;
-        for (int64_t part = 0; part < parts; ++part) {
-            const int32_t size = places[part * rows + row];
-            places[part * rows + row] = sum;
-            sum += size;
-        }
-    }
-    for (int64_t row = rows; row <= lattice.rows; ++row) starts[row] = sum;
-    const auto place = [&](int64_t part, int) {
-        int32_t* const mine = places.data() + part * rows;
-        const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
-        constexpr int64_t ahead = 48;  // entries, that a place in memory is asked for before its use
-        for (int64_t i = begin; i < end; ++i) {
-            if (i + ahead < end) __builtin_prefetch(entries + mine[vertices[i + ahead]], 1);
-            entries[mine[vertices[i]]++] = static_cast<int32_t>(i);
-        }
-    };
-    parallel_for(parts, n_threads, place);
-}
-
 }  // namespace
 }  // namespace densefield
 
@@ -138,6 +100,11 @@ extern "C" int df_lattice_links(const df_lattice* lattice, const int32_t* vertic
             link(*lattice, lattice->wide_codes, neighbours, n_threads);
         for (int64_t place = 0; place < lattice->rows && order != nullptr; ++place)
             order[place] = lattice->rows_of != nullptr ? lattice->rows_of[place] : static_cast<int32_t>(place);
-        if (entries != nullptr) sort_entries(*lattice, vertices, starts, entries, n_threads);
+        if (entries == nullptr) return;
+        const int64_t count = lattice->code.batch * lattice->code.points * (lattice->code.d + 1);
+        sort_by_row(
+            vertices, count, lattice->touched, starts, n_threads, [=](int32_t place) { __builtin_prefetch(entries + place, 1); },
+            [=](int64_t entry, int32_t place) { entries[place] = static_cast<int32_t>(entry); });
+        for (int64_t row = lattice->touched; row < lattice->rows; ++row) starts[row + 1] = starts[row];
     });
 }

@@ -270,11 +270,10 @@ int run_field(const df_field* field, bool backward) {
         const bool counts = field->n_lattices >= 0 && field->n_lattices <= most_lattices && field->n_grids >= 0 &&
                             field->n_grids <= most_terms && field->n_terms >= 0 && field->n_terms <= most_terms;
         if (!sizes || !grid || !counts || (backward && field->saved == nullptr)) throw BadArgument();
-        const bool few = field->labels <= 4 && field->saved == nullptr;  // splats without entries
+        const bool few = field->labels <= 4 && field->saved == nullptr;
         for (int32_t l = 0; l < field->n_lattices; ++l) {
             const df_field_lattice& lattice = field->lattices[l];
-            const bool touched = lattice.touched >= 1 && lattice.touched <= lattice.rows;
-            if (!touched || (!few && lattice.entries == nullptr)) throw BadArgument();
+            if (lattice.touched < 1 || lattice.touched > lattice.rows) throw BadArgument();
         }
         if (!backward) prefer_large_pages(field->output, field->labels * field->points * 4);
         if (few)

@@ -27,7 +27,7 @@ UNFILLED_STRETCH = 1.03
 def lattices_of(term: LatticeTerm, *, entries: bool = True) -> tuple[Lattice, ...]:
     """Give the term's lattices, built where they are not: for each item as if it were alone.
 
-    Without `entries` (`build_item`) only for one item and at most four channels.
+    Without `entries` (`build_item`) only for one item.
     """
     if isinstance(term.lattice, Lattice):
         return (term.lattice,)

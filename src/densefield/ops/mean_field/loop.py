@@ -121,7 +121,10 @@ def _set_kernels(
         for lattice in mine:
             field_lattices.append(
                 FieldLattice(
-                    *(job.hold(part, kind) for part, kind in zip(lattice.parts, _KINDS, strict=True)),
+                    *(
+                        job.hold(part, kind) if part.numel() else None
+                        for part, kind in zip(lattice.parts, _KINDS, strict=True)
+                    ),
                     job.hold(normalizer.before),
                     job.hold(after),
                     rows=lattice.rows,

@@ -168,8 +168,7 @@ def _one(
     tensors = [unary, initial, *(t for term in terms for t in (term.compatibility, term.widths))]
     tensors += [term.features for term in others]
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    few = unary.shape[1] <= 4 and not keep  # csrc/few_labels.cpp splats without entries
-    lattices = [lattices_of(term, entries=not few) for term in others]
+    lattices = [lattices_of(term, entries=keep) for term in others]  # the loop sorts for itself, gradients read them
     ordered: list[GridTerm | LatticeTerm] = [*grids, *others]
     factors = [1.0] * len(others)
     if normalization == "none":
