@@ -273,7 +273,8 @@ int run_field(const df_field* field, bool backward) {
         const bool few = field->labels <= 4 && field->saved == nullptr;
         for (int32_t l = 0; l < field->n_lattices; ++l) {
             const df_field_lattice& lattice = field->lattices[l];
-            if (lattice.touched < 1 || lattice.touched > lattice.rows) throw BadArgument();
+            const bool sorted = lattice.entries != nullptr;
+            if (lattice.touched < 1 || lattice.touched > lattice.rows || sorted != (lattice.starts != nullptr)) throw BadArgument();
         }
         if (!backward) prefer_large_pages(field->output, field->labels * field->points * 4);
         if (few)

@@ -21,7 +21,7 @@ extern "C" {
 typedef struct {
     const int32_t* vertices; /* a lattice over `points` points */
     const float* weights;
-    const int32_t *neighbours, *starts, *entries; /* the last two may be null: then they are sorted for the call */
+    const int32_t *neighbours, *starts, *entries; /* starts and entries may both be null: the call then sorts for itself */
     const float *before, *after; /* (points,) */
     int64_t rows, touched; /* all, and those that pixels touch, which come first */
     const int32_t* order;  /* (rows,) in the order of their coordinates; null: they stand in it */

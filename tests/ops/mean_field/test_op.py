@@ -187,6 +187,14 @@ def test_filled_lattices(labels, half):
     compare_gradients(unary, terms, 3, half)
 
 
+@pytest.mark.parametrize("labels", [5, 21, 40])
+def test_corners_sorted_by_the_loop_or_for_gradients_give_the_same_bits(labels):
+    unary = random_unary(labels, (20, 31))
+    terms = random_terms(unary)
+    kept = mean_field(unary.clone().requires_grad_(), terms, iterations=3)
+    assert torch.equal(kept.detach(), mean_field(unary, terms, iterations=3))
+
+
 def test_threads_do_not_matter():
     unary = random_unary(21, (40, 70))
     terms = random_terms(unary)

@@ -130,7 +130,8 @@ def build_item(
 ) -> Lattice:
     """Give the lattice of `features / widths * stretch`.
 
-    Without `entries`, a third of its memory and of the time to build it, the lattice serves up to four channels.
+    Without `entries`, a third of its memory and of the time to build it, the lattice serves filters of up to four
+    channels and a mean field's forward pass.
     Raises `InputError` as `build_lattice`.
     """
     _check_shape(features)
