@@ -22,6 +22,28 @@ DF_NOINLINE void widen_by(const float* sums, int64_t step, int64_t count, const 
     });
 }
 
+// Eight of the sums along columns at every other line, from the first on, of lines of `numbers`; results lie `apart`.
+template <class S>
+DF_NOINLINE void halve_columns(const S* from, int64_t numbers, int64_t height, int64_t first, int64_t outputs, const Taps& taps,
+                               S* to, int64_t apart) {
+    for (int64_t c = 0; c < numbers; c += most_piece)
+        grid_sums<most_piece, 2>(from + c, numbers, height, first, outputs, taps, nullptr,
+                                 [&](int64_t k, Row<float, most_piece>& row) __attribute__((always_inline)) {
+                                     row.store(to + (k - first) * apart + c);
+                                 });
+}
+
+// `numbers` of each of `count` lines, `stride` apart, from the sums at every other line, times after[y].
+template <int Piece, class S>
+DF_NOINLINE void widen_columns(const S* sums, int64_t apart, float* to, int64_t numbers, int64_t count, int64_t stride,
+                               const float* weights, const float* after) {
+    for (int64_t c = 0; c < numbers; c += Piece)
+        widen<Piece>(sums + c, apart, count, weights, [&](int64_t y, Row<float, Piece>& row) __attribute__((always_inline)) {
+            row.scale(after[y]);
+            row.store(to + y * stride + c);
+        });
+}
+
 template <int W, class S>
 class FieldGrid {
 public:
@@ -51,7 +73,7 @@ public:
 
     // Filters the lines y0 .. y1 for the walk to come; turn() then puts them in use. The rows of line y0 begin at `rows`, those
     // of the next group `plane` later.
-    void filter_lines(const S* rows, int64_t plane, int64_t y0, int64_t y1) {
+    DF_NOINLINE void filter_lines(const S* rows, int64_t plane, int64_t y0, int64_t y1) {
         for (int64_t g = 0; g < groups_; ++g)
             for (int64_t y = y0; y < y1; ++y) {
                 const S* const from = rows + g * plane + (y - y0) * width_ * W;
@@ -66,46 +88,46 @@ public:
     }
 
     // Puts the filtered lines in use.
-    void turn(int n_threads) {
+    DF_NOINLINE void turn(int n_threads) {
         turn_ = 1 - turn_;
         if (half_height_ == 0) return;
         const int64_t blocks = (half_height_ + grid_block - 1) / grid_block, stride = taps.places * W;
         parallel_for(groups_ * blocks, n_threads, [&](int64_t chunk, int) {
             const int64_t g = chunk / blocks, first = chunk % blocks * grid_block - Halving::margin;
-            const S* const from = lines_[turn_].data() + g * height_ * stride;
-            S* const to = line_of_sums(g, 2 * first);
-            for (int64_t c = 0; c < stride; c += most_piece)
-                grid_sums<most_piece, 2>(from + c, stride, height_, first, half_height_ - Halving::margin, columns_.first, nullptr,
-                                         [&](int64_t k, Row<float, most_piece>& row) __attribute__((always_inline)) {
-                                             row.store(to + (k - first) * sums_line_ + c);
-                                         });
+            halve_columns(lines_[turn_].data() + g * height_ * stride, stride, height_, first, half_height_ - Halving::margin,
+                          columns_.first, line_of_sums(g, 2 * first), sums_line_);
         });
     }
 
     // Rows y0 .. y0 + 7 of the columns that x0 .. x1 need, into lines of `line` pixels.
-    void filter_columns(int64_t y0, int64_t x0, int64_t x1, int64_t line, float* to) const {
+    DF_NOINLINE void filter_columns(int64_t y0, int64_t x0, int64_t x1, int64_t line, float* to) const {
         const int64_t left = taps.halved ? x0 / 2 + Halving::margin - 3 : x0;
         const int64_t right = taps.halved ? left + (x1 - x0 + 1) / 2 + Halving::reach : x1;
         const int64_t stride = taps.places * W;
         if (half_height_ > 0) {
             const int64_t count = y0 + grid_block < height_ ? grid_block : height_ - y0;
-            if (groups_ == 1) return widen_columns<most_piece>(line_of_sums(0, y0 - 6) + left * W, to, (right - left) * W, count, y0, line * W);
-            for (int64_t g = 0; g < groups_; ++g)
-                for (int64_t x = left; x < right; ++x)
-                    widen_columns<grid_piece<W>>(line_of_sums(g, y0 - 6) + x * W, to + ((x - left) * groups_ + g) * W, W, count, y0,
-                                                 line * groups_ * W);
+            const float *const weights = columns_.weights, *const after = after_y_ + y0;
+            if (one_group || groups_ == 1)
+                return widen_columns<most_piece>(line_of_sums(0, y0 - 6) + left * W, sums_line_, to, (right - left) * W, count,
+                                                 line * W, weights, after);
+            if constexpr (!one_group)
+                for (int64_t g = 0; g < groups_; ++g)
+                    for (int64_t x = left; x < right; ++x)
+                        widen_columns<grid_piece<W>>(line_of_sums(g, y0 - 6) + x * W, sums_line_, to + ((x - left) * groups_ + g) * W,
+                                                     W, count, line * groups_ * W, weights, after);
             return;
         }
-        if (groups_ == 1)  // all numbers of a line are alike and stand side by side: one place
+        if (one_group || groups_ == 1)  // all numbers of a line are alike and stand side by side: one place
             return grid_columns<most_piece>(lines_[turn_].data() + left * W, to, (right - left) * W, height_, stride, y0, 0, 1, line, W,
                                             taps.y, after_y_);
-        for (int64_t g = 0; g < groups_; ++g)
-            grid_columns<grid_piece<W>>(lines_[turn_].data() + g * height_ * stride, to + g * W, W, height_, stride, y0, left, right,
-                                        line, groups_ * W, taps.y, after_y_);
+        if constexpr (!one_group)
+            for (int64_t g = 0; g < groups_; ++g)
+                grid_columns<grid_piece<W>>(lines_[turn_].data() + g * height_ * stride, to + g * W, W, height_, stride, y0, left,
+                                            right, line, groups_ * W, taps.y, after_y_);
     }
 
     // Asks for what filter_columns is to read.
-    void ask_columns(int64_t y0, int64_t x0, int64_t x1) const {
+    DF_NOINLINE void ask_columns(int64_t y0, int64_t x0, int64_t x1) const {
         const int64_t left = taps.halved ? x0 / 2 + Halving::margin - 3 : x0;
         const int64_t right = taps.halved ? left + (x1 - x0 + 1) / 2 + Halving::reach : x1;
         if (half_height_ > 0) {
@@ -121,7 +143,7 @@ public:
     }
 
     // A line's message from x0 on, from its sums at every other pixel, times `factor`; added where `add`.
-    void widen_to(const float* sums, int64_t x0, int64_t count, float factor, bool add, float* to) const {
+    DF_NOINLINE void widen_to(const float* sums, int64_t x0, int64_t count, float factor, bool add, float* to) const {
         for (int64_t g = 0; g < groups_; ++g)
             (add ? widen_by<W, true> : widen_by<W, false>)(sums + g * W, groups_ * W, count, taps.halving.weights, after_x_ + x0,
                                                            factor, to + g * W);
@@ -133,15 +155,7 @@ private:
         return sums_.data() + (g * (half_height_ + Halving::reach) + y / 2 + Halving::margin) * sums_line_;
     }
 
-    // `numbers` of each of the lines y0 .. y0 + count - 1, `stride` apart, from the sums at every other line.
-    template <int Piece>
-    void widen_columns(const S* sums, float* to, int64_t numbers, int64_t count, int64_t y0, int64_t stride) const {
-        for (int64_t c = 0; c < numbers; c += Piece)
-            widen<Piece>(sums + c, sums_line_, count, columns_.weights, [&](int64_t y, Row<float, Piece>& row) __attribute__((always_inline)) {
-                row.scale(after_y_[y0 + y]);
-                row.store(to + y * stride + c);
-            });
-    }
+    static constexpr bool one_group = W < 32;  // only the widest rows come in groups
 
     int64_t height_ = 0, width_ = 0, groups_ = 1;
     int64_t half_height_ = 0, sums_line_ = 0;  // lines of sums_, where columns are halved, and numbers of one

@@ -52,6 +52,8 @@ public:
         scratch_.take((f.n_threads < bands() ? f.n_threads : bands()) * scratch_size_);
     }
 
+    DF_NOINLINE ~Walk() {}
+
 protected:
     // Walks over the image in tiles of so many columns. `messages`: tiles take the messages of the rows written before. `next`,
     // where not null, are the rows that they write, (groups, points, W).
@@ -76,10 +78,7 @@ protected:
             watch.lap(phase_grid_lines);
         };
         parallel_for(bands(), f.n_threads, task);
-        if (next == nullptr) return;
-        for (int32_t n = 0; n < f.n_grids; ++n) grids_[n].turn(f.n_threads);
-        watch.lap(phase_grid_columns);
-        for (int32_t l = 0; l < f.n_lattices; ++l) lattices_[l].filter(next, watch);
+        if (next != nullptr) filter(next);
     }
 
     // Adds -mu_m K_m rows of a line of points to tile.acc, over all m; take(m, message) sees each share of K_m rows
@@ -144,6 +143,13 @@ protected:
     const FieldTerms terms;
 
 private:
+    // Rows' messages as far as they are not made tile by tile.
+    DF_NOINLINE void filter(const S* rows) {
+        for (int32_t n = 0; n < f.n_grids; ++n) grids_[n].turn(f.n_threads);
+        watch.lap(phase_grid_columns);
+        for (int32_t l = 0; l < f.n_lattices; ++l) lattices_[l].filter(rows, watch);
+    }
+
     static constexpr int64_t tile_places = wide_columns + 16;
 
     // Without a grid, points stand in lines of tile_columns.
