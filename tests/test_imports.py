@@ -21,11 +21,14 @@ GROUND = {
     "label_values",
     "draw",
     "built",
+    "bounds",
     "derivatives",
+    "explained",
+    "protocols",
     "devices",
     "tiling",
 }
-SEGMENTER = {"segmenter", "segmenter_config", "segmenter_image", "segmenter_refinement"}
+SEGMENTER = {"segmenter", "segmenter_config", "segmenter_image"}
 STEPS = {"ops", "networks", "weights", "refine", "losses", "metrics", "explain", "data"}
 
 # A room may import itself, and what is listed here; nothing runs back up.

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densefield import networks
+from densefield import networks, segmenter_config
 from densefield.bands import Reading
-from densefield.built import remembered
+from densefield.built import Kinds, described
 from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.networks.fc_densenet import FCDenseNet
@@ -55,7 +55,7 @@ class Remembers(nn.Module):
         return scores + self.shift[:, None, None] * image.mean(dim=1, keepdim=True)
 
 
-@remembered
+@described()
 def tiny(num_classes: int, in_channels: int = 3) -> Tiny:
     return Tiny(num_classes, in_channels)
 
@@ -63,8 +63,8 @@ def tiny(num_classes: int, in_channels: int = 3) -> Tiny:
 @pytest.fixture(autouse=True)
 def _seeded(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr(networks, "tiny", tiny, raising=False)
-    monkeypatch.setattr(networks, "__all__", [*networks.__all__, "tiny"])
+    known = Kinds([*segmenter_config.NETWORKS.builders.values(), tiny])
+    monkeypatch.setattr(segmenter_config, "NETWORKS", known)
 
 
 def segmenter(dtype: torch.dtype = torch.float32, **arguments: Any) -> Segmenter:
@@ -319,8 +319,11 @@ def damaged(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     [
         (lambda d: d.update(network="os.system"), "unknown network 'os.system'; wanted one of .*tiny"),
         (lambda d: d.update(network="annotations"), "unknown network"),
-        (lambda d: d["arguments"].update(layers=3), "tiny takes no argument 'layers'; wanted num_classes"),
-        (lambda d: d["arguments"].update(num_classes="3"), "tiny does not accept its arguments"),
+        (
+            lambda d: d["arguments"].update(layers=3),
+            "arguments: layers: tiny does not take it|arguments: unknown key 'layers'",
+        ),
+        (lambda d: d["arguments"].update(num_classes="3"), "arguments: num_classes: .*integer, received '3'"),
         (lambda d: d["arguments"].update(num_classes=10**12), "classes: wanted 1000000000000|does not accept"),
         (lambda d: d["arguments"].update(in_channels=10**6), "mean: wanted 1000000 values"),
         (lambda d: d.update(network=["tiny"]), "network: wanted a name"),

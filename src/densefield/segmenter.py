@@ -13,21 +13,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from densefield.bands import AS_DECLARED, Reading
-from densefield.built import built_by
+from densefield.built import kind_of
 from densefield.checks import InputError, check, whole_number
 from densefield.classes import ClassList
 from densefield.files import atomic_write
+from densefield.protocols import geometry, stated
 from densefield.segmenter_config import (
     HUB_WEIGHTS,
     SegmenterConfig,
     build_network,
-    network_builder,
+    build_refinement,
+    network_words,
     paths_to_load,
     paths_to_save,
     read_text,
+    refinement_words,
 )
 from densefield.segmenter_image import ImageLike, Pixels, as_pixels, normalised, read_tile
-from densefield.segmenter_refinement import build_refinement, describe_refinement
 from densefield.tiling import Span, padded_spans, score_tiles, valid_spans
 from densefield.weights import check_fit, read_tensors, write_tensors
 
@@ -66,11 +68,11 @@ class Segmenter(
         reading: Reading = AS_DECLARED,
     ) -> None:
         super().__init__()
-        channels = _fact(network, "in_channels", len(mean))
+        channels = stated(network, "in_channels", len(mean))
         check(len(mean) == channels, f"mean: wanted {channels} values, one a channel, received {len(mean)}")
         check(len(std) == channels, f"std: wanted {channels} values, one a channel, received {len(std)}")
         check(all(value > 0 for value in std), f"std: wanted positive values, received {tuple(std)}")
-        count = _fact(network, "num_classes", len(classes))
+        count = stated(network, "num_classes", len(classes))
         check(count == len(classes), f"classes: wanted {count} for this network, received {len(classes)}")
         self.network = network
         self.refinement = refinement
@@ -139,7 +141,7 @@ class Segmenter(
 
     def _network_tiles(self, pixels: Tensor) -> Iterator[tuple[int, int, Tensor]]:
         height, width = pixels.shape[2:]
-        margin = _fact(self.network, "margin", 0)
+        margin = geometry(self.network).margin
         device, dtype = _placement(self.network)
 
         def score(rows: Span, columns: Span) -> Tensor:
@@ -152,16 +154,14 @@ class Segmenter(
         yield from score_tiles(score, self._spans(height, height * width), self._spans(width, height * width), margin)
 
     def _spans(self, length: int, area: int) -> list[Span]:
-        margin = _fact(self.network, "margin", 0)
-        stride = _fact(self.network, "stride", 32)
+        margin, stride, reach, smallest = geometry(self.network)
         tile = self.tile if self.tile is not None else (_DEFAULT_TILE if area > _LARGEST_WHOLE else 2 * _LARGEST_WHOLE)
         tile = whole_number("tile", tile, 1)
         if margin:
-            smallest = _fact(self.network, "smallest", 2 * margin + 1)
             return valid_spans(length, tile=tile, margin=margin, stride=stride, smallest=smallest)
         overlap = self.overlap
         if overlap is None:
-            overlap = min(_fact(self.network, "reach", tile), tile // 4 // stride * stride)
+            overlap = min(tile if reach is None else reach, tile // 4 // stride * stride)
         overlap = whole_number("overlap", overlap, 0)
         return padded_spans(length, tile=tile, overlap=overlap, stride=stride)
 
@@ -210,10 +210,10 @@ class Segmenter(
             text, source = header.get(_HEADER, ""), str(weights)
             check(bool(text), f"{weights}: holds no description of a segmenter; put {description.name} beside it")
         config = SegmenterConfig.from_json(text, source)
-        kind = None if refinement is None else type(refinement).__name__
         saved = None if config.refinement is None else config.refinement["kind"]
-        fits = refinement is None or saved in (None, kind)
-        check(fits, f"{source}: was saved with a {saved}; pass it as refinement=, received {kind}")
+        name = type(refinement).__name__
+        fits = refinement is None or saved in (None, name, kind_of(refinement))
+        check(fits, f"{source}: was saved with a {saved}; pass it as refinement=, received {name}")
         with torch.device("meta"):  # shapes first: a lying description must not set aside memory
             sketch = cls._build(config, refinement, source)
             check_fit(sketch._tensors(), tensors, weights)
@@ -252,16 +252,10 @@ class Segmenter(
             raise InputError(f"{source}: {error}") from error
 
     def _config(self) -> str:
-        built = built_by(self.network)
-        if built is None:
-            raise InputError(
-                f"network: a {type(self.network).__name__} cannot be saved: only what functions of densefield.networks"
-                " build can be built again from a file; keep its state_dict() instead"
-            )
-        network_builder(built.function, "network")
+        arguments = network_words(self.network)
         return SegmenterConfig(
-            network=built.function,
-            arguments=built.arguments,
+            network=arguments.pop("kind"),
+            arguments=arguments,
             classes=self.classes,
             mean=self.mean,
             std=self.std,
@@ -269,7 +263,7 @@ class Segmenter(
             overlap=self.overlap,
             bands=self.reading.bands,
             range=self.reading.range,
-            refinement=describe_refinement(self.refinement, self.network),
+            refinement=refinement_words(self.refinement, self.network),
         ).to_json()
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -327,12 +321,6 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
-
-
-def _fact(network: nn.Module, name: str, otherwise: int) -> int:
-    """A whole number that our networks state of themselves; others may mean something else by the name."""
-    value = getattr(network, name, otherwise)
-    return value if isinstance(value, int) else otherwise
 
 
 def _placement(network: nn.Module) -> tuple[torch.device, torch.dtype]:

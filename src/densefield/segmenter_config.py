@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from densefield import networks
 from densefield.bands import Reading
+from densefield.built import Kinds, kind_of, words_of
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
+from densefield.networks import EmbeddingNetwork
+from densefield.refine import DenseCRF, EmbeddingRefinement
+
+# Everything in densefield.networks that words describe; nothing else is ever looked up.
+BUILDERS = tuple(getattr(networks, name) for name in networks.__all__ if kind_of(getattr(networks, name)))
+SHARED = "shared_trunk"  # the kind of embeddings on the layers of the network in front
+NETWORKS = Kinds([builder for builder in BUILDERS if kind_of(builder) != SHARED])
+EMBEDDERS = Kinds(BUILDERS, given=("trunk",))
+REFINEMENTS = Kinds((DenseCRF, EmbeddingRefinement), places={"embedder": EMBEDDERS})
 
 HUB_WEIGHTS = "model.safetensors"  # the hub's name for a model's tensors
 _FILES = ((HUB_WEIGHTS, "config.json"), ("segmenter.safetensors", "segmenter.json"))
@@ -37,7 +48,7 @@ class SegmenterConfig:
     overlap: int | None = None
     bands: tuple[int, ...] | None = None  # how files are read, where they do not say it: densefield.bands.Reading
     range: tuple[float, float] | None = None
-    refinement: dict[str, Any] | None = None  # as densefield.segmenter_refinement describes it
+    refinement: dict[str, Any] | None = None  # kind and arguments
 
     def to_json(self) -> str:
         """Indented JSON; the fields stand under one key of their own, beside the format's name and version."""
@@ -115,25 +126,70 @@ def _numbers(values: Any, where: str) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def network_builder(name: str, source: str) -> Callable[..., nn.Module]:
-    """The function of that name in `densefield.networks`; nothing else is ever looked up."""
-    builders = [known for known in networks.__all__ if inspect.isfunction(getattr(networks, known))]
-    check(name in builders, f"{source}: unknown network {name!r}; wanted one of {', '.join(builders)}")
-    builder: Callable[..., nn.Module] = getattr(networks, name)
-    return builder
+def network_words(network: nn.Module) -> dict[str, Any]:
+    """The kind and arguments of a network; `InputError` for one that no function of `densefield.networks` built."""
+    words = words_of(network)
+    if words is None or words["kind"] not in NETWORKS.builders:
+        raise InputError(
+            f"network: a {type(network).__name__} cannot be saved: only what functions of densefield.networks"
+            " build can be built again from a file; keep its state_dict() instead"
+        )
+    return words
 
 
 def build_network(name: str, arguments: Mapping[str, Any], source: str = "network") -> nn.Module:
-    """Call `densefield.networks.<name>(**arguments)`; `InputError` beginning with `source` for what does not fit."""
-    builder = network_builder(name, source)
-    known = inspect.signature(builder).parameters
-    for argument in arguments:
-        check(argument in known, f"{source}: {name} takes no argument {argument!r}; wanted {', '.join(known)}")
-    try:
-        return builder(**arguments)
-    except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{source}: {name} does not accept its arguments ({reason})") from error
+    """The network of that kind, fresh tensors; `InputError` beginning with `source` for what does not fit."""
+    known = NETWORKS.builders
+    check(name in known, f"{source}: unknown network {name!r}; wanted one of {', '.join(known)}")
+    network: nn.Module = NETWORKS.build({**arguments, "kind": name}, f"{source}: arguments")
+    return network
+
+
+def refinement_words(refinement: nn.Module | None, network: nn.Module) -> dict[str, Any] | None:
+    """A refinement's kind and present numbers; of one that nothing describes only the name of its class.
+
+    Embeddings on the trunk of `network` have that kind. Raises `InputError` for others that no function of
+    `densefield.networks` built.
+    """
+    if refinement is None:
+        return None
+    words = words_of(refinement)
+    if words is None:
+        return {"kind": type(refinement).__name__}
+    if isinstance(refinement, EmbeddingRefinement):
+        foreign = words.get("embedder", {}).get("kind") not in EMBEDDERS.builders
+        if foreign or (words["embedder"]["kind"] == SHARED and not shares_trunk(refinement, network)):
+            raise InputError(
+                f"refinement: a {type(refinement.embedder).__name__} cannot be saved: only what functions of "
+                "densefield.networks build, or an EmbeddingNetwork on this network's trunk"
+            )
+    return words
+
+
+def shares_trunk(refinement: nn.Module | None, network: nn.Module) -> bool:
+    """Whether embeddings are made by the layers of `network` itself."""
+    if not isinstance(refinement, EmbeddingRefinement):
+        return False
+    embedder = refinement.embedder
+    return isinstance(embedder, EmbeddingNetwork) and embedder.trunk is getattr(network, "trunk", None)
+
+
+def build_refinement(words: Mapping[str, Any], network: nn.Module, source: str) -> nn.Module:
+    """The module that `words` describe behind `network`, fresh tensors; every `InputError` begins with `source`."""
+    kind = words.get("kind")
+    known = {name for kind, builder in REFINEMENTS.builders.items() for name in (kind, builder.__name__)}
+    check(kind in known, f"{source}: was saved with a {kind}; pass it as refinement=, received None")
+    if "network" in words and "arguments" in words:  # as 0.1.0's first files had the embedding network
+        arguments = words["arguments"] if isinstance(words["arguments"], Mapping) else {}
+        embedder = {**arguments, "kind": words["network"] or SHARED}
+        words = {
+            **{key: value for key, value in words.items() if key not in ("network", "arguments")},
+            "embedder": embedder,
+        }
+    # Checks of the CRF look at numbers, also while shapes alone are sketched.
+    with torch.device("cpu") if kind in ("dense_crf", "DenseCRF") else contextlib.nullcontext():
+        built: nn.Module = REFINEMENTS.build(words, f"{source}: refinement", trunk=getattr(network, "trunk", None))
+    return built
 
 
 def paths_to_save(path: Path) -> tuple[Path, Path]:

@@ -31,7 +31,7 @@ RECIPE = validated(
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    classes = RECIPE.data.build("val").classes
+    classes = RECIPE.pairs("val").classes
     Segmenter(deeplab_largefov(len(classes), width=2), classes, mean=MEAN, std=STD).save(
         tmp_path / "segmenter.safetensors"
     )

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from densefield import networks
+from densefield import segmenter_config
 from densefield.bands import Reading
-from densefield.built import remembered
+from densefield.built import Kinds, described
 from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.cli.predict import predict
@@ -43,15 +43,15 @@ class Brightest(nn.Module):
         return self.blur(image) * self.scale + torch.tensor(OFFSETS)[:, None, None]
 
 
-@remembered
+@described()
 def brightest() -> Brightest:
     return Brightest()
 
 
 @pytest.fixture(autouse=True)
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(networks, "brightest", brightest, raising=False)
-    monkeypatch.setattr(networks, "__all__", [*networks.__all__, "brightest"])
+    known = Kinds([*segmenter_config.NETWORKS.builders.values(), brightest])
+    monkeypatch.setattr(segmenter_config, "NETWORKS", known)
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from PIL import Image
 from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.data import Folder
+from densefield.data.folder import folder
 from densefield.images import Reading, write_image, write_labels
-from densefield.recipes.choices import FolderChoice
 
 CLASSES = ClassList(("a", "b"), ((255, 0, 0), (0, 255, 0)))
 IGNORING = ClassList(("a", "b"), ((255, 0, 0), (0, 255, 0)), ignore_index=9, ignore_declared=True)
@@ -113,8 +113,7 @@ def test_bands_and_range_of_the_images(folders):
         Image.fromarray(np.full((3, 4), 1024, np.uint16)).save(image)
     with pytest.raises(InputError, match=r"--range 0,2047"):
         Folder(*folders, CLASSES)[0]
-    choice = FolderChoice(root=str(folders[0].parent), classes="c.yaml", range=(0.0, 2047.0), bands=(1,))
     (folders[0].parent / "c.yaml").write_text("[a, b]")
-    folder = choice.build("all")
-    assert folder.reading == Reading((1,), (0.0, 2047.0))
-    assert (folder[0].image == 128).all()
+    found = folder(root=str(folders[0].parent), classes="c.yaml", range=(0.0, 2047.0), bands=(1,))
+    assert found.reading == Reading((1,), (0.0, 2047.0))
+    assert (found[0].image == 128).all()

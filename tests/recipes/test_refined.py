@@ -9,7 +9,6 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
-from torch.nn import Identity
 
 from densefield.checks import InputError
 from densefield.recipes.evaluate import evaluate
@@ -19,7 +18,7 @@ from densefield.recipes.sweep import sweep_filter
 from densefield.recipes.train import Machine, train
 from densefield.refine import DenseCRF, EmbeddingRefinement
 from densefield.segmenter import Segmenter
-from densefield.segmenter_refinement import shares_trunk
+from densefield.segmenter_config import shares_trunk
 
 MACHINE = Machine(accelerator="cpu", devices=1, workers=0, bar=False)
 QUIET = Console(quiet=True)
@@ -67,7 +66,7 @@ def test_the_network_learns_alone_and_then_with_the_crf(joint: Path) -> None:
     assert set(learned) == {f"refinement.{name}" for name in start}
     fresh = recipe(refinement=CRF).refinement
     assert fresh is not None
-    for name, tensor in fresh.build(Identity(), 2, (0.5,) * 3, (0.25,) * 3).state_dict().items():
+    for name, tensor in fresh.build(num_classes=2).state_dict().items():
         assert not torch.equal(tensor, learned[f"refinement.{name}"]), name
     assert not torch.equal(first["network.fc8.weight"], second["network.fc8.weight"])
     assert isinstance(Segmenter.load(joint).refinement, DenseCRF)
@@ -105,10 +104,10 @@ def test_embeddings_learn_alone_from_pairs(labels: str, tmp_path: Path) -> None:
     train(chosen, tmp_path, machine=MACHINE, console=QUIET)
     trained = checkpoint(tmp_path, 1)
     torch.manual_seed(chosen.seed)
-    fresh = chosen.network.build(len(chosen.data.build("val").classes), 3)
+    fresh = chosen.network.build(num_classes=len(chosen.pairs("val").classes), in_channels=3)
     assert all(torch.equal(tensor, trained[f"network.{name}"]) for name, tensor in fresh.state_dict().items())
     choice = recipe(refinement=EMBEDDINGS).refinement
-    pairs_say_nothing = choice.build(Identity(), 2, (0.5,) * 3, (0.25,) * 3).filter.log_lambda
+    pairs_say_nothing = choice.build(in_channels=3, mean=(0.5,) * 3, std=(0.25,) * 3).filter.log_lambda
     assert trained["refinement.filter.log_lambda"] == pairs_say_nothing
     segmenter = Segmenter.load(tmp_path)
     assert isinstance(segmenter.refinement, EmbeddingRefinement)
@@ -118,7 +117,7 @@ def test_network_and_filter_learn_end_to_end_and_are_swept(tmp_path: Path) -> No
     chosen = recipe(refinement=EMBEDDINGS, stages=[{**STAGE, "trains": "all"}])
     train(chosen, tmp_path, machine=MACHINE, console=QUIET)
     assert checkpoint(tmp_path, 1)["refinement.filter.log_lambda"] != 0
-    segmenter, pairs = Segmenter.load(tmp_path), chosen.data.build("val")
+    segmenter, pairs = Segmenter.load(tmp_path), chosen.pairs("val")
     evaluation = evaluate(segmenter, pairs)
     assert evaluation.alone is not None
     found = sweep_filter(segmenter, pairs, windows=(3, 5), iterations=(1, 2))
@@ -155,7 +154,7 @@ def test_embeddings_share_the_networks_trunk(tmp_path: Path) -> None:
     [
         (
             {"refinement": {**EMBEDDINGS, "trunk": "network", "width": None}, "network": {"kind": "fc_densenet56"}},
-            "refinement.trunk: ",
+            "trunk: wanted a VGG, such as the trunk of deeplab_largefov, received none",
         ),
         ({"stages": [{**STAGE, "trains": "refinement"}]}, "wanted a refinement in the recipe"),
         ({"refinement": {**CRF, "learn": False}, "stages": [{**STAGE, "trains": "refinement"}]}, "nothing learns"),
@@ -172,7 +171,7 @@ def test_recipes_that_cannot_be_are_explained(changes: dict[str, Any], message: 
 def test_a_refinement_is_chosen_by_a_flag() -> None:
     chosen = find_recipe("sample_fc_densenet56", ["--refinement.kind", "dense_crf", "--refinement.theta_beta", "5"])
     assert chosen.refinement is not None
-    assert (chosen.refinement.kind, chosen.refinement.theta_beta) == ("dense_crf", 5.0)
+    assert (chosen.refinement.kind, chosen.refinement.kernels[1].theta_beta) == ("dense_crf", (5.0,) * 3)
     kept = find_recipe("camvid_deeplab_crf_cpu", ["--refinement.kind", "embedding_filter"])
     assert kept.refinement is not None
     assert kept.refinement.kind == "embedding_filter"

@@ -168,8 +168,8 @@ def test_a_stage_behind_which_another_has_begun_cannot_be_longer(folder: Path) -
 
 
 def test_what_is_noted_of_the_data_tells_names_and_classes() -> None:
-    built = validated({**PLAIN, "data": {"kind": "samples", "scenes": 3, "held_out_scenes": 2}}, "").data
-    noted = data_facts(built.build("train"), built.build("val"))
+    built = validated({**PLAIN, "data": {"kind": "samples", "scenes": 3, "held_out_scenes": 2}}, "")
+    noted = data_facts(built.pairs("train"), built.pairs("val"))
     assert json.loads(json.dumps(noted)) == noted
     assert [entry["name"] for entry in noted["classes"]["classes"]] == ["background", "0", "1"]
     assert (noted["training"]["images"], noted["validation"]["images"]) == (3, 2)

@@ -25,7 +25,7 @@ def check(root: Path, *, recipe: dict[str, Any] | None = None, **stage: Any) -> 
         **(recipe or {}),
     }
     chosen = validated(plain, "own")
-    check_trainable(chosen, chosen.data.build("train"), chosen.data.build("val"))
+    check_trainable(chosen, chosen.pairs("train"), chosen.pairs("val"))
 
 
 def folder(root: Path, *sizes: tuple[int, int], value: int | None = None) -> Path:
@@ -124,7 +124,7 @@ def test_more_processes_than_images_are_refused(tmp_path: Path) -> None:
         },
         "own",
     )
-    train, val = recipe.data.build("train"), recipe.data.build("val")
+    train, val = recipe.pairs("train"), recipe.pairs("val")
     assert len(val) < len(train)
     check_trainable(recipe, train, val, len(val))
     with pytest.raises(InputError, match=f"--devices: {len(val)} validation images? for {len(train)} processes"):

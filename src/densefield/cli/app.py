@@ -38,6 +38,10 @@ COMMANDS = {
         "refine_search:search",
         "Try settings of the dense CRF on labelled images and rank them by mean IoU over all pixels together.",
     ),
+    "kinds": (
+        "kinds:kinds",
+        "List the kinds that recipes can name, or the keys of one: what each takes, its bounds and its default.",
+    ),
     "data check": (
         "data:check",
         "Check a folder of images and masks before training; ends with 0 when all is well, with 2 when it is not.",

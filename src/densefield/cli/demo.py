@@ -54,7 +54,7 @@ def demo(out: Path | None = None, *, quick: bool = False) -> int:
         console.print(f"stopped by {interrupted}; saved. Go on with: densefield demo{flags}")
         return interrupted.status
     begun.append(time.monotonic())
-    pairs = recipe.data.build("test")
+    pairs = recipe.pairs("test")
     console.print(f"\n3 of 3: measuring on {len(pairs)} scenes whose digits and photographs training never saw")
     segmenter = Segmenter.load(home)
     evaluation = evaluate(segmenter, pairs, alone=Segmenter.load(home / "network"))

@@ -101,7 +101,7 @@ def evaluate(
     segmenter.to(device_named(device))
     if tile is not None:
         segmenter.tile = tile
-    pairs = chosen.data.build(split)
+    pairs = chosen.pairs(split)
 
     def shown(indices: Iterator[int]) -> Iterator[int]:
         yield from track(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from densefield.data.folder import Folder as Folder
     from densefield.data.sample import Sample as Sample
     from densefield.data.sample_scenes import SampleScenes as SampleScenes
+    from densefield.data.sample_scenes import samples as samples
     from densefield.data.slic import superpixels as superpixels
 
 _HOMES = {
@@ -21,10 +22,11 @@ _HOMES = {
     "Folder": "folder",
     "Sample": "sample",
     "SampleScenes": "sample_scenes",
+    "samples": "sample_scenes",
     "superpixels": "slic",
 }
 
-__all__ = ["Audit", "CamVid", "CellImages", "Folder", "Sample", "SampleScenes", "superpixels"]
+__all__ = ["Audit", "CamVid", "CellImages", "Folder", "Sample", "SampleScenes", "samples", "superpixels"]
 
 
 def __getattr__(name: str) -> Any:

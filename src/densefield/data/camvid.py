@@ -6,13 +6,18 @@ Brostow, Fauqueur, Cipolla, "Semantic Object Classes in Video: A High-Definition
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from torch.utils.data import Dataset
 
+from densefield.bands import AS_DECLARED
+from densefield.built import described
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
-from densefield.data.sample import Sample, read_sample, trained_classes
+from densefield.data.sample import Sample, data_root, read_sample, trained_classes
 
 # In the files 11 means "unlabelled".
 FILE_CLASSES = ClassList(
@@ -48,15 +53,22 @@ FILE_CLASSES = ClassList(
 )
 
 
+@described("camvid")
 class CamVid(Dataset[Sample]):
     """The frames of one split ("train", "val" or "test") under `root`.
 
-    `root` holds `<split>.txt` (a name a line), `<split>/NAME.jpg` or `.png`, `<split>annot/NAME.png`.
+    `root` holds `<split>.txt` (a name a line), `<split>/NAME.jpg` or `.png`, `<split>annot/NAME.png`; in a recipe it is
+    by default camvid in $DENSEFIELD_DATA or in ./data.
     """
 
     classes: ClassList = trained_classes(FILE_CLASSES)
+    reading = AS_DECLARED
 
-    def __init__(self, root: str | os.PathLike[str], split: str = "train") -> None:
+    def __init__(
+        self,
+        root: Annotated[str | os.PathLike[str], Field(default_factory=partial(data_root, "camvid"))],
+        split: str = "train",
+    ) -> None:
         check(split in ("train", "val", "test"), f"split: wanted train, val or test, received {split!r}")
         self.root, self.split = Path(root), split
         listing = self.root / f"{split}.txt"

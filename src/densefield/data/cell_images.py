@@ -7,28 +7,39 @@ Macroarchitectural Analysis of the Drosophila Brain by Computer-Assisted Serial 
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from torch.utils.data import Dataset
 
+from densefield.bands import AS_DECLARED
+from densefield.built import described
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.data.pairs import find_pairs
-from densefield.data.sample import Sample, read_sample
+from densefield.data.sample import Sample, data_root, read_sample
 
 
+@described("cell_images")
 class CellImages(Dataset[Sample]):
     """The slices under `root`: `images/NAME.png` and `labels/NAME.png` with 1 inside a cell, 0 on a membrane.
 
     Neighbouring slices look alike, so the split cuts the stack once: its last fifth, in the order of the names, is
-    "val" (4 of 20), the rest "train".
+    "val" (4 of 20), the rest "train". In a recipe `root` is by default isbi2012-em in $DENSEFIELD_DATA or in ./data.
     """
 
     classes: ClassList = ClassList(
         names=("membrane", "cell"), colours=((20, 20, 60), (240, 200, 90)), ignore_declared=True
     )
+    reading = AS_DECLARED
 
-    def __init__(self, root: str | os.PathLike[str], split: str = "train") -> None:
+    def __init__(
+        self,
+        root: Annotated[str | os.PathLike[str], Field(default_factory=partial(data_root, "isbi2012-em"))],
+        split: str = "train",
+    ) -> None:
         check(split in ("train", "val"), f"split: wanted train or val, received {split!r}")
         self.root, self.split = Path(root), split
         self.pairs = find_pairs(self.root / "images", self.root / "labels")

@@ -4,14 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from torch.utils.data import Dataset
 
 from densefield.bands import AS_DECLARED, Reading
+from densefield.bounds import Number
+from densefield.built import described
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.data.pairs import Pairs, find_pairs
 from densefield.data.sample import Sample, read_sample, trained_classes
+from densefield.listing import below_here
+
+
+@described()
+def folder(
+    split: str = "all",
+    *,
+    root: str,
+    images: str = "images",
+    masks: str = "masks",
+    classes: str = "classes.yaml",
+    suffix: str = "",
+    bands: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None,
+    range: Annotated[tuple[Number, Number] | None, Field(description="black, white")] = None,
+    val: Annotated[float, Field(gt=0, lt=1, description="the share held out")] = 0.2,
+) -> Folder:
+    """A person's own folder: `root`/images, `root`/masks and a class list (YAML); `val` is the share held out.
+
+    `suffix` stands behind the image's name in its mask's: "_mask" for NAME_mask.png. `bands`, counted from 1, are red,
+    green and blue (or grey), and `range` black and white, where the images' files do not declare them.
+    Raises `InputError` where `root` is no folder, and as `Folder` does.
+    """
+    home = Path(root)
+    if not home.is_dir():
+        reason = "is a file" if home.exists() else f"no such folder{below_here(home)}"
+        raise InputError(f"data.root: {home}: {reason}; wanted the folder that holds {images} and {masks}")
+    reading = Reading(bands, range)
+    return Folder(home / images, home / masks, home / classes, split=split, val=val, suffix=suffix, reading=reading)
 
 
 class Folder(Dataset[Sample]):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +13,14 @@ import numpy.typing as npt
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.images import AS_DECLARED, Reading, Source, read_image, read_labels
+from densefield.protocols import Sample as Sample
 
 IGNORED = 255  # in every target, whatever value the files use
 
 
-class Sample(NamedTuple):
-    """One image with a label for each pixel; 255 in `target` means "not labelled"."""
-
-    image: npt.NDArray[np.uint8]  # (H, W, 3), RGB
-    target: npt.NDArray[np.uint8]  # (H, W)
-    name: str
+def data_root(name: str) -> str:
+    """Where a known set lies when nobody says it: `name` in $DENSEFIELD_DATA, or in ./data."""
+    return str(Path(os.environ.get("DENSEFIELD_DATA", "data")) / name)
 
 
 def read_sample(

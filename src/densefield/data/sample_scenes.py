@@ -10,13 +10,17 @@ from __future__ import annotations
 import colorsys
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 from torch.utils.data import Dataset
 
+from densefield.bands import AS_DECLARED
+from densefield.bounds import Count
+from densefield.built import described
 from densefield.checks import check
 from densefield.classes import ClassList, default_colours
 from densefield.data.sample import Sample
@@ -63,6 +67,29 @@ _KEPT = 1 << 26  # bytes of scenes that are composed once and kept
 _STROKE = 0.42  # the share of full ink at which a pixel counts as part of the digit
 
 
+Size: TypeAlias = Annotated[int, Field(ge=32, le=2048)]
+Digits: TypeAlias = Sequence[Annotated[int, Field(ge=0, le=9)]]
+
+
+@described()
+def samples(
+    split: str = "train",
+    *,
+    size: Size = 96,
+    scenes: Count = 1024,
+    held_out_size: Size = 192,
+    held_out_scenes: Count = 64,
+    digits: Digits = DIGITS,
+) -> SampleScenes:
+    """The embedded scenes: handwriting over photographs, nothing to download.
+
+    Training scenes may be smaller than those measured on, as the handwriting is of one size in both.
+    """
+    if split == "train":
+        return SampleScenes(split, size=size, count=scenes, digits=digits)
+    return SampleScenes(split, size=held_out_size, count=held_out_scenes, digits=digits)
+
+
 class SampleScenes(Dataset[Sample]):
     """Square scenes of `size` pixels; the classes are the background and each of the `digits`, any of 0 to 9.
 
@@ -70,6 +97,8 @@ class SampleScenes(Dataset[Sample]):
     Scene `i` depends on nothing but `i`, `split`, `size` and `digits`: every run sees the same. Sets of less than
     64 MiB are kept as they are composed, which takes a small network's step a quarter longer.
     """
+
+    reading = AS_DECLARED  # of files, of which there are none
 
     def __init__(
         self, split: str = "train", size: int = 96, count: int | None = None, digits: Sequence[int] = DIGITS

@@ -9,19 +9,20 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densefield.built import remembered
+from densefield.bounds import Channels, Count, Share
+from densefield.built import described
 from densefield.checks import check
 from densefield.networks.vgg import VGG
 
 
-@remembered
+@described()
 def deeplab_largefov(
-    num_classes: int,
-    in_channels: int = 3,
+    num_classes: Count,
+    in_channels: Channels = 3,
     *,
-    width: int = 64,
-    rate: int = 12,
-    dropout: float = 0.5,
+    width: Channels = 64,
+    rate: Channels = 12,
+    dropout: Share = 0.5,
     batch_norm: bool = False,
 ) -> DeepLabLargeFOV:
     """The LargeFOV network; 20.5 M parameters for 21 classes at the published `width` 64 (fc6, fc7: 16 × width).

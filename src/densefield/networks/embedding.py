@@ -10,11 +10,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
+from typing import Annotated, TypeAlias
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densefield.built import remembered
+from densefield.bounds import Channels
+from densefield.built import described
 from densefield.checks import InputError, check, check_map
 from densefield.networks.vgg import VGG, VGG16
 
@@ -22,15 +25,16 @@ ALONE = ("image", "conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")  # of a
 IN_VGG = ("conv1_2", "conv2_2", "conv3_3")  # of a trunk that a segmentation network uses too
 
 _IMAGE = "image"
+Taps: TypeAlias = Annotated[Sequence[str], Field(min_length=1, description="layers of VGG-16, or image")]
 
 
-@remembered
+@described()
 def embedding_network(
-    in_channels: int = 3,
+    in_channels: Channels = 3,
     *,
-    dimension: int = 64,
-    taps: Sequence[str] = ALONE,
-    width: int = 64,
+    dimension: Channels = 64,
+    taps: Taps = ALONE,
+    width: Channels = 64,
     batch_norm: bool = False,
 ) -> EmbeddingNetwork:
     """The embedding network with a trunk of its own: VGG-16's first convolutions, as many as `taps` need.
@@ -43,8 +47,9 @@ def embedding_network(
     )
 
 
+@described("shared_trunk")
 class EmbeddingNetwork(nn.Module):
-    """Image (B, C, H, W), normalised as networks expect it → embeddings (B, `dimension`, H, W).
+    """Embeddings by the layers of `trunk`: image (B, C, H, W), normalised → (B, `dimension`, H, W).
 
     Features of `trunk` named by `taps` ("image" is the image itself) are enlarged bilinearly to the image, concatenated
     and mixed by a 1×1 convolution. The trunk may be another network's, whose weights are then shared:
@@ -54,8 +59,13 @@ class EmbeddingNetwork(nn.Module):
 
     margin = 0
 
-    def __init__(self, trunk: VGG, *, dimension: int = 64, taps: Sequence[str] = ALONE) -> None:
+    def __init__(self, trunk: VGG, *, dimension: Channels = 64, taps: Taps = ALONE) -> None:
         super().__init__()
+        wanted = "a VGG, such as the trunk of deeplab_largefov"
+        check(
+            isinstance(trunk, VGG),
+            f"trunk: wanted {wanted}, received {'none' if trunk is None else type(trunk).__name__}",
+        )
         check(dimension >= 1, f"dimension: wanted at least 1, received {dimension}")
         check(len(taps) > 0 and len(set(taps)) == len(taps), f"taps: wanted names, each once, received {list(taps)}")
         known = (_IMAGE, *trunk.layout)

@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densefield.built import remembered
+from densefield.bounds import Channels, Count, Share
+from densefield.built import described
 from densefield.checks import check_map
 from densefield.networks.dense_block import DenseBlock, Layer, dense_layers
 
 TIRAMISU_103 = (4, 5, 7, 10, 12, 15, 12, 10, 7, 5, 4)  # layers of the dense blocks, table 2
 
 
-@remembered
+@described()
 def fc_densenet56(
-    num_classes: int, in_channels: int = 3, *, dropout: float = 0.2, checkpointing: bool = False
+    num_classes: Count, in_channels: Channels = 3, *, dropout: Share = 0.2, checkpointing: bool = False
 ) -> FCDenseNet:
     """FC-DenseNet56: 4 layers a block, growth rate 12; 1.4 M parameters (table 3)."""
     return FCDenseNet(
@@ -28,9 +29,9 @@ def fc_densenet56(
     )
 
 
-@remembered
+@described()
 def fc_densenet67(
-    num_classes: int, in_channels: int = 3, *, dropout: float = 0.2, checkpointing: bool = False
+    num_classes: Count, in_channels: Channels = 3, *, dropout: Share = 0.2, checkpointing: bool = False
 ) -> FCDenseNet:
     """FC-DenseNet67: 5 layers a block, growth rate 16; 3.5 M parameters (table 3)."""
     return FCDenseNet(
@@ -38,9 +39,9 @@ def fc_densenet67(
     )
 
 
-@remembered
+@described()
 def fc_densenet103(
-    num_classes: int, in_channels: int = 3, *, dropout: float = 0.2, checkpointing: bool = False
+    num_classes: Count, in_channels: Channels = 3, *, dropout: Share = 0.2, checkpointing: bool = False
 ) -> FCDenseNet:
     """FC-DenseNet103: 4 to 15 layers a block (table 2), growth rate 16; 9.4 M parameters (table 3)."""
     return FCDenseNet(
@@ -48,9 +49,9 @@ def fc_densenet103(
     )
 
 
-@remembered
+@described()
 def classic_upsampling(
-    num_classes: int, in_channels: int = 3, *, dropout: float = 0.2, checkpointing: bool = False
+    num_classes: Count, in_channels: Channels = 3, *, dropout: Share = 0.2, checkpointing: bool = False
 ) -> ClassicUpsampling:
     """FC-DenseNet103's downsampling path under a decoder of standard convolutions; 20 M parameters (table 3)."""
     return ClassicUpsampling(num_classes, in_channels, dropout=dropout, checkpointing=checkpointing)

@@ -12,20 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densefield.built import remembered
+from densefield.bounds import Channels, Count, Share
+from densefield.built import described
 from densefield.checks import InputError, check, check_map
 
 LEVELS = 4  # poolings, and up-convolutions
 
 
-@remembered
+@described()
 def unet(
-    num_classes: int,
-    in_channels: int = 1,
+    num_classes: Count,
+    in_channels: Channels = 1,
     *,
     padding: Literal["valid", "same"] = "valid",
-    width: int = 64,
-    dropout: float = 0.5,
+    width: Channels = 64,
+    dropout: Share = 0.5,
     batch_norm: bool = False,
 ) -> UNet:
     """U-Net with `width` channels at full resolution; 31,030,658 parameters for 2 classes and 1 input channel.

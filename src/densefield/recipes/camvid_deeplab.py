@@ -15,25 +15,23 @@ filter with windows of 9×9, seven times.
 
 from __future__ import annotations
 
+from densefield import data, networks, training
+from densefield.built import words
 from densefield.recipes.camvid_fc_densenet import MEAN, STD
-from densefield.recipes.choices import (
-    Augmentation,
-    CamVidChoice,
-    DeepLabChoice,
-    GroupChoice,
-    OptimizerChoice,
-    ScheduleChoice,
-)
 from densefield.recipes.recipe import Recipe, Stage
-from densefield.recipes.refinements import DenseCRFChoice, EmbeddingFilterChoice
+from densefield.recipes.sections import Augmentation
+from densefield.refine import DenseCRF, EmbeddingFilter, EmbeddingRefinement
+from densefield.refine.kernels import per_axis
+from densefield.refine.presets import DEEPLAB_V1
+from densefield.training import ParameterGroup
 
 NETWORK = Stage(
     trains="network",
     epochs=30,
     batch_size=4,
     augmentation=Augmentation(scale=(0.5, 1.25), crop=(224, 288), flip=True, jitter=0.3),
-    optimizer=OptimizerChoice(kind="adamw", rate=2e-3, weight_decay=1e-2),
-    schedule=ScheduleChoice(kind="cosine"),
+    optimizer=words(training.adamw, rate=2e-3, weight_decay=1e-2),
+    schedule=words(training.cosine),
     validate_every=6,
 )
 # The CRF's nine numbers are learnt by their logarithms: 5e-3 moves them by half a percent a step.
@@ -42,55 +40,43 @@ TOGETHER = Stage(
     epochs=4,
     batch_size=4,
     augmentation=Augmentation(scale=(0.75, 1.25), crop=(224, 288), flip=True, jitter=0.3),
-    optimizer=OptimizerChoice(
-        kind="adamw", rate=2e-4, weight_decay=1e-2, groups=(GroupChoice(pattern="^refinement", factor=25.0),)
-    ),
-    schedule=ScheduleChoice(kind="cosine"),
+    optimizer=words(training.adamw, rate=2e-4, weight_decay=1e-2, groups=(ParameterGroup("^refinement", 25.0),)),
+    schedule=words(training.cosine),
     validate_every=2,
+)
+# Embeddings alone; then a smaller rate than the CRF's for all together.
+EMBEDDINGS = TOGETHER.changed(
+    trains="refinement",
+    epochs=3,
+    optimizer=words(training.adam, rate=1e-3, weight_decay=0.0),
+    validate_every=3,
+)
+WITH_EMBEDDINGS = TOGETHER.changed(
+    optimizer=words(training.adamw, rate=2e-4, weight_decay=1e-2, groups=(ParameterGroup("^refinement", 2.5),))
 )
 
 camvid_deeplab_cpu = Recipe(
     name="camvid_deeplab_cpu",
-    network=DeepLabChoice(width=24, dropout=0.1),
-    data=CamVidChoice(),
+    network=words(networks.deeplab_largefov, width=24, dropout=0.1, batch_norm=True),
+    data=words(data.CamVid),
     stages=(NETWORK,),
     mean=MEAN,
     std=STD,
     precision="bf16-mixed",
 )
 
-camvid_deeplab_crf_cpu = camvid_deeplab_cpu.model_copy(
-    update={
-        "name": "camvid_deeplab_crf_cpu",
-        "refinement": DenseCRFChoice(bilateral_weight=5.0, theta_alpha=50.0, theta_beta=10.0),
-        "stages": (NETWORK, TOGETHER),
-    }
+camvid_deeplab_crf_cpu = camvid_deeplab_cpu.changed(
+    name="camvid_deeplab_crf_cpu",
+    refinement=words(DenseCRF, kernels=per_axis(DEEPLAB_V1), iterations=5, learn_weights=True, learn_widths=True),
+    stages=(NETWORK, TOGETHER),
 )
 
-camvid_deeplab_embeddings_cpu = camvid_deeplab_cpu.model_copy(
-    update={
-        "name": "camvid_deeplab_embeddings_cpu",
-        "refinement": EmbeddingFilterChoice(width=16),
-        "stages": (
-            NETWORK,
-            TOGETHER.model_copy(
-                update={
-                    "trains": "refinement",
-                    "epochs": 3,
-                    "optimizer": OptimizerChoice(kind="adam", rate=1e-3, weight_decay=0.0),
-                    "validate_every": 3,
-                }
-            ),
-            TOGETHER.model_copy(
-                update={
-                    "optimizer": OptimizerChoice(
-                        kind="adamw",
-                        rate=2e-4,
-                        weight_decay=1e-2,
-                        groups=(GroupChoice(pattern="^refinement", factor=2.5),),
-                    )
-                }
-            ),
-        ),
-    }
+camvid_deeplab_embeddings_cpu = camvid_deeplab_cpu.changed(
+    name="camvid_deeplab_embeddings_cpu",
+    refinement=words(
+        EmbeddingRefinement,
+        embedder=words(networks.embedding_network, width=16, batch_norm=True),
+        filter=words(EmbeddingFilter, initial_lambda=8.0),
+    ),
+    stages=(NETWORK, EMBEDDINGS, WITH_EMBEDDINGS),
 )

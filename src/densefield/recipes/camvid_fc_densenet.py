@@ -12,15 +12,10 @@ tiles equal the whole image.
 
 from __future__ import annotations
 
-from densefield.recipes.choices import (
-    Augmentation,
-    CamVidChoice,
-    FCDenseNetChoice,
-    LossChoice,
-    OptimizerChoice,
-    ScheduleChoice,
-)
+from densefield import data, networks, training
+from densefield.built import Words, words
 from densefield.recipes.recipe import Recipe, Stage
+from densefield.recipes.sections import Augmentation, Loss
 
 MEAN = (0.415, 0.427, 0.434)  # of the training frames
 STD = (0.306, 0.310, 0.306)
@@ -30,53 +25,51 @@ PUBLISHED = (
         epochs=1000,
         batch_size=3,
         augmentation=Augmentation(crop=(224, 224), flip=True),
-        optimizer=OptimizerChoice(kind="rmsprop", rate=1e-3, weight_decay=1e-4),
-        schedule=ScheduleChoice(kind="exponential", gamma=0.995),
+        optimizer=words(training.rmsprop, rate=1e-3, weight_decay=1e-4),
+        schedule=words(training.exponential, gamma=0.995),
         patience=100,
     ),
     Stage(
         epochs=500,
         batch_size=1,
         augmentation=Augmentation(flip=True),
-        optimizer=OptimizerChoice(kind="rmsprop", rate=1e-4, weight_decay=1e-4),
+        optimizer=words(training.rmsprop, rate=1e-4, weight_decay=1e-4),
         patience=50,
     ),
 )
 
 
-def _published(network: FCDenseNetChoice) -> Recipe:
-    return Recipe(
-        name=f"camvid_{network.kind}", network=network, data=CamVidChoice(), stages=PUBLISHED, mean=MEAN, std=STD
-    )
+def _published(name: str, network: Words) -> Recipe:
+    return Recipe(name=name, network=network, data=words(data.CamVid), stages=PUBLISHED, mean=MEAN, std=STD)
 
 
-camvid_fc_densenet56 = _published(FCDenseNetChoice(kind="fc_densenet56"))
-camvid_fc_densenet67 = _published(FCDenseNetChoice(kind="fc_densenet67"))
-camvid_fc_densenet103 = _published(FCDenseNetChoice(kind="fc_densenet103"))
-camvid_classic_upsampling = _published(FCDenseNetChoice(kind="classic_upsampling"))
+camvid_fc_densenet56 = _published("camvid_fc_densenet56", words(networks.fc_densenet56))
+camvid_fc_densenet67 = _published("camvid_fc_densenet67", words(networks.fc_densenet67))
+camvid_fc_densenet103 = _published("camvid_fc_densenet103", words(networks.fc_densenet103))
+camvid_classic_upsampling = _published("camvid_classic_upsampling", words(networks.classic_upsampling))
 
 # What two CPU cores learn in under two hours: small scales first, where a crop shows most of the street, then full
 # size; no dropout and a cosine, because a short run underfits; bfloat16, which these networks' long sums stand well.
 camvid_fc_densenet56_cpu = Recipe(
     name="camvid_fc_densenet56_cpu",
-    network=FCDenseNetChoice(kind="fc_densenet56", dropout=0.0),
-    data=CamVidChoice(),
-    loss=LossChoice(dice=1.0),
+    network=words(networks.fc_densenet56, dropout=0.0),
+    data=words(data.CamVid),
+    loss=Loss(dice=1.0),
     stages=(
         Stage(
             epochs=14,
             batch_size=4,
             augmentation=Augmentation(scale=(0.4, 0.8), crop=(160, 224), flip=True, jitter=0.3),
-            optimizer=OptimizerChoice(kind="adamw", rate=2e-3, weight_decay=1e-2),
-            schedule=ScheduleChoice(kind="cosine"),
+            optimizer=words(training.adamw, rate=2e-3, weight_decay=1e-2),
+            schedule=words(training.cosine),
             validate_every=14,
         ),
         Stage(
             epochs=6,
             batch_size=4,
             augmentation=Augmentation(scale=(0.75, 1.25), crop=(224, 224), flip=True, jitter=0.3),
-            optimizer=OptimizerChoice(kind="adamw", rate=1e-3, weight_decay=1e-2),
-            schedule=ScheduleChoice(kind="cosine"),
+            optimizer=words(training.adamw, rate=1e-3, weight_decay=1e-2),
+            schedule=words(training.cosine),
             validate_every=6,
         ),
     ),

@@ -9,28 +9,23 @@ and single-image batches are the paper's; the rate is ours, as the paper gives n
 
 from __future__ import annotations
 
-from densefield.recipes.choices import (
-    Augmentation,
-    CellImagesChoice,
-    LossChoice,
-    OptimizerChoice,
-    ScheduleChoice,
-    UNetChoice,
-)
+from densefield import data, networks, training
+from densefield.built import words
 from densefield.recipes.recipe import Recipe, Stage
+from densefield.recipes.sections import Augmentation, Loss
 
 em_unet = Recipe(
     name="em_unet",
-    network=UNetChoice(padding="valid"),
-    data=CellImagesChoice(),
-    loss=LossChoice(class_weights="median_frequency", border=10.0, border_sigma=5.0),
+    network=words(networks.unet, padding="valid"),
+    data=words(data.CellImages),
+    loss=Loss(class_weights="median_frequency", border=10.0, border_sigma=5.0),
     stages=(
         Stage(
             epochs=600,
             batch_size=1,
             augmentation=Augmentation(elastic=10.0, rotation=15.0, crop=(572, 572), dihedral=True, jitter=0.2),
-            optimizer=OptimizerChoice(kind="sgd", rate=1e-3, momentum=0.99, weight_decay=0.0),
-            schedule=ScheduleChoice(kind="poly"),
+            optimizer=words(training.sgd, rate=1e-3, momentum=0.99, weight_decay=0.0),
+            schedule=words(training.poly),
             validate_every=10,
             patience=10,
         ),

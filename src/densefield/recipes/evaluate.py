@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from densefield.checks import check
 from densefield.metrics import ConfusionMatrix, TrimapCurve, class_distance, void_distance
+from densefield.protocols import Pairs
 from densefield.report import Example, read_curves, write_evaluation
 from densefield.segmenter import Segmenter
 
@@ -36,7 +37,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     segmenter: Segmenter,
-    pairs: Any,
+    pairs: Pairs,
     *,
     alone: Segmenter | None = None,
     void_band: bool = False,

@@ -9,16 +9,18 @@ import re
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from densefield.checks import InputError, check
+from densefield.explained import explained
 from densefield.files import atomic_write
-from densefield.recipes.choices import OPTIMIZER_KEYS, SCHEDULE_KEYS
+from densefield.recipes import kinds
 from densefield.recipes.older import leave_out_unread, of_older_run
 from densefield.recipes.recipe import Recipe, Stage
+from densefield.recipes.short import expanded
 
 _LARGEST = 256 * 1024  # bytes of YAML; a recipe takes two thousand
 _HOMES = {
@@ -107,11 +109,14 @@ def read_plain(path: Path) -> dict[str, Any]:
 
 def validated(plain: dict[str, Any], source: str) -> Recipe:
     """`plain` as a recipe; the first error becomes one line."""
+    for key in plain.keys() & Stage.model_fields.keys():
+        wanted = f"Wanted one of: {', '.join(Recipe.model_fields)}"
+        raise InputError(f"{source}: unknown key {key!r}: it belongs to a stage, stages: [{{{key}: ...}}]. {wanted}")
     try:
-        return Recipe.model_validate_json(json.dumps(plain))
+        return Recipe.model_validate_json(json.dumps(expanded(plain)))
     except ValidationError as error:
-        _explain(error, source)
-    except (TypeError, ValueError) as error:
+        raise InputError(f"{source}: {explained(error, Recipe)}") from error
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{source}: {' '.join(str(error).split())}") from error
 
 
@@ -183,71 +188,16 @@ def _lay(plain: dict[str, Any], key: str, value: Any, source: str) -> None:
         place[int(last)] = value
     else:
         if last == "kind" and path and place.get("kind") != value:
-            if path[-1] in ("network", "data", "refinement"):
-                place.clear()
-            for unused in _unused_by(path[-1], value):
-                place.pop(unused, None)
+            _begin_afresh(path[-1], place, value)
         place[last] = value
 
 
-def _unused_by(part: str, kind: Any) -> set[str]:
-    """Keys of an optimizer or a schedule that others than `kind` read: another kind does not take them over."""
-    table = {"optimizer": OPTIMIZER_KEYS, "schedule": SCHEDULE_KEYS}.get(part, {})
-    return {key for keys in table.values() for key in keys if key not in table.get(kind, ())}
-
-
-def _explain(error: ValidationError, source: str) -> NoReturn:
-    # A misspelt required key is both missing and unknown: what the person wrote says more than what is not there.
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    # pydantic puts the chosen kind of a union between the keys; people did not write it.
-    where = [part for part in first["loc"] if part not in _kinds()]
-    key = ".".join(str(part) for part in where)
-    if first["type"] == "extra_forbidden":
-        siblings = _fields_at(Recipe, first["loc"][:-1])
-        near = difflib.get_close_matches(str(where[-1]), siblings, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        if len(where) == 1 and key in Stage.model_fields:
-            hint = f": it belongs to a stage, stages: [{{{key}: ...}}]."
-        raise InputError(f"{source}: unknown key {key!r}{hint} Wanted one of: {', '.join(siblings)}")
-    if first["type"] == "union_tag_invalid":
-        tag, kinds = str(first["ctx"]["tag"]), str(first["ctx"]["expected_tags"]).replace("'", "").split(", ")
-        near = difflib.get_close_matches(tag, kinds, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise InputError(f"{source}: {key}.kind: there is no {tag!r}{hint} Wanted one of: {', '.join(kinds)}")
-    if first["type"] == "union_tag_not_found":
-        kinds = sorted(_kinds_of(key))
-        raise InputError(f"{source}: the key '{key}.kind' is missing; wanted one of: {', '.join(kinds)}")
-    if first["type"] == "missing":
-        raise InputError(f"{source}: the key {key!r} is missing")
-    received = f", received {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
-    place = f"{key}: " if key else ""
-    raise InputError(f"{source}: {place}{first['msg'].removeprefix('Value error, ')}{received}")
-
-
-def _kinds() -> set[str]:
-    return {kind for field in ("network", "data", "refinement") for kind in _kinds_of(field)}
-
-
-def _kinds_of(field: str) -> set[str]:
-    models = _models(Recipe.model_fields[field].annotation)
-    return {kind for model in models for kind in typing.get_args(model.model_fields["kind"].annotation)}
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and not typing.get_args(annotation):
-        return [annotation] if issubclass(annotation, BaseModel) else []
-    return [model for part in typing.get_args(annotation) for model in _models(part)]
-
-
-def _fields_at(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """The keys that may stand at `loc` below `model`."""
-    models = [model]
-    for part in loc:
-        if isinstance(part, int):
-            continue
-        below = [m for one in models if part in one.model_fields for m in _models(one.model_fields[part].annotation)]
-        chosen = [
-            m for m in models if "kind" in m.model_fields and part in typing.get_args(m.model_fields["kind"].annotation)
-        ]
-        models = chosen or below or models
-    return sorted({name for one in models for name in one.model_fields})
+def _begin_afresh(name: str, part: dict[str, Any], kind: Any) -> None:
+    """Take out of a part what another `kind` does not take over; optimizers and schedules keep what both take."""
+    known = {"optimizer": kinds.OPTIMIZERS, "schedule": kinds.SCHEDULES}.get(name)
+    models = {} if known is None else known.models
+    before, after = (models.get(str(each)) for each in (part.get("kind"), kind))
+    kept = {} if before is None or after is None else before.model_fields.keys() & after.model_fields.keys()
+    for key in list(part):
+        if key not in kept or (before is not None and part[key] == before.model_fields[key].default):
+            del part[key]

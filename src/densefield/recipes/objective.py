@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from densefield import losses
 from densefield.checks import check
 from densefield.data import superpixels
-from densefield.recipes.choices import LossChoice
+from densefield.protocols import Pairs, Refinement
 from densefield.recipes.recipe import Recipe, Trains
-from densefield.recipes.refinements import EmbeddingFilterChoice
+from densefield.recipes.sections import Loss
 from densefield.refine import EmbeddingRefinement
 from densefield.segmenter import Segmenter
 from densefield.segmenter_image import network_input
 from densefield.training import Batch, Objective
 
-Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # scores, target, pixel_weights -> scalar
+Lowered = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # scores, target, pixel_weights -> scalar
 
 
 def build_objective(recipe: Recipe, trains: Trains, segmenter: Segmenter, class_weights: Tensor | None) -> Objective:
@@ -32,22 +31,22 @@ def build_objective(recipe: Recipe, trains: Trains, segmenter: Segmenter, class_
     Embeddings also learn from their pair losses; where the recipe has no other loss, from these alone. Raises
     `InputError` for a recipe with nothing to learn from, and where a stage trains a refinement that the recipe lacks.
     """
-    refinement, choice = segmenter.refinement, recipe.refinement
-    pairs = choice if isinstance(choice, EmbeddingFilterChoice) and refinement is not None else None
-    scored = recipe.loss.cross_entropy > 0 or recipe.loss.dice > 0
-    alone = trains == "refinement" and pairs is not None and pairs.pair_loss > 0 and not scored
+    refinement, chosen = segmenter.refinement, recipe.loss
+    pair_loss = 0.0 if refinement is None else recipe.pair_loss
+    scored = chosen.cross_entropy > 0 or chosen.dice > 0
+    alone = trains == "refinement" and pair_loss > 0 and not scored
     behind = trains == "refinement" and refinement is None
     check(not behind, "stages: trains: wanted a refinement in the recipe (refinement.kind) where a stage trains it")
-    loss = None if alone else build_loss(recipe.loss, class_weights)
+    loss = None if alone else build_loss(chosen, class_weights)
 
     def objective(batch: Batch) -> Tensor:
         image, target = batch["image"], batch["target"]
         embeddings = refinement.embeddings(image).float() if isinstance(refinement, EmbeddingRefinement) else None
         total = image.new_zeros(())
-        if embeddings is not None and pairs is not None and pairs.pair_loss > 0:
-            regions = _regions(image) if pairs.pair_labels == "superpixels" else target
-            total = total + pairs.pair_loss * losses.embedding_losses(
-                embeddings, regions, window=pairs.pair_window or 3, rates=pairs.pair_rates or (1, 2, 5)
+        if embeddings is not None and pair_loss > 0:
+            regions = _regions(image) if chosen.pair_labels == "superpixels" else target
+            total = total + pair_loss * losses.embedding_losses(
+                embeddings, regions, window=chosen.pair_window or 3, rates=chosen.pair_rates or (1, 2, 5)
             )
         if loss is None:
             return total
@@ -60,7 +59,7 @@ def build_objective(recipe: Recipe, trains: Trains, segmenter: Segmenter, class_
     return objective
 
 
-def _refined(refinement: nn.Module | None, scores: Tensor, image: Tensor, embeddings: Tensor | None) -> Tensor:
+def _refined(refinement: Refinement | None, scores: Tensor, image: Tensor, embeddings: Tensor | None) -> Tensor:
     if isinstance(refinement, EmbeddingRefinement) and embeddings is not None:
         filtered: Tensor = refinement.filter(scores, embeddings)
         return filtered
@@ -83,7 +82,7 @@ def prepared(segmenter: Segmenter, channels_last: bool, image: Tensor) -> Tensor
     return scaled.contiguous(memory_format=layout)
 
 
-def counted_class_weights(choice: LossChoice, pairs: Any, num_classes: int, console: Console) -> Tensor | None:
+def counted_class_weights(choice: Loss, pairs: Pairs, num_classes: int, console: Console) -> Tensor | None:
     """Median frequency weights (K,) of the training targets, where `choice` wants them."""
     if choice.class_weights == "none":
         return None
@@ -93,7 +92,7 @@ def counted_class_weights(choice: LossChoice, pairs: Any, num_classes: int, cons
     )
 
 
-def build_loss(choice: LossChoice, class_weights: Tensor | None) -> Loss:
+def build_loss(choice: Loss, class_weights: Tensor | None) -> Lowered:
     """The weighted sum of cross-entropy and soft Dice that `choice` describes.
 
     Where pixels are weighted by U-Net's border map, that map holds the class weights already (its w_c).
@@ -126,7 +125,7 @@ class BorderWeights:
         return losses.border_weights(target == 1, class_weights=self.class_weights, w0=self.w0, sigma=self.sigma)
 
 
-def border_weights(choice: LossChoice, class_weights: Tensor | None, num_classes: int) -> BorderWeights | None:
+def border_weights(choice: Loss, class_weights: Tensor | None, num_classes: int) -> BorderWeights | None:
     """U-Net's weight map as `choice` describes it, or None; raises `InputError` unless there are two classes."""
     if choice.border == 0:
         return None

@@ -6,18 +6,17 @@ Running averages remember the last few batches: augmented crops, seen with weigh
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import nn
 
 from densefield.checks import check
+from densefield.protocols import Pairs, geometry
 from densefield.segmenter import Segmenter
 from densefield.segmenter_image import network_input
 
 
-def recalibrate(segmenter: Segmenter, pairs: Any, count: int) -> None:
+def recalibrate(segmenter: Segmenter, pairs: Pairs, count: int) -> None:
     """Replace every running mean and variance by their averages over `count` evenly spaced whole images of `pairs`.
 
     Weights stay as they are. Raises `InputError` as `check_recalibration` does.
@@ -41,12 +40,12 @@ def recalibrate(segmenter: Segmenter, pairs: Any, count: int) -> None:
             norm.momentum = momentum
 
 
-def check_recalibration(segmenter: Segmenter, pairs: Any, count: int) -> None:
+def check_recalibration(segmenter: Segmenter, pairs: Pairs, count: int) -> None:
     """Raise `InputError` where there are no statistics, no whole images, or fewer than `count`; better said at once."""
     network = segmenter.network
     check(bool(_norms(network)), "recalibrate: this network has no batch normalisation; leave recalibrate out")
     check(count <= len(pairs), f"recalibrate: wanted at most the {len(pairs)} training images, received {count}")
-    check(not getattr(network, "margin", 0), "recalibrate: wanted a network that takes whole images (padding: same)")
+    check(geometry(network).margin == 0, "recalibrate: wanted a network that takes whole images (padding: same)")
 
 
 def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from densefield.checks import InputError, check
 from densefield.files import atomic_write
+from densefield.protocols import Pairs
 from densefield.recipes.files import read_recipe, write_recipe
 from densefield.recipes.older import of_older_run
 from densefield.recipes.recipe import Recipe
@@ -163,11 +164,11 @@ def _can_change(folder: Path, key: str, old: Any, new: Any) -> bool:
     return key == "data.root" and None not in (old, new)  # what lies there is compared on its own
 
 
-def data_facts(train_pairs: Any, val_pairs: Any) -> dict[str, Any]:
+def data_facts(train_pairs: Pairs, val_pairs: Pairs) -> dict[str, Any]:
     """What a run notes of its data: the class list, and of each split how many images of which names."""
 
-    def split(pairs: Any) -> dict[str, Any]:
-        names = "\n".join(getattr(pairs, "names", ()))
+    def split(pairs: Pairs) -> dict[str, Any]:
+        names = "\n".join(pairs.names)
         return {"images": len(pairs), "names": hashlib.sha256(names.encode()).hexdigest()[:16]}
 
     return {"classes": train_pairs.classes.to_dict(), "training": split(train_pairs), "validation": split(val_pairs)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from densefield import training
 from densefield.checks import InputError, check
+from densefield.protocols import Pairs, geometry
 from densefield.recipes.machine import Machine
 from densefield.recipes.objective import border_weights, build_objective
 from densefield.recipes.recipe import Recipe, Stage
@@ -50,12 +51,12 @@ class StageRun(NamedTuple):
             self._hold_still(segmenter)
             learns = any(parameter.requires_grad for parameter in task.parameters())
             check(learns, f"{self.title}: nothing learns; wanted refinement.learn, or a stage that trains the network")
-            self.stage.optimizer.build(task)
+            self.stage.optimizer.build(module=task)
         finally:
             segmenter.network.requires_grad_(True).train()
 
     def fit(
-        self, segmenter: Segmenter, class_weights: Tensor | None, train_pairs: Any, val_pairs: Any, floor: float
+        self, segmenter: Segmenter, class_weights: Tensor | None, train_pairs: Pairs, val_pairs: Pairs, floor: float
     ) -> float:
         """Train `segmenter` from the stage's last checkpoint, or as it is; returns the best validation mean IoU.
 
@@ -64,7 +65,7 @@ class StageRun(NamedTuple):
         recipe, stage, machine = self.recipe, self.stage, self.machine
         seed = recipe.seed + 1000 * self.number
         last = self.home / LAST
-        margin = int(getattr(segmenter.network, "margin", 0))
+        margin = geometry(segmenter.network).margin
 
         def save(value: float, epoch: int) -> None:
             segmenter.save(self.folder / SEGMENTER)
@@ -141,10 +142,15 @@ class StageRun(NamedTuple):
             refinement=segmenter.refinement,
             num_classes=len(segmenter.classes),
             predict=segmenter.scores,
-            optimizer=self.stage.optimizer.build,
-            factor=self.stage.schedule.factor,
+            optimizer=lambda module: self.stage.optimizer.build(module=module),
+            factor=self._factor,
             seed=self.recipe.seed + 1000 * self.number,
         )
+
+    def _factor(self, step: int, total_steps: int, steps_per_epoch: int) -> float:
+        """The schedule's factor on the rates."""
+        schedule = self.stage.schedule
+        return float(schedule.build(step=step, total_steps=total_steps, steps_per_epoch=steps_per_epoch))
 
     def _hold_still(self, segmenter: Segmenter) -> None:
         """Let the network learn, or leave it as it is where the stage trains what stands behind it."""

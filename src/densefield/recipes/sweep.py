@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 
 from densefield.checks import InputError
 from densefield.metrics import ConfusionMatrix
 from densefield.ops.local_filter import affinity_filter
+from densefield.protocols import Pairs
 from densefield.refine import EmbeddingRefinement
 from densefield.segmenter import Segmenter
 
@@ -20,7 +20,7 @@ ITERATIONS = (1, 2, 3, 5, 7, 10)
 
 def sweep_filter(
     segmenter: Segmenter,
-    pairs: Any,
+    pairs: Pairs,
     *,
     windows: Sequence[int] = WINDOWS,
     iterations: Sequence[int] = ITERATIONS,

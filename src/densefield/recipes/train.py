@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
+from torch import nn
 
 from densefield import training
-from densefield.bands import AS_DECLARED
 from densefield.checks import check
-from densefield.classes import ClassList
 from densefield.files import atomic_write
 from densefield.metrics import ConfusionMatrix
-from densefield.recipes.choices import FolderChoice
+from densefield.protocols import Pairs, geometry
 from densefield.recipes.machine import Machine, check_machine
 from densefield.recipes.objective import counted_class_weights
 from densefield.recipes.recalibrate import check_recalibration, recalibrate
@@ -41,7 +40,7 @@ from densefield.recipes.run_folder import (
 from densefield.recipes.stage import StageRun
 from densefield.recipes.trainable import check_trainable
 from densefield.segmenter import Segmenter
-from densefield.segmenter_refinement import shares_trunk
+from densefield.segmenter_config import shares_trunk
 from densefield.weights import check_fit
 
 
@@ -58,11 +57,11 @@ def train(
     machine = machine or Machine()
     processes = check_machine(machine, recipe.precision)
     with training.StopSignals() as signals, contextlib.ExitStack() as stack:
-        train_pairs, val_pairs = recipe.data.build("train"), recipe.data.build("val")
+        train_pairs, val_pairs = (recipe.pairs(split) for split in ("train", "val"))
         check(len(train_pairs) > 0, f"data: the training split of {recipe.data.kind} is empty")
         check_trainable(recipe, train_pairs, val_pairs, processes)
         torch.manual_seed(recipe.seed)
-        segmenter = _segmenter(recipe, train_pairs.classes, fresh=not has_learned(folder))
+        segmenter = _segmenter(recipe, train_pairs, fresh=not has_learned(folder))
         if recipe.recalibrate:
             check_recalibration(segmenter, train_pairs, recipe.recalibrate)
         refinement = segmenter.refinement
@@ -123,25 +122,36 @@ def _enter(recipe: Recipe, folder: Path, data: dict[str, Any], resume: bool, con
     begin(folder, recipe, data)
 
 
-def _segmenter(recipe: Recipe, classes: ClassList, *, fresh: bool) -> Segmenter:
+def _segmenter(recipe: Recipe, pairs: Pairs, *, fresh: bool) -> Segmenter:
     """Network and refinement of `recipe`, for a `fresh` run with the weights that it starts from."""
-    network, choice = recipe.network.build(len(classes), len(recipe.mean)), recipe.refinement
+    classes = pairs.classes
+    network = recipe.network.build(num_classes=len(classes), in_channels=len(recipe.mean))
     segmenter = Segmenter(
         network,
         classes,
         mean=recipe.mean,
         std=recipe.std,
-        refinement=choice.build(network, len(classes), recipe.mean, recipe.std) if choice else None,
+        refinement=_refinement(recipe, network, len(classes)),
         tile=recipe.tile,
-        reading=recipe.data.reading if isinstance(recipe.data, FolderChoice) else AS_DECLARED,
+        reading=pairs.reading,
     )
-    whole = recipe.refinement is None or not getattr(segmenter.network, "margin", 0)
+    whole = recipe.refinement is None or geometry(segmenter.network).margin == 0
     check(whole, "refinement: wanted a network that scores every pixel (padding: same)")
     if recipe.weights is not None and fresh:
         start = Segmenter.load(recipe.weights)
         _check_alike(start, segmenter, recipe.weights)
         _take(segmenter, start, f"weights: {recipe.weights}")
     return segmenter
+
+
+def _refinement(recipe: Recipe, network: nn.Module, num_classes: int) -> nn.Module | None:
+    """What stands behind `network`, fresh; embeddings see colour, whatever the network sees."""
+    if recipe.refinement is None:
+        return None
+    mean, std = (values if len(values) == 3 else (*values,) * 3 for values in (recipe.mean, recipe.std))
+    trunk = getattr(network, "trunk", None)
+    built: nn.Module = recipe.refinement.build(num_classes=num_classes, mean=mean, std=std, in_channels=3, trunk=trunk)
+    return built
 
 
 def _check_alike(start: Segmenter, segmenter: Segmenter, source: str) -> None:
@@ -183,7 +193,13 @@ def _floor(recipe: Recipe, number: int, folder: Path) -> float:
 
 
 def _keep_recalibrated(
-    recipe: Recipe, segmenter: Segmenter, train_pairs: Any, val_pairs: Any, folder: Path, best: float, console: Console
+    recipe: Recipe,
+    segmenter: Segmenter,
+    train_pairs: Pairs,
+    val_pairs: Pairs,
+    folder: Path,
+    best: float,
+    console: Console,
 ) -> float:
     """Take the best weights' statistics anew, and keep them where validation is the better for it."""
     console.print(f"taking normalisation statistics over {recipe.recalibrate} whole training images ...")

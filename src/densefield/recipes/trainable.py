@@ -11,13 +11,13 @@ from PIL import ExifTags, Image
 
 from densefield.checks import InputError, check
 from densefield.data import Folder
+from densefield.protocols import Pairs
 from densefield.recipes.recipe import Recipe
-from densefield.recipes.refinements import EmbeddingFilterChoice
 
 _IGNORED = 255
 
 
-def check_trainable(recipe: Recipe, train_pairs: Any, val_pairs: Any, processes: int = 1) -> None:
+def check_trainable(recipe: Recipe, train_pairs: Pairs, val_pairs: Pairs, processes: int = 1) -> None:
     """Raise `InputError` for images that fit no batch or are too few, and splits without labels or a second class."""
     check(len(val_pairs) > 0, f"data: the validation split of {recipe.data.kind} is empty; wanted at least one image")
     for split, pairs in (("training", train_pairs), ("validation", val_pairs)):
@@ -33,7 +33,7 @@ def check_trainable(recipe: Recipe, train_pairs: Any, val_pairs: Any, processes:
         check_classes(train_pairs)
 
 
-def check_classes(pairs: Any) -> None:
+def check_classes(pairs: Pairs) -> None:
     """Raise `InputError` unless the targets hold two classes: of one alone, everything is right that a network says."""
     seen: set[int] = set()
     ignored = pixels = 0
@@ -53,12 +53,11 @@ def check_classes(pairs: Any) -> None:
 
 def _learns_from_labels(recipe: Recipe) -> bool:
     """Whether anything is learned from classes; embeddings may learn from superpixels alone."""
-    choice = recipe.refinement
-    superpixels = isinstance(choice, EmbeddingFilterChoice) and choice.pair_labels == "superpixels"
+    superpixels = recipe.has_embeddings and recipe.loss.pair_labels == "superpixels"
     return not superpixels or recipe.loss.cross_entropy > 0 or recipe.loss.dice > 0
 
 
-def check_sizes(recipe: Recipe, pairs: Any) -> None:
+def check_sizes(recipe: Recipe, pairs: Pairs) -> None:
     """Raise `InputError` where a stage would stack images of several sizes into one batch."""
     sizes: set[tuple[int, int]] | None = None
     for number, stage in enumerate(recipe.stages):
@@ -78,7 +77,7 @@ def check_sizes(recipe: Recipe, pairs: Any) -> None:
         )
 
 
-def _sizes(pairs: Any) -> Iterator[tuple[int, int]]:
+def _sizes(pairs: Pairs) -> Iterator[tuple[int, int]]:
     """(height, width) of each image; the built-in sets' are all of one size."""
     if isinstance(pairs, Folder):
         for name in pairs.names:

@@ -9,14 +9,17 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from densefield.bounds import Number, Scale
+from densefield.built import described
 from densefield.checks import InputError, check, check_finite, shown
 
 
+@described("potts")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Potts:
     """Equal labels cost `-weight`, others nothing: μ = -weight · I, weight > 0."""
 
-    weight: float | Tensor = 1.0
+    weight: Scale | Tensor = 1.0
 
     def __post_init__(self) -> None:
         check_positive("weight", self.weight)
@@ -33,6 +36,7 @@ class Potts:
         return dataclasses.replace(self, weight=raw.exp())
 
 
+@described("diagonal")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Diagonal:
     """Pairs of label k cost `values[k]`, pairs of different labels nothing: μ = diag(values), the sign as given.
@@ -40,7 +44,7 @@ class Diagonal:
     Attraction is negative: `Diagonal((-1.0,) * K)` is `Potts()`.
     """
 
-    values: Sequence[float] | Tensor  # (K,)
+    values: Sequence[Number] | Tensor  # (K,)
 
     def __post_init__(self) -> None:
         _check_shape("values", self.values, 1)
@@ -56,11 +60,12 @@ class Diagonal:
         return dataclasses.replace(self, values=raw)
 
 
+@described("matrix")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Matrix:
     """A pair of labels k and l costs (values[k, l] + values[l, k]) / 2, the sign as given."""
 
-    values: Sequence[Sequence[float]] | Tensor  # (K, K)
+    values: Sequence[Sequence[Number]] | Tensor  # (K, K)
 
     def __post_init__(self) -> None:
         _check_shape("values", self.values, 2)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
+from densefield.bounds import Count, Share
+from densefield.built import described
 from densefield.checks import check, finite_number, shown, whole_number
 from densefield.ops.mean_field.scores import check_scores
 from densefield.refine import energy as energies
 from densefield.refine.compatibility import Compatibility, Potts, as_tensor, check_compatibility
-from densefield.refine.kernels import BilateralKernel, Kernel, SpatialKernel, check_kernels
+from densefield.refine.kernels import BilateralKernel, Kernel, SpatialKernel, check_kernels, per_axis
 from densefield.refine.mean_field import Normalization, Term, mean_field, pairwise_terms, run, with_lattices
 from densefield.refine.misuse import warn_of_wrong_scores
 
@@ -27,26 +30,28 @@ class Iteration(NamedTuple):
     beliefs: Tensor  # (B, K, *size), marginals
 
 
+@described("dense_crf")
 class DenseCRF(nn.Module):
-    """Remembers kernels, compatibility and the like of `mean_field`: `crf(scores, image)` gives refined scores.
+    """A fully connected CRF (Krähenbühl and Koltun 2011) as a layer: `crf(scores, image)` gives refined scores.
 
-    What is learned becomes parameters: weights, widths and a Potts weight by their logarithms, so that they stay
-    positive; `Diagonal` and `Matrix` energies as they are. Nothing is learned by default, and `kernels` and
-    `compatibility` always give the current values. Raises `InputError` for numbers that make no sense.
+    Remembers kernels, compatibility and the like of `mean_field`. What is learned becomes parameters: weights, widths
+    and a Potts weight by their logarithms, so that they stay positive; `Diagonal` and `Matrix` energies as they are.
+    Nothing is learned by default, and `kernels` and `compatibility` always give the current values. Raises `InputError`
+    for numbers that make no sense.
     """
 
     def __init__(
         self,
-        num_classes: int,
+        num_classes: Count,
         kernels: Sequence[Kernel] = (SpatialKernel(), BilateralKernel()),
         compatibility: Compatibility | Sequence[Compatibility] = Potts(),  # noqa: B008 - frozen
-        iterations: int = 10,
+        iterations: Annotated[int, Field(ge=0, le=1024)] = 10,
         normalization: Normalization = "symmetric",
         *,
         learn_weights: bool = False,
         learn_widths: bool = False,
         learn_compatibility: bool = False,
-        prune: float = 0.0,
+        prune: Share = 0.0,
         accurate: bool = False,
         dense: bool = False,
         recompute: bool = False,
@@ -61,9 +66,9 @@ class DenseCRF(nn.Module):
         check_kernels(kernels)
         self.normalization: Normalization = normalization
         self.prune = prune
-        self.accurate = accurate
-        self.dense = dense
-        self.recompute = recompute
+        self.accurate, self.dense, self.recompute = bool(accurate), bool(dense), bool(recompute)
+        self.learn_weights, self.learn_widths = bool(learn_weights), bool(learn_widths)
+        self.learn_compatibility = bool(learn_compatibility)
         self._kernels = tuple(kernels)
         each = check_compatibility(compatibility, len(self._kernels))
         for chosen in each:
@@ -91,10 +96,7 @@ class DenseCRF(nn.Module):
         """The CRF that Schwing and Urtasun (2015) train with the network: 2 weights, 2 + 5 widths of diagonal Σ."""
         return cls(
             num_classes,
-            kernels=(
-                SpatialKernel(theta_gamma=(3.0, 3.0), weight=3.0),
-                BilateralKernel(theta_alpha=(80.0, 80.0), theta_beta=(13.0, 13.0, 13.0), weight=10.0),
-            ),
+            kernels=per_axis((SpatialKernel(), BilateralKernel())),
             iterations=iterations,
             learn_weights=True,
             learn_widths=True,

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from densefield.bounds import Channels, Scale
+from densefield.built import described
 from densefield.checks import check, finite_number, whole_number
 from densefield.ops.local_filter import Border, Distance, affinity_filter, check_window
 
 
+@described("filter")
 class EmbeddingFilter(nn.Module):
     """Remembers the options of `affinity_filter`, and lambda by its logarithm, so that it stays positive.
 
@@ -20,12 +25,12 @@ class EmbeddingFilter(nn.Module):
 
     def __init__(
         self,
-        window: int = 9,
-        iterations: int = 7,
-        rate: int = 1,
+        window: Channels = 9,
+        iterations: Channels = 7,
+        rate: Channels = 1,
         learn_lambda: bool = True,
         *,
-        initial_lambda: float = 1.0,
+        initial_lambda: Annotated[Scale, Field(description="smaller, thin things drown (docs/embeddings.md)")] = 1.0,
         distance: Distance = "l1",
         border: Border = "valid",
     ) -> None:
@@ -46,6 +51,16 @@ class EmbeddingFilter(nn.Module):
     def scale(self) -> Tensor:  # ()
         """Lambda, the factor of distances in exp(-lambda d)."""
         return self.log_lambda.exp()
+
+    @property
+    def initial_lambda(self) -> float:
+        """Lambda as it is now, which a filter built like this one begins with."""
+        return float(self.scale.detach())
+
+    @property
+    def learn_lambda(self) -> bool:
+        """Whether lambda learns."""
+        return self.log_lambda.requires_grad
 
     def forward(
         self,

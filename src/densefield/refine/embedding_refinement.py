@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from densefield.bounds import Number, Scale
+from densefield.built import described
 from densefield.checks import check, check_map, finite_number, shown
 from densefield.refine.embedding_filter import EmbeddingFilter
 
 
+@described("embedding_filter")
 class EmbeddingRefinement(nn.Module):
-    """(scores (B, K, H, W), image (B, C, H, W) in [0, 1]) → refined scores: stands behind any model.
+    """Embeddings and their filter behind any model: scores (B, K, H, W), image (B, C, H, W) in [0, 1] → refined scores.
 
     `embedder` makes embeddings (B, D, H, W) of the image scaled by (value - mean) / std, one value a channel; `filter`
     averages scores by their masks (Harley et al. 2017). Gradients reach scores, λ and the embedder's weights.
@@ -23,8 +26,8 @@ class EmbeddingRefinement(nn.Module):
         embedder: nn.Module,
         filter: EmbeddingFilter,
         *,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Sequence[Number],
+        std: Sequence[Scale],
     ) -> None:
         super().__init__()
         for name, values in (("mean", mean), ("std", std)):

@@ -14,13 +14,15 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from densefield.bounds import Number, Scale
+from densefield.built import described
 from densefield.checks import InputError, check, check_finite, shown
 from densefield.ops import native
 from densefield.ops.mean_field import GridTerm, LatticeTerm
 from densefield.ops.precision import cholesky, matmul, solve_lower
 from densefield.refine.compatibility import as_tensor, check_positive
 
-Width: TypeAlias = float | Sequence[float] | Tensor
+Width: TypeAlias = Scale | Sequence[Scale] | Tensor
 
 
 class Field(NamedTuple):
@@ -32,12 +34,13 @@ class Field(NamedTuple):
     like: Tensor  # gives batch, device and type
 
 
+@described("spatial")
 @dataclasses.dataclass(frozen=True, eq=False)
 class SpatialKernel:
     """Pixels close to each other: θ_γ in pixels, one width for all axes or one an axis (rows first)."""
 
     theta_gamma: Width = 3.0
-    weight: float | Tensor = 3.0
+    weight: Scale | Tensor = 3.0
 
     def __post_init__(self) -> None:
         check_positive("theta_gamma", self.theta_gamma)
@@ -55,13 +58,14 @@ class SpatialKernel:
         return GridTerm(_spread("theta_gamma", self.theta_gamma, len(field.size), "axis"), energies)
 
 
+@described("bilateral")
 @dataclasses.dataclass(frozen=True, eq=False)
 class BilateralKernel:
     """Close pixels of like colour: θ_α in pixels, one or one an axis; θ_β in 8-bit units, one or one a channel."""
 
     theta_alpha: Width = 80.0
     theta_beta: Width = 13.0
-    weight: float | Tensor = 10.0
+    weight: Scale | Tensor = 10.0
 
     def __post_init__(self) -> None:
         check_positive("theta_alpha", self.theta_alpha)
@@ -95,13 +99,14 @@ class BilateralKernel:
         return LatticeTerm(features, widths, energies)
 
 
+@described("feature")
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureKernel:
     """Pixels whose free features are alike: `theta` one width or one a feature, or else a full `covariance` (d, d)."""
 
     theta: Width = 1.0
-    weight: float | Tensor = 1.0
-    covariance: Sequence[Sequence[float]] | Tensor | None = None
+    weight: Scale | Tensor = 1.0
+    covariance: Sequence[Sequence[Number]] | Tensor | None = None
 
     def __post_init__(self) -> None:
         check_positive("theta", self.theta)
@@ -156,6 +161,23 @@ class FeatureKernel:
 
 
 Kernel: TypeAlias = SpatialKernel | BilateralKernel | FeatureKernel
+
+
+def per_axis(kernels: Sequence[Kernel], axes: int = 2, channels: int = 3) -> tuple[Kernel, ...]:
+    """The kernels with a width for each axis and channel in place of one for all, so that each is learned by itself."""
+    spread = []
+    for kernel in kernels:
+        if isinstance(kernel, SpatialKernel):
+            kernel = dataclasses.replace(kernel, theta_gamma=_each(kernel.theta_gamma, axes))
+        elif isinstance(kernel, BilateralKernel):
+            alpha, beta = _each(kernel.theta_alpha, axes), _each(kernel.theta_beta, channels)
+            kernel = dataclasses.replace(kernel, theta_alpha=alpha, theta_beta=beta)
+        spread.append(kernel)
+    return tuple(spread)
+
+
+def _each(width: Width, count: int) -> Width:
+    return (float(width),) * count if isinstance(width, int | float) else width
 
 
 def check_kernels(kernels: Sequence[Kernel]) -> None:

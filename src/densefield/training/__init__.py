@@ -4,7 +4,7 @@ from densefield.training.batches import EpochBatches, TrainingSet, ValidationSet
 from densefield.training.checkpoints import AtomicCheckpointIO, KeepBest, KeepLast
 from densefield.training.data_module import SegmentationData
 from densefield.training.mean_loss import MeanLoss
-from densefield.training.optimizers import ParameterGroup, parameter_groups
+from densefield.training.optimizers import ParameterGroup, adam, adamw, parameter_groups, rmsprop, sgd
 from densefield.training.patience import Patience
 from densefield.training.progress import EpochLines
 from densefield.training.schedules import constant, cosine, exponential, poly, step
@@ -30,11 +30,15 @@ __all__ = [
     "StopSignals",
     "TrainingSet",
     "ValidationSet",
+    "adam",
+    "adamw",
     "collate",
     "constant",
     "cosine",
     "exponential",
     "parameter_groups",
     "poly",
+    "rmsprop",
+    "sgd",
     "step",
 ]

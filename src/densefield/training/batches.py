@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,17 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from densefield.protocols import Pairs
+
 Image = NDArray[np.uint8]  # (H, W, 3)
 Labels = NDArray[np.uint8]  # (H, W)
 Transform = Callable[[Image, Labels, np.random.Generator], tuple[Image, Labels]]
-
-
-class Pairs(Protocol):
-    """What a dataset has to give: its length and (image, target, name) at an index."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> tuple[Image, Labels, str]: ...
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from densefield.checks import InputError
-from densefield.training.batches import EpochBatches, Pairs, TrainingSet, ValidationSet, collate
+from densefield.protocols import Pairs
+from densefield.training.batches import EpochBatches, TrainingSet, ValidationSet, collate
 
 Batch = dict[str, Tensor]
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from torch import nn
 
 from densefield.checks import InputError
-from densefield.recipes.choices import OptimizerChoice, ScheduleChoice
 from densefield.recipes.files import find_recipe, validated
+from densefield.recipes.kinds import OPTIMIZERS, SCHEDULES
 from densefield.recipes.recipe import Recipe
 
 PLAIN: dict[str, Any] = {
@@ -31,13 +31,21 @@ def stage(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        (stage(optimizer={"kind": "sgd", "eps": 1e-3}), r"eps: sgd does not read it, only rmsprop and adam and adamw"),
-        (stage(optimizer={"kind": "sgd", "alpha": 0.9}), "alpha: sgd does not read it, only rmsprop"),
-        (stage(optimizer={"kind": "adam", "alpha": 0.9}), "alpha: adam does not read it"),
-        (stage(schedule={"kind": "cosine", "gamma": 0.5}), "gamma: cosine does not read it, only step and exponential"),
-        (stage(schedule={"kind": "cosine", "every": 3}), "every: cosine does not read it"),
-        (stage(schedule={"power": 2.0}), "power: constant does not read it, only poly"),
-        (stage(schedule={"kind": "poly", "warmup": 0.1}), "warmup: poly does not read it"),
+        (
+            stage(optimizer={"kind": "sgd", "eps": 1e-3}),
+            r"stages\.0\.optimizer\.eps: sgd does not take it, only adam, adamw, rmsprop; leave it out",
+        ),
+        (stage(optimizer={"kind": "sgd", "alpha": 0.9}), "alpha: sgd does not take it, only rmsprop"),
+        (stage(optimizer={"kind": "adam", "alpha": 0.9}), "alpha: adam does not take it"),
+        (stage(optimizer={"kind": "adam", "momentun": 0.9}), "momentun'; did you mean 'momentum'"),
+        (stage(schedule={"kind": "cosine", "gamma": 0.5}), "gamma: cosine does not take it, only exponential, step"),
+        (stage(schedule={"kind": "cosine", "every": 3}), "every: cosine does not take it"),
+        (stage(schedule={"power": 2.0}), "power: constant does not take it, only poly"),
+        (stage(schedule={"kind": "poly", "warmup": 0.1}), "warmup: poly does not take it"),
+        ({"network": {"kind": "unet", "rate": 3}}, r"network\.rate: unet does not take it, only deeplab_largefov"),
+        ({"network": {"kind": "unet", "batchnorm": True}}, "did you mean 'batch_norm'"),
+        ({"network": {"kind": "unet", "width": 0}}, r"network\.width: .*greater than 0"),
+        ({"network": {"kind": "unet", "num_classes": 3}}, "unknown key 'network.num_classes'"),
         (stage(augmentation={"flip": True, "dihedral": True}), "flip: dihedral holds every mirroring"),
         (stage(augmentation={"scale": [1.5, 0.5]}), "scale: wanted the smaller factor first"),
         (stage(optimizer={"groups": [{"pattern": "("}]}), r"pattern: not a regular expression"),
@@ -49,13 +57,22 @@ def stage(**changes: Any) -> dict[str, Any]:
         ),
         (
             {"refinement": {"kind": "embedding_filter", "trunk": "network", "width": 8}},
-            "width: trunk: network does not",
+            r"refinement\.embedder\.width: shared_trunk does not take it, only embedding_network",
         ),
         (
             {"refinement": {"kind": "embedding_filter", "trunk": "network", "batch_norm": True}},
-            "batch_norm: trunk",
+            r"refinement\.embedder\.batch_norm: shared_trunk does not take it",
         ),
-        ({"refinement": {"kind": "embedding_filter", "pair_loss": 0.0, "pair_window": 5}}, "pair_window: pair_loss: 0"),
+        (
+            {"refinement": {"kind": "embedding_filter", "pair_loss": 0.0, "pair_window": 5}},
+            "pair_window: there are no pair losses",
+        ),
+        ({"loss": {"pair_window": 5}}, "loss.pair_window: belongs to an embedding filter"),
+        ({"refinement": {"kind": "dense_crf", "kernels": [{"kind": "cone"}]}}, r"kernels\.0\.kind: there is no 'cone'"),
+        (
+            {"refinement": {"kind": "dense_crf", "kernels": [{"kind": "spatial", "theta_beta": 3}]}},
+            r"kernels\.0\.theta_beta: spatial does not take it, only bilateral",
+        ),
         ({"mean": [0.5]}, "std: wanted 1 values"),
         (
             {"data": {"scenes": 4}},
@@ -72,28 +89,37 @@ def test_a_key_that_nothing_would_read_is_refused(changes: dict[str, Any], line:
     assert str(caught.value).startswith("r.yaml: ")
 
 
+def optimizer(**plain: Any) -> torch.optim.Optimizer:
+    built: torch.optim.Optimizer = OPTIMIZERS.build(plain, "optimizer", module=nn.Linear(2, 2))
+    return built
+
+
 def test_an_optimizer_gets_what_its_recipe_says() -> None:
-    layer = nn.Linear(2, 2)
-    rms = OptimizerChoice(kind="rmsprop", momentum=0.5).build(layer).defaults
+    rms = optimizer(kind="rmsprop", momentum=0.5).defaults
     assert (rms["momentum"], rms["alpha"], rms["eps"]) == (0.5, 0.9, 1e-6)
-    assert OptimizerChoice(kind="rmsprop").build(layer).defaults["momentum"] == 0
-    assert OptimizerChoice(kind="sgd").build(layer).defaults["momentum"] == 0.9
-    assert OptimizerChoice(kind="sgd", momentum=0.0).build(layer).defaults["momentum"] == 0
-    adam = OptimizerChoice(kind="adam", momentum=0.8, eps=1e-4).build(layer)
+    assert optimizer(kind="rmsprop").defaults["momentum"] == 0
+    assert optimizer(kind="sgd").defaults["momentum"] == 0.9
+    assert optimizer(kind="sgd", momentum=0.0).defaults["momentum"] == 0
+    adam = optimizer(kind="adam", momentum=0.8, eps=1e-4)
     assert isinstance(adam, torch.optim.Adam)
     assert (adam.defaults["betas"], adam.defaults["eps"]) == ((0.8, 0.999), 1e-4)
+    assert isinstance(optimizer(rate=0.1), torch.optim.AdamW)
+    groups = optimizer(kind="sgd", groups=[{"pattern": "bias", "factor": 10}]).param_groups
+    assert sorted(group["lr"] for group in groups) == [1e-3, 1e-2]
 
 
 def test_a_schedule_without_warmup_begins_at_its_peak() -> None:
-    assert ScheduleChoice(kind="cosine", warmup=0.0).factor(0, 100, 10) == 1.0
-    assert ScheduleChoice(kind="cosine").factor(0, 100, 10) == pytest.approx(1 / 5)
+    begin = {"step": 0, "total_steps": 100, "steps_per_epoch": 10}
+    assert SCHEDULES.build({"kind": "cosine", "warmup": 0.0}, "schedule", **begin) == 1.0
+    assert SCHEDULES.build({"kind": "cosine"}, "schedule", **begin) == pytest.approx(1 / 5)
+    assert SCHEDULES.build({}, "schedule", **begin) == 1.0
 
 
 def test_another_optimizer_or_schedule_drops_the_keys_that_it_does_not_know() -> None:
     flags = ["--stages.0.optimizer.kind", "sgd", "--stages.0.schedule.kind", "cosine"]
     recipe = find_recipe("camvid_fc_densenet56", [*flags, "--stages.0.optimizer.rate", "0.5"])
-    assert recipe.stages[0].optimizer == OptimizerChoice(kind="sgd", rate=0.5, weight_decay=1e-4)
-    assert recipe.stages[0].schedule == ScheduleChoice(kind="cosine")
+    assert recipe.stages[0].optimizer == OPTIMIZERS.read({"kind": "sgd", "rate": 0.5, "weight_decay": 1e-4}, "")
+    assert recipe.stages[0].schedule == SCHEDULES.read({"kind": "cosine"}, "")
 
 
 def numbers(annotation: Any, bounds: tuple[Any, ...], place: str) -> typing.Iterator[tuple[str, tuple[Any, ...]]]:

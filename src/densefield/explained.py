@@ -1,0 +1,87 @@
+"""A pydantic error as one line: the key that is wrong, what was likely meant, and what may stand there."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+
+def explained(error: ValidationError, annotation: Any) -> str:
+    """The first error of what was held against `annotation`, a model or a union of models told apart by `kind`."""
+    # A misspelt required key is both missing and unknown: what the person wrote says more than what is not there.
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    unknown = first["type"] == "extra_forbidden"
+    place = first["loc"][:-1] if unknown else first["loc"]
+    path, here, siblings = _followed(annotation, place)
+    key = ".".join(str(part) for part in path)
+    if unknown:
+        return _unknown(str(first["loc"][-1]), key, here, siblings)
+    if first["type"] == "union_tag_invalid":
+        tag, kinds = str(first["ctx"]["tag"]), str(first["ctx"]["expected_tags"]).replace("'", "").split(", ")
+        return f"{_dotted(key, 'kind')}: there is no {tag!r}{likely(tag, kinds)} Wanted one of: {', '.join(kinds)}"
+    if first["type"] == "union_tag_not_found":
+        kinds = sorted(kind for model in here for kind in _kinds(model))
+        return f"the key '{_dotted(key, 'kind')}' is missing; wanted one of: {', '.join(kinds)}"
+    if first["type"] == "missing":
+        return f"the key {key!r} is missing"
+    received = f", received {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
+    return f"{key}: " * bool(key) + first["msg"].removeprefix("Value error, ") + received
+
+
+def _unknown(name: str, key: str, here: Sequence[type[BaseModel]], siblings: Sequence[type[BaseModel]]) -> str:
+    """An unknown key: of another kind than the chosen one, or misspelt."""
+    known = sorted({field for model in here for field in model.model_fields})
+    wanted = f"Wanted one of: {', '.join(known)}"
+    takers = sorted(kind for model in siblings if name in model.model_fields for kind in _kinds(model))
+    if takers and len(here) == 1:
+        chosen = _kinds(here[0])[0]
+        return f"{_dotted(key, name)}: {chosen} does not take it, only {', '.join(takers)}; leave it out. {wanted}"
+    return f"unknown key {_dotted(key, name)!r}{likely(name, known)} {wanted}"
+
+
+def likely(name: str, known: Sequence[str]) -> str:
+    """ "; did you mean …?" where one of `known` is like `name`, else a full stop."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"; did you mean {near[0]!r}?" if near else "."
+
+
+def _dotted(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _kinds(model: type[BaseModel]) -> tuple[str, ...]:
+    field = model.model_fields.get("kind")
+    return typing.get_args(field.annotation) if field is not None else ()
+
+
+def _followed(
+    annotation: Any, location: Sequence[int | str]
+) -> tuple[list[int | str], list[type[BaseModel]], list[type[BaseModel]]]:
+    """The keys along pydantic's `location`, the models that may stand at its end, and the other kinds beside them.
+
+    pydantic puts the chosen kind of a union, and the branch of any other, between the keys; people did not write these.
+    """
+    path: list[int | str] = []
+    here, siblings = _models(annotation), list[type[BaseModel]]()
+    for part in location:
+        chosen = [model for model in here if part in _kinds(model)]
+        fields: list[FieldInfo] = [model.model_fields[part] for model in here if part in model.model_fields]
+        if chosen:
+            here, siblings = chosen, here
+        elif isinstance(part, int):
+            path.append(part)
+        elif fields:
+            path.append(part)
+            here, siblings = [model for field in fields for model in _models(field.annotation)], []
+    return path, here, siblings
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [model for part in typing.get_args(annotation) for model in _models(part)]

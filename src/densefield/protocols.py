@@ -1,0 +1,87 @@
+"""What crosses from room to room, each as one protocol: a network, a data set, a refinement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from densefield.bands import Reading
+from densefield.classes import ClassList
+
+T = TypeVar("T")
+
+
+class Network(Protocol):
+    """Image (B, `in_channels`, H, W) → scores (B, `num_classes`, H − 2 `margin`, W − 2 `margin`).
+
+    A score depends on no input pixel further than `reach` from its own; tiles give the same scores as the whole image
+    when their origins are multiples of `stride`. A network that takes only certain sides says the `smallest`; others
+    are that plus multiples of `stride`. Networks of other origin need say none of it: `geometry` reads what is there.
+    """
+
+    in_channels: int
+    num_classes: int
+    margin: int
+    stride: int
+    reach: int
+
+    def __call__(self, image: Tensor, /) -> Tensor: ...
+
+
+class Geometry(NamedTuple):
+    """How a network's scores lie over its image, in pixels, as `Network` explains."""
+
+    margin: int
+    stride: int
+    reach: int | None  # None: not known, so that any pixel may matter
+    smallest: int
+
+
+def geometry(network: nn.Module) -> Geometry:
+    """What `network` says of itself; of others, that scores cover the image and repeat every 32 pixels at most."""
+    margin = stated(network, "margin", 0)
+    return Geometry(
+        margin,
+        stated(network, "stride", 32),
+        stated(network, "reach", None),
+        stated(network, "smallest", 2 * margin + 1),
+    )
+
+
+def stated(network: nn.Module, name: str, otherwise: T) -> int | T:
+    """A whole number that networks state of themselves; those of other origin may mean something else by the name."""
+    value = getattr(network, name, otherwise)
+    return value if isinstance(value, int) else otherwise
+
+
+class Refinement(Protocol):
+    """Scores (B, K, H, W) and the image (B, C, H, W) in [0, 1] → scores (B, K, H, W), before softmax."""
+
+    def __call__(self, scores: Tensor, image: Tensor, /) -> Tensor: ...
+
+
+class Sample(NamedTuple):
+    """One image with a label for each pixel; 255 in `target` means "not labelled"."""
+
+    image: npt.NDArray[np.uint8]  # (H, W, 3), RGB
+    target: npt.NDArray[np.uint8]  # (H, W)
+    name: str
+
+
+class Pairs(Protocol):
+    """A data set: a `Sample` at each index.
+
+    `names` are the images', in order; `reading` says how their files are read, where they do not.
+    """
+
+    classes: ClassList
+    names: Sequence[str]
+    reading: Reading
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...
