@@ -3,8 +3,8 @@
     python benchmarks/same_bits.py [--threads 1] [--only filter crf] > before.txt    # then change something
     python benchmarks/same_bits.py | diff before.txt -
 
-Outputs and gradients over sizes, label counts and options; for any number of threads the same. DENSEFIELD_CPU=avx2
-takes the kernels of a smaller CPU. Hashes differ from machine to machine, as torch's own operations round otherwise.
+Outputs and gradients over sizes, label counts and options. DENSEFIELD_CPU=avx2 takes the kernels of a smaller CPU.
+torch's own sums, in some gradients, round otherwise with other threads and on other machines.
 """
 
 from __future__ import annotations
