@@ -40,8 +40,8 @@ def main() -> None:
         seconds: dict[str, dict[str, float]] = defaultdict(dict)
         for line in log.read_text().splitlines():
             spent, name = line.split()
-            parts = Path(name).parts
-            seconds[Path(name).stem.removesuffix(".cpp")][parts[1].removesuffix(".dir")] = float(spent)
+            target, _, file = name.removeprefix("CMakeFiles/").partition(".dir/")
+            seconds[file.removeprefix("csrc/").removesuffix(".cpp.o")][target] = float(spent)
     targets = sorted({target for row in seconds.values() for target in row})
     print(f"{'file':20}" + "".join(f"{target:>20}" for target in targets))
     for name, row in sorted(seconds.items(), key=lambda pair: -sum(pair[1].values())):

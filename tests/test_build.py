@@ -14,11 +14,11 @@ import pytest
 BACKEND = Path(__file__).parents[1] / "backend" / "densefield_build.py"
 FAILING = """
 import sys
-print("[1/33] Building CXX object few_labels.cpp.o")
-print("FAILED: few_labels.cpp.o")
-print("/usr/bin/c++ -Werror=format -O3 -c few_labels.cpp")
-print("csrc/few_labels.h:45:20: error: no type named 'Lanes'", file=sys.stderr)
-print("csrc/few_labels.h:47:12: error: 'order' was not declared")
+print("[1/33] Building CXX object crf/few_labels.cpp.o")
+print("FAILED: crf/few_labels.cpp.o")
+print("/usr/bin/c++ -Werror=format -O3 -c crf/few_labels.cpp")
+print("csrc/crf/few_labels.h:45:20: error: no type named 'Lanes'", file=sys.stderr)
+print("csrc/crf/few_labels.h:47:12: error: 'order' was not declared")
 print("ninja: build stopped: subcommand failed.")
 """
 
@@ -49,7 +49,7 @@ def backend(tmp_path, monkeypatch):
 def test_a_failed_build_goes_on_without_kernels_and_tells_the_compilers_first_error(backend, name, capfd):
     descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
     assert getattr(backend, name)("wheels") == "densefield-py3-none-any.whl"
-    error = "csrc/few_labels.h:45:20: error: no type named 'Lanes'"
+    error = "csrc/crf/few_labels.h:45:20: error: no type named 'Lanes'"
     assert backend.REASON.read_text() == error + "\n"
     shown = capfd.readouterr()
     assert f"WITHOUT its native kernels: {error}. To see all of it, install again with" in shown.err

@@ -62,7 +62,7 @@ def test_required_library_missing_is_an_error(load_anew, tmp_path):
 def test_the_warning_tells_why_the_install_has_no_library(load_anew, tmp_path, monkeypatch):
     monkeypatch.setattr(native.resources, "files", lambda package: tmp_path)
     monkeypatch.delenv("DENSEFIELD_NATIVE", raising=False)
-    (tmp_path / "not_built.txt").write_text("csrc/few_labels.h:45: error: no type named 'Lanes'\n")
+    (tmp_path / "not_built.txt").write_text("csrc/crf/few_labels.h:45: error: no type named 'Lanes'\n")
     load_anew(DENSEFIELD_REQUIRE_NATIVE="0")
     with pytest.warns(RuntimeWarning, match="few_labels.h:45: error: no type named 'Lanes'.*pip install --verbose"):
         assert not native.available()

@@ -168,7 +168,7 @@ def test_axes_that_are_blurred_together_piece_by_piece(labels, half):
     (lattice,) = lattices_of(terms[0])
     away = (lattice.neighbours - torch.arange(lattice.rows)[:, None]).abs()
     spans = away.masked_fill(lattice.neighbours == lattice.rows, 0).amax((1, 2)).tolist()
-    assert lattice.rows > 2 * 1024  # several pieces, as csrc/lattice_blur.h cuts them
+    assert lattice.rows > 2 * 1024  # several pieces, as csrc/lattice/blur.h cuts them
     assert max(spans) > 64 > min(spans) > 0  # some axes are short
     compare(unary, terms, 3, half=half)
     compare_gradients(unary, terms, 3, half)

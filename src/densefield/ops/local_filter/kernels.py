@@ -1,4 +1,4 @@
-"""The affinity filter by native kernels: csrc/local_filter.h, called in turn."""
+"""The affinity filter by native kernels: csrc/window/local_filter.cpp, called in turn."""
 
 from __future__ import annotations
 

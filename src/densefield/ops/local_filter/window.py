@@ -19,7 +19,7 @@ BORDERS: tuple[Border, ...] = ("valid", "zero", "published")
 
 Index = tuple[EllipsisType, slice, slice]
 
-_ALIGNMENT, _OCTET, _BLOCK = 16, 8, 16  # csrc/window.h computes the same sizes
+_ALIGNMENT, _OCTET, _BLOCK = 16, 8, 16  # csrc/window/window.h computes the same sizes
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from densefield.ops.mean_field.terms import NORMALIZATIONS, GridTerm, LatticeTer
 from densefield.ops.mean_field.torch_path import mean_field_by_ops
 from densefield.ops.permutohedral import Lattice, lattice_filter
 
-MOST_LATTICES = 128  # as csrc/field_limits.h has it
+MOST_LATTICES = 128  # as csrc/crf/field_limits.h has it
 
 
 @_disable_dynamo  # a compiled graph could not begin the loop again where half precision does not do

@@ -1,4 +1,4 @@
-"""The native sums over pairs of points that gradients by kernel widths are made of (csrc/mean_field_widths.h)."""
+"""The native sums over pairs of points that gradients by kernel widths are made of (csrc/crf/widths.cpp)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The C structures of csrc/mean_field.h, and the tensors that their pointers hold on to."""
+"""The C structures of csrc/densefield.h, and the tensors that their pointers hold on to."""
 
 from __future__ import annotations
 

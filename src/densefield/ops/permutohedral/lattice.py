@@ -18,7 +18,7 @@ from densefield.ops.permutohedral.torch_path import Parts, build_by_sorting, too
 
 MAX_FEATURES = 16
 MANY_POINTS = 1 << 16  # whose lattice is built in milliseconds
-MOST_WIDTHS = 2e4  # csrc/lattice_digits.h has it too
+MOST_WIDTHS = 2e4  # csrc/lattice/digits.h has it too
 
 
 class Lattice(NamedTuple):

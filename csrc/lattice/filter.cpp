@@ -1,0 +1,208 @@
+// Filtering by a lattice that is built: splat, blur, slice, for some channels at a time.
+
+#include <cstdint>
+#include <cstring>
+
+#include "base/dispatch.h"
+#include "base/guard.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "densefield.h"
+#include "lattice/table.h"
+
+namespace densefield {
+
+template <class T>
+struct LatticeFilter {
+    const T* values;
+    T* output;
+    int64_t batch, channels, points;
+    int d;
+    int64_t rows;
+    const int32_t* vertices;
+    const T* weights;
+    const int32_t *neighbours, *starts, *entries;
+    bool reverse;
+    T scale;
+    int n_threads;
+};
+
+DF_DECLARE(void lattice_filter(const LatticeFilter<float>& job); void lattice_filter(const LatticeFilter<double>& job);)
+
+namespace DF_TARGET {
+namespace {
+
+constexpr int64_t chunk_points = 2048;
+
+// Every lattice point gathers its pixels.
+template <class T, int W>
+void splat_by_rows(const LatticeFilter<T>& job, const T* pixels, T* table) {
+    const auto inverse = ~uint64_t{0} / static_cast<uint64_t>(job.d + 1) + 1;
+    const auto body = [&](int64_t chunk, int) {
+        const int64_t begin = chunk * chunk_rows, end = begin + chunk_rows < job.rows ? begin + chunk_rows : job.rows;
+        for (int64_t row = begin; row < end; ++row) {
+            Row<T, W> sum;
+            sum.zero();
+            for (int32_t i = job.starts[row]; i < job.starts[row + 1]; ++i) {
+                if (i + 32 < job.starts[job.rows]) __builtin_prefetch(job.weights + job.entries[i + 32]);
+                const auto entry = static_cast<uint32_t>(job.entries[i]);
+                const auto point = static_cast<int64_t>((static_cast<unsigned __int128>(inverse) * entry) >> 64);
+                sum.add_from(pixels + point * W, job.weights[entry]);
+            }
+            sum.store(table + row * W);
+        }
+    };
+    parallel_for((job.rows + chunk_rows - 1) / chunk_rows, job.n_threads, body);
+}
+
+// Rows of few channels are less than the indices to them: parts of the pixels, cut by their number, add to tables of
+// their own, which are then added up in order. `Corners`: d + 1 where it is known to the compiler, else 0.
+template <class T, int W, int Corners>
+void splat_in_parts(const LatticeFilter<T>& job, const T* pixels, T* table) {
+    const int64_t count = job.batch * job.points, size = job.rows * W, most = count / 4096 + 1;
+    const int64_t parts = most < 8 ? most : 8;
+    const int corners = Corners > 0 ? Corners : job.d + 1;
+    Buffer<T> others((parts - 1) * size);
+    const auto body = [&](int64_t part, int) {
+        T* const to = part == 0 ? table : others.data() + (part - 1) * size;
+        std::memset(to, 0, static_cast<size_t>(size) * sizeof(T));
+        const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
+        const int32_t* vertices = job.vertices + begin * corners;
+        const T* weights = job.weights + begin * corners;
+        for (int64_t i = begin; i < end; ++i, vertices += corners, weights += corners) {
+            Row<T, W> row;
+            row.load(pixels + i * W);
+            splat_row<T, W>(row, vertices, weights, corners, to);
+        }
+    };
+    parallel_for(parts, job.n_threads, body);
+    const auto add = [&](int64_t chunk, int) {
+        const int64_t begin = chunk * chunk_rows * W, end = begin + chunk_rows * W < size ? begin + chunk_rows * W : size;
+        for (int64_t part = 1; part < parts; ++part) {
+            const T* const from = others.data() + (part - 1) * size;
+            for (int64_t i = begin; i < end; ++i) table[i] += from[i];
+        }
+    };
+    parallel_for((job.rows + chunk_rows - 1) / chunk_rows, job.n_threads, add);
+}
+
+// W channels from `first` on as rows, zeros where there are fewer.
+template <class T, int W>
+void pack_rows(const LatticeFilter<T>& job, int64_t first, T* pixels) {
+    const int64_t count = job.channels - first < W ? job.channels - first : W;
+    const int64_t each = (job.points + chunk_points - 1) / chunk_points;
+    const auto pack = [&](int64_t chunk, int) {
+        const int64_t item = chunk / each, begin = chunk % each * chunk_points;
+        const int64_t end = begin + chunk_points < job.points ? begin + chunk_points : job.points;
+        const T* const from = job.values + (item * job.channels + first) * job.points;
+        T* const to = pixels + item * job.points * W;
+        for (int64_t i = begin; i < end; ++i) {
+            for (int64_t c = 0; c < count; ++c) to[i * W + c] = from[c * job.points + i];
+            for (int64_t c = count; c < W; ++c) to[i * W + c] = 0;
+        }
+    };
+    parallel_for(each * job.batch, job.n_threads, pack);
+}
+
+template <class T, int W, int Corners>
+void filter_channels(const LatticeFilter<T>& job, int64_t first, T* pixels, T* table, T* other) {
+    const int64_t count = job.channels - first < W ? job.channels - first : W;
+    const int64_t each = (job.points + chunk_points - 1) / chunk_points;
+    const int corners = Corners > 0 ? Corners : job.d + 1;
+
+    const T* const rows = W == 1 ? job.values : pixels;
+    if constexpr (W > 1) pack_rows<T, W>(job, first, pixels);
+    if constexpr (W <= 4)
+        splat_in_parts<T, W, Corners>(job, rows, table);
+    else
+        splat_by_rows<T, W>(job, rows, table);
+    std::memset(table + job.rows * W, 0, W * sizeof(T));
+    std::memset(other + job.rows * W, 0, W * sizeof(T));
+    const T* const blurred =
+        blur<T, W>(table, other, job.neighbours, corners, job.rows, job.reverse, job.n_threads);
+
+    const auto slice = [&](int64_t chunk, int) {
+        const int64_t item = chunk / each, begin = chunk % each * chunk_points;
+        const int64_t end = begin + chunk_points < job.points ? begin + chunk_points : job.points;
+        T* const to = job.output + (item * job.channels + first) * job.points;
+        const T scale = job.scale;
+        const int32_t* vertices = job.vertices + (item * job.points + begin) * corners;
+        const T* weights = job.weights + (item * job.points + begin) * corners;
+        for (int64_t i = begin; i < end; ++i, vertices += corners, weights += corners) {
+            Row<T, W> sum;
+            sum.zero();
+            for (int r = 0; r < corners; ++r) sum.add_from(blurred + static_cast<int64_t>(vertices[r]) * W, weights[r] * scale);
+            T out[W];
+            sum.store(out);
+            for (int64_t c = 0; c < count; ++c) to[c * job.points + i] = out[c];
+        }
+    };
+    parallel_for(each * job.batch, job.n_threads, slice);
+}
+
+template <class T, int W, int Corners = 0>
+void filter_all(const LatticeFilter<T>& job) {
+    Buffer<T> pixels(W == 1 ? 0 : job.batch * job.points * W), table((job.rows + 1) * W), other((job.rows + 1) * W);
+    for (int64_t first = 0; first < job.channels; first += W)
+        filter_channels<T, W, Corners>(job, first, pixels.data(), table.data(), other.data());
+}
+
+template <class T, int W>
+void filter_few(const LatticeFilter<T>& job) {
+    if (job.d == 2) return filter_all<T, W, 3>(job);
+    if (job.d == 5) return filter_all<T, W, 6>(job);
+    filter_all<T, W>(job);
+}
+
+template <class T>
+void filter(const LatticeFilter<T>& job) {
+    if (job.channels == 1) return filter_few<T, 1>(job);
+    if (job.channels <= 4) return filter_few<T, 4>(job);
+    if (job.channels <= 8) return filter_all<T, 8>(job);
+    if (job.channels > 16 && job.channels <= 24) return filter_all<T, 24>(job);
+    return filter_all<T, 16>(job);
+}
+
+}  // namespace
+
+void lattice_filter(const LatticeFilter<float>& job) { filter(job); }
+void lattice_filter(const LatticeFilter<double>& job) { filter(job); }
+
+}  // namespace DF_TARGET
+}  // namespace densefield
+
+#if defined(DF_ENTRY)
+namespace densefield {
+namespace {
+
+template <class T>
+int run_filter(const LatticeFilter<T>& job) {
+    return guarded([&] {
+        if (job.batch < 1 || job.channels < 1 || job.points < 1 || job.d < 1 || job.rows < 1 || job.n_threads < 1)
+            throw BadArgument();
+        if (job.channels > 4 && job.entries == nullptr) throw BadArgument();
+        DF_DISPATCH(lattice_filter(job));
+    });
+}
+
+}  // namespace
+}  // namespace densefield
+
+extern "C" int df_lattice_filter_f32(const float* values, float* output, int64_t batch, int64_t channels,
+                                     int64_t points, int32_t d, int64_t rows, const int32_t* vertices,
+                                     const float* weights, const int32_t* neighbours, const int32_t* starts,
+                                     const int32_t* entries, int32_t reverse, float scale, int32_t n_threads) {
+    return densefield::run_filter(densefield::LatticeFilter<float>{values, output, batch, channels, points, d, rows,
+                                                                   vertices, weights, neighbours, starts, entries,
+                                                                   reverse != 0, scale, n_threads});
+}
+
+extern "C" int df_lattice_filter_f64(const double* values, double* output, int64_t batch, int64_t channels,
+                                     int64_t points, int32_t d, int64_t rows, const int32_t* vertices,
+                                     const double* weights, const int32_t* neighbours, const int32_t* starts,
+                                     const int32_t* entries, int32_t reverse, double scale, int32_t n_threads) {
+    return densefield::run_filter(densefield::LatticeFilter<double>{values, output, batch, channels, points, d, rows,
+                                                                    vertices, weights, neighbours, starts, entries,
+                                                                    reverse != 0, scale, n_threads});
+}
+#endif
