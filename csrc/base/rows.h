@@ -166,19 +166,4 @@ struct Row<T, 0> {
     DF_INLINE void add_from(const S*, T) {}
 };
 
-// The weighted sum of some rows of a table: two sums side by side wait less.
-template <class T, int W, class S>
-DF_INLINE Row<T, W> weighted_rows(const S* table, const int32_t* rows, const T* weights, int count) {
-    Row<T, W> even, odd;
-    even.zero();
-    odd.zero();
-    for (int r = 0; r + 1 < count; r += 2) {
-        even.add_from(table + static_cast<int64_t>(rows[r]) * W, weights[r]);
-        odd.add_from(table + static_cast<int64_t>(rows[r + 1]) * W, weights[r + 1]);
-    }
-    if (count % 2 == 1) even.add_from(table + static_cast<int64_t>(rows[count - 1]) * W, weights[count - 1]);
-    even.add(odd);
-    return even;
-}
-
 }  // namespace densefield::DF_TARGET

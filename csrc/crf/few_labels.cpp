@@ -108,16 +108,14 @@ private:
         OneLattice& lattice = lattices_[l];
         const int64_t size = touched_size(l);
         constexpr int64_t chunk = 1 << 14;
-        const auto add = [&](int64_t index, int) {
-            const int64_t begin = index * chunk, end = begin + chunk < size ? begin + chunk : size;
+        parallel_ranges(size, chunk, f.n_threads, [&](int64_t begin, int64_t end, int64_t) {
             float* const to = lattice.table.data();
             std::memcpy(to + begin, lattice.parts.data() + begin, static_cast<size_t>(end - begin) * sizeof(float));
             for (int64_t part = 1; part < parts_; ++part) {
                 const float* const from = lattice.parts.data() + part * size;
                 for (int64_t i = begin; i < end; ++i) to[i] += from[i];
             }
-        };
-        parallel_for((size + chunk - 1) / chunk, f.n_threads, add);
+        });
         watch_.lap(phase_splat);
         lattice.blurred = lattice.blur.run(lattice.table.data(), lattice.other.data());
         watch_.lap(phase_blur);

@@ -9,24 +9,19 @@
 namespace densefield::DF_TARGET {
 namespace {
 
-// message = after K rows for `count` points from `start` on, from the blurred table.
+// message = after K rows for `count` points from `start` on, from the blurred table. `Corners`: d + 1 where it is known to the
+// compiler, else 0.
 template <int W, int Corners>
-void slice_line(const df_field_lattice& lattice, const float* table, int64_t points, int64_t start, int64_t count,
-                float* message) {
-    constexpr int64_t near = 4;  // points ahead of its use a row is asked for
+void slice_message(const df_field_lattice& lattice, const float* table, int64_t points, int64_t start, int64_t count,
+                   float* message) {
     const int corners = Corners > 0 ? Corners : lattice.d + 1;
-    const int32_t* vertices = lattice.vertices + start * corners;
-    const float* weights = lattice.weights + start * corners;
     const float* const after = lattice.after + start;
-    const bool far = lattice.touched * W > (1 << 20);  // beyond the nearer caches
-    for (int64_t x = 0; x < count; ++x, vertices += corners, weights += corners) {
-        if (far && start + x + near < points)
-            for (int r = 0; r < corners; ++r)
-                __builtin_prefetch(table + static_cast<int64_t>(vertices[near * corners + r]) * W);
-        Row<float, W> row = weighted_rows<float, W>(table, vertices, weights, corners);
-        row.scale(after[x]);
-        row.store(message + x * W);
-    }
+    const bool far = lattice.touched * W > (1 << 20);
+    slice_line<W>(table, lattice.vertices + start * corners, lattice.weights + start * corners, corners, count, far,
+                  points - start, [=](int64_t x, Row<float, W> row) __attribute__((always_inline)) {
+                      row.scale(after[x]);
+                      row.store(message + x * W);
+                  });
 }
 
 // Adds before q, spread to its vertices, to a table.
@@ -48,9 +43,9 @@ template <int W>
 void slice_any(const df_field_lattice& lattice, const float* table, int64_t points, int64_t start, int64_t count,
                float* message) {
     switch (lattice.d) {
-        case 2: return slice_line<W, 3>(lattice, table, points, start, count, message);
-        case 5: return slice_line<W, 6>(lattice, table, points, start, count, message);
-        default: slice_line<W, 0>(lattice, table, points, start, count, message);
+        case 2: return slice_message<W, 3>(lattice, table, points, start, count, message);
+        case 5: return slice_message<W, 6>(lattice, table, points, start, count, message);
+        default: slice_message<W, 0>(lattice, table, points, start, count, message);
     }
 }
 

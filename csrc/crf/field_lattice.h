@@ -62,7 +62,7 @@ public:
     }
 
 private:
-    static constexpr int64_t ahead = 64, near = 4;  // how many entries, points ahead of its use a row is asked for
+    static constexpr int64_t ahead = 64;  // how many entries ahead of its use a row is asked for
     static constexpr int64_t small_table = 1 << 20;  // bytes, that the second cache holds
 
     // How far apart pixels' rows are in steps of eight bytes, which addresses may count.
@@ -83,9 +83,8 @@ private:
         const auto at = [rows, sources](int64_t i) __attribute__((always_inline)) {
             return reinterpret_cast<const S*>(reinterpret_cast<const char*>(rows) + static_cast<uint64_t>(sources[i]) * 8);
         };
-        const auto body = [&](int64_t chunk, int) {
-            const int64_t end = (chunk + 1) * chunk_rows < touched ? (chunk + 1) * chunk_rows : touched;
-            for (int64_t row = chunk * chunk_rows; row < end; ++row) {
+        parallel_ranges(touched, chunk_rows, threads_, [&](int64_t begin, int64_t end, int64_t) {
+            for (int64_t row = begin; row < end; ++row) {
                 Row<float, W> even, odd;  // two sums side by side wait less
                 even.zero();
                 odd.zero();
@@ -102,29 +101,24 @@ private:
                 even.add(odd);
                 even.store(table + row * W);
             }
-        };
-        parallel_for((touched + chunk_rows - 1) / chunk_rows, threads_, body);
+        });
     }
 
     template <int Corners>
     void slice_group(int64_t g, int64_t start, int64_t count, float factor, float* acc) const {
         const int corners = Corners > 0 ? Corners : of_->d + 1;
         const S* const table = blurred_ + g * size_;
-        const int32_t* vertices = of_->vertices + start * corners;
-        const float* weights = of_->weights + start * corners;
         const float* const after = (back_ ? of_->before : of_->after) + start;
         const bool far = of_->touched * W * static_cast<int64_t>(sizeof(S)) > small_table;
-        acc += g * W;
-        for (int64_t x = 0; x < count; ++x, vertices += corners, weights += corners, acc += groups_ * W) {
-            if (far && start + x + near < points_)
-                for (int r = 0; r < corners; ++r)
-                    __builtin_prefetch(table + static_cast<int64_t>(vertices[near * corners + r]) * W);
-            const Row<float, W> row = weighted_rows<float, W>(table, vertices, weights, corners);
-            Row<float, W> sum;
-            sum.load(acc);
-            sum.add(row, factor * after[x]);
-            sum.store(acc);
-        }
+        float* const to = acc + g * W;
+        const int64_t apart = groups_ * W;
+        slice_line<W>(table, of_->vertices + start * corners, of_->weights + start * corners, corners, count, far, points_ - start,
+                      [=](int64_t x, const Row<float, W>& row) __attribute__((always_inline)) {
+                          Row<float, W> sum;
+                          sum.load(to + x * apart);
+                          sum.add(row, factor * after[x]);
+                          sum.store(to + x * apart);
+                      });
     }
 
     const df_field_lattice* of_ = nullptr;

@@ -27,34 +27,26 @@ DF_INLINE double dot(Row<float, W> a, const Row<float, W>& b) {
     return static_cast<double>(total(a));
 }
 
-// Sums of the rows of a lattice point's pixels, `scale` included, and the same times each of K features.
-template <int W, int K, class S, class Take>  // void take(int64_t row, const Row& plain, const Row* times)
+// Calls take(chunk, row, plain, times) for each row of the table, with the sums of its pixels' rows, `scale` included, and the same
+// times each of K features.
+template <int W, int K, class S, class Take>
 void splat(const df_moments& job, const S* pixels, const float* scale, const float* features, const Take& take) {
-    const int64_t points = job.points, rows = job.rows;
-    const auto inverse = ~uint64_t{0} / static_cast<uint64_t>(job.d + 1) + 1;
-    const int32_t last = job.starts[rows];
-    const auto point_of = [inverse](int32_t entry) {
-        return static_cast<int64_t>((static_cast<unsigned __int128>(inverse) * static_cast<uint32_t>(entry)) >> 64);
-    };
-    const auto body = [&](int64_t chunk, int) {
-        const int64_t end = (chunk + 1) * splat_rows < rows ? (chunk + 1) * splat_rows : rows;
-        for (int64_t row = chunk * splat_rows; row < end; ++row) {
+    gather_rows<16>(
+        {job.starts, job.entries, job.rows, job.d}, splat_rows, job.n_threads,
+        [=](int32_t, int64_t point) { __builtin_prefetch(pixels + point * W); },
+        [&](int64_t row, int64_t chunk, const auto& each) {
             Row<float, W> plain, times[K > 0 ? K : 1];
             plain.zero();
             for (int k = 0; k < K; ++k) times[k].zero();
-            for (int32_t i = job.starts[row]; i < job.starts[row + 1]; ++i) {
-                if (i + 16 < last) __builtin_prefetch(pixels + point_of(job.entries[i + 16]) * W);
-                const int64_t point = point_of(job.entries[i]);
-                const float weight = job.weights[job.entries[i]] * scale[point];
+            each([&](int32_t corner, int64_t point) __attribute__((always_inline)) {
+                const float weight = job.weights[corner] * scale[point];
                 Row<float, W> here;
                 here.load(pixels + point * W);
                 plain.add(here, weight);
-                for (int k = 0; k < K; ++k) times[k].add(here, weight * features[k * points + point]);
-            }
+                for (int k = 0; k < K; ++k) times[k].add(here, weight * features[k * job.points + point]);
+            });
             take(chunk, row, plain, times);
-        }
-    };
-    parallel_for((rows + splat_rows - 1) / splat_rows, job.n_threads, body);
+        });
 }
 
 template <int W, class S>
@@ -104,20 +96,15 @@ private:
     void slice(const From* rows, const float* scale, float* sums) const {
         const int corners = job_.d + 1;
         const float* const table = tables_[0];
-        const auto body = [&](int64_t chunk, int) {
-            const int64_t begin = chunk * sliced_points;
-            const int64_t end = begin + sliced_points < job_.points ? begin + sliced_points : job_.points;
+        parallel_ranges(job_.points, sliced_points, job_.n_threads, [&](int64_t begin, int64_t end, int64_t) {
             for (int64_t i = begin; i < end; ++i) {
-                Row<float, W> sum, own;
-                sum.zero();
+                Row<float, W> own;
                 own.load(rows + i * W);
-                for (int r = 0; r < corners; ++r)
-                    sum.add_from(table + static_cast<int64_t>(job_.vertices[i * corners + r]) * W,
-                                 job_.weights[i * corners + r]);
+                const int32_t* const vertices = job_.vertices + i * corners;
+                const auto sum = slice_row_in_order<float, W>(table, vertices, job_.weights + i * corners, corners, 1.0f);
                 sums[i] += scale[i] * static_cast<float>(dot(sum, own));
             }
-        };
-        parallel_for((job_.points + sliced_points - 1) / sliced_points, job_.n_threads, body);
+        });
     }
 
     template <int K>

@@ -79,15 +79,8 @@ private:
 
     template <bool Levels, class To, class Place>
     static void blur_some(const BlurSources<Levels>& of, int64_t low, int64_t high, To* to, const Place& place) {
-        for (int64_t row = low; row < high; ++row, to += W) {
-            Row<float, W> sides, middle;
-            sides.load(place(of.back(row)));
-            middle.load(place(of.on(row)));
-            sides.add(middle);
-            middle.load(place(of.middle(row)));
-            middle.add(sides, 0.5f);
-            middle.store(to);
-        }
+        for (int64_t row = low; row < high; ++row, to += W)
+            blur_row<float, W>(place(of.back(row)), place(of.middle(row)), place(of.on(row)), to);
     }
 
     BlurPlan plan_;

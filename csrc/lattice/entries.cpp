@@ -2,6 +2,8 @@
 
 #include <new>
 
+#include "lattice/corners.h"
+
 namespace densefield {
 
 LatticeEntries::~LatticeEntries() {
@@ -13,14 +15,11 @@ LatticeEntries::~LatticeEntries() {
 void LatticeEntries::prepare(const df_field_lattice& of, int64_t points, uint32_t unit, const float* before, int n_threads) {
     if (static_cast<uint64_t>(points) * unit > UINT32_MAX) throw std::bad_alloc();  // Q of 32 GiB and more
     const int64_t count = points * (of.d + 1);
-    const auto corners = static_cast<uint64_t>(of.d + 1);
-    int shift = 33;
-    while ((corners >> (shift - 32)) != 0) ++shift;
-    const uint64_t inverse = ((uint64_t{1} << shift) + corners - 1) / corners;  // entry / corners, exact for 31 bits
+    const PixelOfCorner pixel_of(of.d);
     auto* const weights = weights_ = static_cast<float*>(allocate(count * static_cast<int64_t>(sizeof(float))));
     auto* const sources = sources_ = static_cast<uint32_t*>(allocate(count * static_cast<int64_t>(sizeof(uint32_t))));
     const auto put = [=](int64_t place, int64_t entry) {
-        const uint64_t point = static_cast<uint64_t>(entry) * inverse >> shift;
+        const int64_t point = pixel_of(entry);
         sources[place] = static_cast<uint32_t>(point) * unit;
         weights[place] = of.weights[entry] * before[point];
     };

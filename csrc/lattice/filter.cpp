@@ -34,25 +34,20 @@ namespace {
 
 constexpr int64_t chunk_points = 2048;
 
-// Every lattice point gathers its pixels.
 template <class T, int W>
 void splat_by_rows(const LatticeFilter<T>& job, const T* pixels, T* table) {
-    const auto inverse = ~uint64_t{0} / static_cast<uint64_t>(job.d + 1) + 1;
-    const auto body = [&](int64_t chunk, int) {
-        const int64_t begin = chunk * chunk_rows, end = begin + chunk_rows < job.rows ? begin + chunk_rows : job.rows;
-        for (int64_t row = begin; row < end; ++row) {
+    const T* const weights = job.weights;
+    gather_rows<32>(
+        {job.starts, job.entries, job.rows, job.d}, chunk_rows, job.n_threads,
+        [=](int32_t corner, int64_t) { __builtin_prefetch(weights + corner); },
+        [=](int64_t row, int64_t, const auto& each) {
             Row<T, W> sum;
             sum.zero();
-            for (int32_t i = job.starts[row]; i < job.starts[row + 1]; ++i) {
-                if (i + 32 < job.starts[job.rows]) __builtin_prefetch(job.weights + job.entries[i + 32]);
-                const auto entry = static_cast<uint32_t>(job.entries[i]);
-                const auto point = static_cast<int64_t>((static_cast<unsigned __int128>(inverse) * entry) >> 64);
-                sum.add_from(pixels + point * W, job.weights[entry]);
-            }
+            each([&](int32_t corner, int64_t pixel) __attribute__((always_inline)) {
+                sum.add_from(pixels + pixel * W, weights[corner]);
+            });
             sum.store(table + row * W);
-        }
-    };
-    parallel_for((job.rows + chunk_rows - 1) / chunk_rows, job.n_threads, body);
+        });
 }
 
 // Rows of few channels are less than the indices to them: parts of the pixels, cut by their number, add to tables of
@@ -76,14 +71,12 @@ void splat_in_parts(const LatticeFilter<T>& job, const T* pixels, T* table) {
         }
     };
     parallel_for(parts, job.n_threads, body);
-    const auto add = [&](int64_t chunk, int) {
-        const int64_t begin = chunk * chunk_rows * W, end = begin + chunk_rows * W < size ? begin + chunk_rows * W : size;
+    parallel_ranges(size, chunk_rows * W, job.n_threads, [&](int64_t begin, int64_t end, int64_t) {
         for (int64_t part = 1; part < parts; ++part) {
             const T* const from = others.data() + (part - 1) * size;
             for (int64_t i = begin; i < end; ++i) table[i] += from[i];
         }
-    };
-    parallel_for((job.rows + chunk_rows - 1) / chunk_rows, job.n_threads, add);
+    });
 }
 
 // W channels from `first` on as rows, zeros where there are fewer.
@@ -129,11 +122,8 @@ void filter_channels(const LatticeFilter<T>& job, int64_t first, T* pixels, T* t
         const int32_t* vertices = job.vertices + (item * job.points + begin) * corners;
         const T* weights = job.weights + (item * job.points + begin) * corners;
         for (int64_t i = begin; i < end; ++i, vertices += corners, weights += corners) {
-            Row<T, W> sum;
-            sum.zero();
-            for (int r = 0; r < corners; ++r) sum.add_from(blurred + static_cast<int64_t>(vertices[r]) * W, weights[r] * scale);
             T out[W];
-            sum.store(out);
+            slice_row_in_order<T, W>(blurred, vertices, weights, corners, scale).store(out);
             for (int64_t c = 0; c < count; ++c) to[c * job.points + i] = out[c];
         }
     };
