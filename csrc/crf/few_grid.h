@@ -11,7 +11,7 @@
 namespace densefield::DF_TARGET {
 namespace {
 
-template <int W>
+template <int W>  // labels of a pixel
 class FewGrid {
 public:
     GridTaps taps;

@@ -24,7 +24,7 @@ DF_DECLARE(void few_labels(const df_field& field);)
 namespace DF_TARGET {
 namespace {
 
-template <int W>
+template <int W>  // labels of a pixel
 class FewLabels {
 public:
     explicit FewLabels(const df_field& field) : f(field), watch_(field.n_threads == 1 ? field.seconds : nullptr) {
@@ -172,7 +172,7 @@ private:
         }
         pack_flat<W>(f.unary + start, f.labels, f.points, count, f.scores ? 1.0f : -1.0f, no_label, acc);
         if (step == Step::last) {  // messages would drown in a large number that all labels share
-            for (int64_t i = 0; i < count * W; i += flat_width) less_greatest(acc + i, acc + i);
+            for (int64_t i = 0; i < count * W; i += flat_width) subtract_greatest(acc + i, acc + i);
             return;
         }
         float* const to = unary_ + start * W;
@@ -180,20 +180,20 @@ private:
         int64_t i = 0;
         for (; i + flat_width <= count * W; i += flat_width) {
             Flat row;
-            row.load(less_greatest(acc + i, scratch.message.data()));
+            row.load(subtract_greatest(acc + i, scratch.message.data()));
             row.store(to + i);
         }
         if (i < count * W) {
             float last[flat_width];
             Flat row;
-            row.load(less_greatest(acc + i, scratch.message.data()));
+            row.load(subtract_greatest(acc + i, scratch.message.data()));
             row.store(last);
             std::memcpy(to + i, last, static_cast<size_t>(count * W - i) * sizeof(float));
         }
         if (f.initial != nullptr) pack_flat<W>(f.initial + start, f.labels, f.points, count, 1.0f, no_label, acc);
     }
 
-    static DF_INLINE const float* less_greatest(const float* from, float* to) {
+    static DF_INLINE const float* subtract_greatest(const float* from, float* to) {
         for (int i = 0; i < flat_width; i += lanes<float>) {
             const Vector<float> x = load(from + i);
             store(to + i, x - greatest_label<W>(x));

@@ -1,8 +1,8 @@
 // Lines of pixels of W = 2 or 4 labels as flat arrays of numbers: several pixels a vector.
 #pragma once
 
+#include "base/exponentials.h"
 #include "base/rows.h"
-#include "base/vector_math.h"
 #include "crf/field_limits.h"
 
 namespace densefield::DF_TARGET {

@@ -44,6 +44,7 @@ DF_NOINLINE void widen_columns(const S* sums, int64_t apart, float* to, int64_t 
         });
 }
 
+// W: labels of a group; S: what their rows are stored as.
 template <int W, class S>
 class FieldGrid {
 public:
@@ -67,8 +68,8 @@ public:
             sums_.take((groups * (half_height_ + Halving::reach) + 1) * sums_line_);  // read beyond, to no effect
         }
         const int64_t first = taps.halved ? -Halving::margin : 0;
-        even_.take((taps.places + grid_block - 1) / grid_block);
-        find_even(before_x_, width, first, first + taps.places, taps.halved ? 2 : 1, taps.along_lines(), even_.data());
+        uniform_.take((taps.places + grid_block - 1) / grid_block);
+        find_uniform(before_x_, width, first, first + taps.places, taps.halved ? 2 : 1, taps.along_lines(), uniform_.data());
     }
 
     // Filters the lines y0 .. y1 for the walk to come; turn() then puts them in use. The rows of line y0 begin at `rows`, those
@@ -80,9 +81,9 @@ public:
                 S* const to = lines_[1 - turn_].data() + (g * height_ + y) * taps.places * W;
                 if (taps.halved)
                     grid_line<grid_piece<W>, 2>(from, to, W, width_, -Halving::margin, taps.places - Halving::margin,
-                                                taps.halving.first, before_x_, even_.data(), nullptr, before_y_[y]);
+                                                taps.halving.first, before_x_, uniform_.data(), nullptr, before_y_[y]);
                 else
-                    grid_line<grid_piece<W>, 1>(from, to, W, width_, 0, width_, taps.x, before_x_, even_.data(), after_x_,
+                    grid_line<grid_piece<W>, 1>(from, to, W, width_, 0, width_, taps.x, before_x_, uniform_.data(), after_x_,
                                                 before_y_[y]);
             }
     }
@@ -160,7 +161,7 @@ private:
     int64_t height_ = 0, width_ = 0, groups_ = 1;
     int64_t half_height_ = 0, sums_line_ = 0;  // lines of sums_, where columns are halved, and numbers of one
     const float *before_y_ = nullptr, *after_y_ = nullptr, *before_x_ = nullptr, *after_x_ = nullptr;
-    Owned<float> even_;
+    Owned<float> uniform_;
     Owned<S> lines_[2];  // (groups, height, places, W)
     Halving columns_;
     Owned<S> sums_;  // (groups, half height + some, numbers)

@@ -14,6 +14,7 @@
 namespace densefield::DF_TARGET {
 namespace {
 
+// W: labels of a group; S: what their rows are stored as.
 template <int W, class S>
 class FieldLattice {
 public:
@@ -104,7 +105,7 @@ private:
         });
     }
 
-    template <int Corners>
+    template <int Corners>  // d + 1 where it is known to the compiler, else 0
     void slice_group(int64_t g, int64_t start, int64_t count, float factor, float* acc) const {
         const int corners = Corners > 0 ? Corners : of_->d + 1;
         const S* const table = blurred_ + g * size_;

@@ -14,8 +14,9 @@
 namespace densefield::DF_TARGET {
 namespace {
 
-template <bool One>
-struct Groups {  // one group, known while compiling
+// How many groups of W a pixel's labels are; `OneGroup`: one, known while compiling.
+template <bool OneGroup>
+struct Groups {
     static constexpr int64_t groups = 1;
     explicit Groups(int64_t) {}
 };
@@ -26,12 +27,13 @@ struct Groups<false> {
     explicit Groups(int64_t count) : groups(count) {}
 };
 
-template <int W, class S, bool One>
-class Walk : public Groups<One> {
+// W: labels of a group; S: what Q is stored as, float or Half.
+template <int W, class S, bool OneGroup>
+class Walk : public Groups<OneGroup> {
 public:
-    using Groups<One>::groups;
+    using Groups<OneGroup>::groups;
     // Wide where the image is read or written, whose labels lie apart: few at a time are slow.
-    static constexpr int64_t tile_columns = 64, wide_columns = One ? 256 : tile_columns;
+    static constexpr int64_t tile_columns = 64, wide_columns = OneGroup ? 256 : tile_columns;
 
     struct Tile {
         int64_t band, y0, y1, x0, x1;
@@ -40,7 +42,7 @@ public:
     };
 
     DF_NOINLINE Walk(const df_field& field, bool backward)
-        : Groups<One>((field.labels + W - 1) / W), f(field), back(backward),
+        : Groups<OneGroup>((field.labels + W - 1) / W), f(field), back(backward),
           watch(field.n_threads == 1 && !backward ? field.seconds : nullptr), plane(field.points * W),
           terms(field, backward, groups * W) {
         for (int32_t l = 0; l < f.n_lattices; ++l) lattices_[l].prepare(f.lattices[l], f.points, groups, back, f.n_threads);

@@ -29,9 +29,10 @@ inline bool narrow(const df_field& field) { return field.half && field.labels > 
 
 constexpr auto take_nothing = [](int32_t, const float*) {};
 
-template <int W, class S, bool One>
-class Loop : Walk<W, S, One> {
-    using Base = Walk<W, S, One>;
+// W, S and OneGroup as in Walk.
+template <int W, class S, bool OneGroup>
+class Loop : Walk<W, S, OneGroup> {
+    using Base = Walk<W, S, OneGroup>;
     using typename Base::Tile;
     using Base::f, Base::groups, Base::plane, Base::tile_columns, Base::wide_columns;
 
@@ -98,7 +99,7 @@ private:
 
     // A line of the image as rows.
     void pack_line(const float* from, int64_t start, int64_t count, float factor, float filler, float* line) const {
-        constexpr int known = One && W == 4 ? W : 0;
+        constexpr int known = OneGroup && W == 4 ? W : 0;
         pack<float, known>(from + start, this->stride(), f.labels, f.points, count, factor, filler, line);
     }
 
@@ -108,7 +109,7 @@ private:
 
     // Softmax of logits that sums of exponentials allow.
     DF_NOINLINE bool write_softmax(float* line, int64_t start, int64_t count, S* q) const {
-        return quick_softmax<W, One, sizeof(S) == 2>(line, groups, count, [&](int64_t x, int64_t g, const Row<float, W>& row) {
+        return quick_softmax<W, OneGroup, sizeof(S) == 2>(line, groups, count, [&](int64_t x, int64_t g, const Row<float, W>& row) {
             row.store(q + g * plane + (start + x) * W);
         });
     }
@@ -123,13 +124,13 @@ private:
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
             ask_planes(tile, y, count, f.unary);
             pack_line(f.unary, start, count, sign_, no_label, tile.acc);
-            less_highest<W, One>(tile.acc, groups, count);  // near 0, where half precision tells small differences
-            if (f.doubtful != nullptr && any_below<W, One>(tile.acc, groups, count, padding_.data(), f.half ? -6e4f : -1e30f))
+            subtract_highest<W, OneGroup>(tile.acc, groups, count);  // near 0, where half precision tells small differences
+            if (f.doubtful != nullptr && any_below<W, OneGroup>(tile.acc, groups, count, padding_.data(), f.half ? -6e4f : -1e30f))
                 __atomic_store_n(f.doubtful, 1, __ATOMIC_RELAXED);
             spread(tile.acc, start, count, unary_);
             if (f.initial != nullptr) {
                 pack_line(f.initial, start, count, 1.0f, no_label, tile.acc);
-                less_highest<W, One>(tile.acc, groups, count);
+                subtract_highest<W, OneGroup>(tile.acc, groups, count);
             }
             write_softmax(tile.acc, start, count, q);
             this->watch.lap(phase_begin);
@@ -150,7 +151,7 @@ private:
             update_logits(tile, y, start, count);
             if (!write_softmax(tile.acc, start, count, q)) {
                 update_logits(tile, y, start, count);
-                less_highest<W, One>(tile.acc, groups, count);
+                subtract_highest<W, OneGroup>(tile.acc, groups, count);
                 write_softmax(tile.acc, start, count, q);
             }
             this->watch.lap(phase_softmax);
@@ -161,11 +162,11 @@ private:
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
             ask_planes(tile, y, count, f.unary);
             pack_line(f.unary, start, count, sign_, no_label, tile.acc);
-            less_highest<W, One>(tile.acc, groups, count);  // messages would drown in a large number that all labels share
+            subtract_highest<W, OneGroup>(tile.acc, groups, count);  // messages would drown in a large number that all labels share
             this->watch.lap(phase_end);
             this->messages(tile, y, start, count, take_nothing);
             float sums[wide_columns + lanes<float>];
-            log_softmax<W, One>(tile.acc, groups, count, tile.spare, sums);
+            log_softmax<W, OneGroup>(tile.acc, groups, count, tile.spare, sums);
             unpack_line(tile.acc, start, count, 1.0f, f.output);
             this->watch.lap(phase_end);
         });
@@ -234,12 +235,12 @@ private:
     const float sign_ = f.scores ? 1.0f : -1.0f;  // from `unary` to logits
 };
 
-template <int W, bool One>
+template <int W, bool OneGroup>
 void run(const df_field& field, bool backward) {
-    if (backward) return Loop<W, float, One>(field, true).backward();
+    if (backward) return Loop<W, float, OneGroup>(field, true).backward();
     if constexpr (W > 4)
-        if (narrow(field)) return Loop<W, Half, One>(field, false).forward();
-    Loop<W, float, One>(field, false).forward();
+        if (narrow(field)) return Loop<W, Half, OneGroup>(field, false).forward();
+    Loop<W, float, OneGroup>(field, false).forward();
 }
 
 }  // namespace

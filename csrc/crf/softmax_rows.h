@@ -1,85 +1,47 @@
-// exp and the reductions of a softmax over rows.
+// Softmax over rows of labels.
 #pragma once
 
+#include "base/exponentials.h"
 #include "base/rows.h"
-#include "base/vector_math.h"
 
 namespace densefield::DF_TARGET {
 namespace {
 
-template <int W>
-DF_INLINE float highest(const Lanes<float, W>& x) {
-    if constexpr (W == 2) {
+// A vector's halves.
+template <class V>
+struct Halves {
+    VectorOf<NumberOf<V>, count_of<V> / 2> low, high;
+    DF_INLINE explicit Halves(const V& x) {
+        std::memcpy(&low, &x, sizeof(low));
+        std::memcpy(&high, reinterpret_cast<const char*>(&x) + sizeof(low), sizeof(high));
+    }
+};
+
+// The greatest number of a vector, and the sum of all, half by half.
+template <class V>
+DF_INLINE float highest_of(const V& x) {
+    if constexpr (count_of<V> == 2) {
         return x[0] > x[1] ? x[0] : x[1];
     } else {
-        Lanes<float, W / 2> low, high;
-        std::memcpy(&low, &x, sizeof(low));
-        std::memcpy(&high, reinterpret_cast<const char*>(&x) + sizeof(low), sizeof(high));
-        return highest<W / 2>(low > high ? low : high);
+        const Halves<V> of(x);
+        return highest_of(of.low > of.high ? of.low : of.high);
     }
 }
 
-template <int W>
-DF_INLINE float total(const Lanes<float, W>& x) {
-    if constexpr (W == 2) {
+template <class V>
+DF_INLINE float total_of(const V& x) {
+    if constexpr (count_of<V> == 2) {
         return x[0] + x[1];
     } else {
-        Lanes<float, W / 2> low, high;
-        std::memcpy(&low, &x, sizeof(low));
-        std::memcpy(&high, reinterpret_cast<const char*>(&x) + sizeof(low), sizeof(high));
-        return total<W / 2>(low + high);
+        const Halves<V> of(x);
+        return total_of(of.low + of.high);
     }
-}
-
-// exp to about 2 units in the last place; 0 far below, about 1e38 far above.
-template <int W>
-DF_INLINE Lanes<float, W> exponential(Lanes<float, W> x) {
-    const Lanes<float, W> least = Lanes<float, W>{} - 104.0f, most = Lanes<float, W>{} + 88.0f;
-    const Lanes<float, W> magic = Lanes<float, W>{} + 12582912.0f;
-    x = x > least ? x : least;
-    x = x < most ? x : most;
-    const Lanes<float, W> n = (x * 1.44269504f + magic) - magic;
-    const Lanes<float, W> r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-    Lanes<float, W> p = r * (1.0f / 720) + (1.0f / 120);  // Taylor: |r| <= log(2) / 2
-    p = p * r + (1.0f / 24);
-    p = p * r + (1.0f / 6);
-    p = p * r + 0.5f;
-    p = p * r * r + r + 1.0f;
-#if defined(__AVX512F__)
-    if constexpr (W == 16) {
-        const __m512 scaled = _mm512_maskz_scalef_ps(0xffff, reinterpret_cast<__m512>(p), reinterpret_cast<__m512>(n));
-        return reinterpret_cast<Lanes<float, W>>(scaled);
-    }
-#endif
-    typedef int32_t Whole __attribute__((vector_size(W * 4)));
-    const Whole alive = n > -127.0f;
-    const Whole power = ((__builtin_convertvector(n, Whole) + 127) << 23) & alive;
-    Lanes<float, W> scale;
-    std::memcpy(&scale, &power, sizeof(scale));
-    return p * scale;
-}
-
-// exp of 16 numbers or a vector to 6e-6 of itself, for what half precision will hold; infinite far above.
-template <int W>
-DF_INLINE Lanes<float, W> rough_exponential(Lanes<float, W> x) {
-#if defined(__AVX512F__)
-    if constexpr (W == 16) {
-        const Lanes<float, W> least = Lanes<float, W>{} - 104.0f, magic = Lanes<float, W>{} + 12582912.0f;
-        x = x > least ? x : least;
-        const Lanes<float, W> n = (x * 1.44269504f + magic) - magic, r = x - n * 0.693147181f;
-        Lanes<float, W> p = (r * 0.04127773f + 0.16753518f) * r + 0.50005116f;
-        p = p * r * r + r + 1.0f;
-        const __m512 scaled = _mm512_maskz_scalef_ps(0xffff, reinterpret_cast<__m512>(p), reinterpret_cast<__m512>(n));
-        return reinterpret_cast<Lanes<float, W>>(scaled);
-    }
-#endif
-    return exponential<W>(x);  // whose range ends before its scale does
 }
 
 template <int W>
 using Rest = typename Row<float, W>::Rest;
 
-// Blocks as one, combined two or three at a time.
+// Blocks as a single one, combined two or three at a time.
 template <int count, class Block, class Combine>
 DF_INLINE Block fold_blocks(Block* blocks, const Combine& combine) {
     if constexpr (count == 1) {
@@ -101,13 +63,11 @@ DF_INLINE auto folded(const Row<float, W>& row, const Combine& combine) {
     if constexpr (W == width) {
         return row.head;
     } else if constexpr (W - width == width / 2) {
-        Lanes<float, width / 2> low, high;
-        std::memcpy(&low, &row.head, sizeof(low));
-        std::memcpy(&high, reinterpret_cast<const char*>(&row.head) + sizeof(low), sizeof(high));
-        return combine(combine(low, high), rest.head);
+        const Halves<VectorOf<float, width>> of(row.head);
+        return combine(combine(of.low, of.high), rest.head);
     } else {
         static_assert(W % width == 0);
-        Lanes<float, width> blocks[W / width];
+        VectorOf<float, width> blocks[W / width];
         row.copy_blocks(blocks);
         return fold_blocks<W / width>(blocks, combine);
     }
@@ -115,14 +75,14 @@ DF_INLINE auto folded(const Row<float, W>& row, const Combine& combine) {
 
 template <int W>
 DF_INLINE float highest(const Row<float, W>& row) {
-    const auto one = folded(row, [](const auto& a, const auto& b) __attribute__((always_inline)) { return a > b ? a : b; });
-    return highest<sizeof(one) / sizeof(float)>(one);
+    const auto block = folded(row, [](const auto& a, const auto& b) __attribute__((always_inline)) { return a > b ? a : b; });
+    return highest_of(block);
 }
 
 template <int W>
 DF_INLINE float total(const Row<float, W>& row) {
-    const auto one = folded(row, [](const auto& a, const auto& b) __attribute__((always_inline)) { return a + b; });
-    return total<sizeof(one) / sizeof(float)>(one);
+    const auto block = folded(row, [](const auto& a, const auto& b) __attribute__((always_inline)) { return a + b; });
+    return total_of(block);
 }
 
 template <int W>
@@ -134,7 +94,7 @@ DF_INLINE void shift(Row<float, W>& row, float offset) {
 // exp of count numbers <= 0; there must be room for a whole vector at the end.
 inline void exponentiate(float* numbers, int64_t count) {
     for (int64_t i = 0; i < count; i += lanes<float>)
-        store(numbers + i, exponential<lanes<float>>(load(numbers + i)));
+        store(numbers + i, quick_exponential(load(numbers + i)));
 }
 
 // The least of each place of the rows so far.
@@ -144,19 +104,21 @@ DF_INLINE void keep_least(Row<float, W>& least, const Row<float, W>& row) {
     if constexpr (W > Row<float, W>::width) keep_least(static_cast<Rest<W>&>(least), static_cast<const Rest<W>&>(row));
 }
 
+// In what follows a pixel's labels are `groups` rows of W, side by side; `OneGroup`: they are one, known to the compiler.
+
 // Whether rows that are less their greatest number hold one below `least`, or one that is not finite. `padding` is added to
 // each: infinite where a row has room for a label that is not there, and stands at minus infinity.
-template <int W, bool One>
+template <int W, bool OneGroup>
 DF_NOINLINE bool any_below(const float* rows, int64_t groups, int64_t count, const float* padding, float least) {
     bool found = false;
-    for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
+    for (int64_t g = 0; g < (OneGroup ? 1 : groups); ++g) {
         Row<float, W> none, low, wrong;
         none.load(padding + g * W);
         low.zero();
         wrong.zero();
         for (int64_t x = 0; x < count; ++x) {
             Row<float, W> row;
-            row.load(rows + (x * (One ? 1 : groups) + g) * W);
+            row.load(rows + (x * (OneGroup ? 1 : groups) + g) * W);
             wrong.add(row, 0.0f);
             row.add(none);
             keep_least(low, row);
@@ -171,20 +133,20 @@ DF_NOINLINE bool any_below(const float* rows, int64_t groups, int64_t count, con
 }
 
 // Takes its greatest number from each row of `groups` times W.
-template <int W, bool One>
-DF_NOINLINE void less_highest(float* rows, int64_t groups, int64_t count) {
-    const int64_t step = (One ? 1 : groups) * W;
+template <int W, bool OneGroup>
+DF_NOINLINE void subtract_highest(float* rows, int64_t groups, int64_t count) {
+    const int64_t step = (OneGroup ? 1 : groups) * W;
     for (int64_t x = 0; x < count; ++x) {
         Row<float, W> row;
         row.load(rows + x * step);
         float top = highest(row);
-        if constexpr (!One)
+        if constexpr (!OneGroup)
             for (int64_t g = 1; g < groups; ++g) {
                 row.load(rows + x * step + g * W);
                 const float here = highest(row);
                 top = here > top ? here : top;
             }
-        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
+        for (int64_t g = 0; g < (OneGroup ? 1 : groups); ++g) {
             row.load(rows + x * step + g * W);
             shift(row, -top);
             row.store(rows + x * step + g * W);
@@ -192,12 +154,12 @@ DF_NOINLINE void less_highest(float* rows, int64_t groups, int64_t count) {
     }
 }
 
-template <int W, bool One>
+template <int W, bool OneGroup>
 DF_INLINE float sum_of(const float* rows, int64_t groups) {
     Row<float, W> row;
     row.load(rows);
     float sum = total(row);
-    if constexpr (!One)
+    if constexpr (!OneGroup)
         for (int64_t g = 1; g < groups; ++g) {
             row.load(rows + g * W);
             sum += total(row);
@@ -206,19 +168,19 @@ DF_INLINE float sum_of(const float* rows, int64_t groups) {
 }
 
 // Softmax of a line of `count` rows, whose sums of exponentials must stay within the range of a float: false where one did
-// not. Two walks that a CPU can overlap. Each row goes to write(x, g, row); the line is spent.
-template <int W, bool One, bool Rough, class Write>
+// not. Two walks that a CPU can overlap. Each row goes to write(x, g, row); the line is spent. `Rough`: exponentials for half precision.
+template <int W, bool OneGroup, bool Rough, class Write>
 bool quick_softmax(float* rows, int64_t groups, int64_t count, const Write& write) {
-    const int64_t step = (One ? 1 : groups) * W;
+    const int64_t step = (OneGroup ? 1 : groups) * W;
     if constexpr (Rough)
         for (int64_t i = 0; i < count * step; i += lanes<float>)
-            store(rows + i, rough_exponential<lanes<float>>(load(rows + i)));
+            store(rows + i, rough_exponential(load(rows + i)));
     else
         exponentiate(rows, count * step);
     float least = 1.0f, most = 1.0f;
     for (int64_t x = 0; x < count; ++x) {
-        const float sum = sum_of<W, One>(rows + x * step, groups);
-        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
+        const float sum = sum_of<W, OneGroup>(rows + x * step, groups);
+        for (int64_t g = 0; g < (OneGroup ? 1 : groups); ++g) {
             Row<float, W> row;
             row.load(rows + x * step + g * W);
             row.scale(1.0f / sum);
@@ -231,16 +193,16 @@ bool quick_softmax(float* rows, int64_t groups, int64_t count, const Write& writ
 }
 
 // The logarithm of a line's softmax, in place. `spare` has room for a line, `sums` for a number a row and a vector.
-template <int W, bool One>
+template <int W, bool OneGroup>
 DF_NOINLINE void log_softmax(float* rows, int64_t groups, int64_t count, float* spare, float* sums) {
-    const int64_t step = (One ? 1 : groups) * W;
-    less_highest<W, One>(rows, groups, count);
-    for (int64_t i = 0; i < count * step; i += lanes<float>) store(spare + i, exponential<lanes<float>>(load(rows + i)));
-    for (int64_t x = 0; x < count; ++x) sums[x] = sum_of<W, One>(spare + x * step, groups);
+    const int64_t step = (OneGroup ? 1 : groups) * W;
+    subtract_highest<W, OneGroup>(rows, groups, count);
+    for (int64_t i = 0; i < count * step; i += lanes<float>) store(spare + i, quick_exponential(load(rows + i)));
+    for (int64_t x = 0; x < count; ++x) sums[x] = sum_of<W, OneGroup>(spare + x * step, groups);
     for (int64_t x = count; x % lanes<float> != 0; ++x) sums[x] = 1.0f;  // the rest of the last vector
     for (int64_t x = 0; x < count; x += lanes<float>) store(sums + x, logarithm(load(sums + x)));
     for (int64_t x = 0; x < count; ++x)
-        for (int64_t g = 0; g < (One ? 1 : groups); ++g) {
+        for (int64_t g = 0; g < (OneGroup ? 1 : groups); ++g) {
             Row<float, W> row;
             row.load(rows + x * step + g * W);
             shift(row, -sums[x]);

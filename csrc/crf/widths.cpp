@@ -49,6 +49,7 @@ void splat(const df_moments& job, const S* pixels, const float* scale, const flo
         });
 }
 
+// W: labels of a group; S: what b is stored as.
 template <int W, class S>
 class Moments {
 public:

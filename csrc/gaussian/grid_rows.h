@@ -62,7 +62,7 @@ DF_INLINE void grid_sums(const S* from, int64_t stride, int64_t size, int64_t fi
         Row<float, W> row;
         row.load(from + i * stride);
         if (before != nullptr) row.scale(before[i]);
-        const float* const tap = fresh(taps.from(i - place));
+        const float* const tap = hide_origin(taps.from(i - place));
 #pragma GCC unroll 8
         for (int k = low; k <= high; ++k) sums[k].add(row, tap[-k * Step]);
     };
@@ -82,15 +82,17 @@ DF_INLINE void grid_sums(const S* from, int64_t stride, int64_t size, int64_t fi
         if (first + k < outputs) write(first + k, sums[k]);
 }
 
+// Piece: numbers that are summed at a time; Step: how far apart the places of outputs are; S: what lines are stored as.
+
 // A line's outputs k = first .. last - 1 at the places k * Step, of `width` channels, times `factor` and, where given, after[k]. Where `before` is
-// the same all around a block of outputs, as it is away from the borders, `even` (find_even) holds it.
+// the same all around a block of outputs, as it is away from the borders, `uniform` (find_uniform) holds it.
 template <int Piece, int Step, class S>
 DF_NOINLINE void grid_line(const S* from, S* to, int64_t width, int64_t size, int64_t first, int64_t last, const Taps& taps,
-                           const float* before, const float* even, const float* after, float factor) {
-    for (int64_t block = first; block < last; block += grid_block, ++even) {
-        const float times = *even != 0.0f ? *even * factor : factor;
+                           const float* before, const float* uniform, const float* after, float factor) {
+    for (int64_t block = first; block < last; block += grid_block, ++uniform) {
+        const float times = *uniform != 0.0f ? *uniform * factor : factor;
         for (int64_t c = 0; c < width; c += Piece)
-            grid_sums<Piece, Step>(from + c, width, size, block, last, taps, *even != 0.0f ? nullptr : before,
+            grid_sums<Piece, Step>(from + c, width, size, block, last, taps, *uniform != 0.0f ? nullptr : before,
                                    [&](int64_t k, Row<float, Piece>& row) __attribute__((always_inline)) {
                                        row.scale(after != nullptr ? after[k] * times : times);
                                        row.store(to + (k - first) * width + c);
@@ -98,16 +100,16 @@ DF_NOINLINE void grid_line(const S* from, S* to, int64_t width, int64_t size, in
     }
 }
 
-inline void find_even(const float* before, int64_t size, int64_t first, int64_t last, int step, const Taps& taps,
-                      float* even) {
-    for (int64_t block = first; block < last; block += grid_block, ++even) {
+inline void find_uniform(const float* before, int64_t size, int64_t first, int64_t last, int step, const Taps& taps,
+                      float* uniform) {
+    for (int64_t block = first; block < last; block += grid_block, ++uniform) {
         const int64_t begin = block * step - taps.radius, end = (block + grid_block - 1) * step + taps.radius;
         float low = begin >= 0 && end < size ? before[begin] : 0.0f, high = low;
         for (int64_t i = begin; low != 0.0f && i <= end; ++i) {
             low = before[i] < low ? before[i] : low;
             high = before[i] > high ? before[i] : high;
         }
-        *even = high <= low * 1.00001f ? high : 0.0f;
+        *uniform = high <= low * 1.00001f ? high : 0.0f;
     }
 }
 

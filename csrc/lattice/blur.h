@@ -13,6 +13,7 @@
 namespace densefield::DF_TARGET {
 namespace {
 
+// W: numbers of a row of the table; S: what they are stored as.
 template <int W, class S>
 class LatticeBlur {
 public:

@@ -60,7 +60,7 @@ bool set_code(const T* features, LatticeCode& code, const Embedding<T>& embeddin
             Vector<T> sum = {};
             for (int k = 1; k <= d; ++k) {
                 const Vector<T> feature =
-                    embedding.scaled(load_some(features + (item * d + k - 1) * code.points + point, end - point), k - 1);
+                    embedding.scaled(load_or_repeat(features + (item * d + k - 1) * code.points + point, end - point), k - 1);
                 const Vector<T> positive = feature > -feature ? feature : -feature;
                 far = positive > far ? positive : far;
                 const Vector<T> scaled = feature * embedding.scale[k - 1];

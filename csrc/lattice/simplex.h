@@ -41,7 +41,7 @@ template <class T>
 using Mask = decltype(Vector<T>{} < Vector<T>{});  // whole numbers of the width of T
 
 template <class T>
-DF_INLINE Vector<T> load_some(const T* from, int64_t count) {  // repeats the last where there are fewer than lanes
+DF_INLINE Vector<T> load_or_repeat(const T* from, int64_t count) {  // repeats the last where there are fewer than lanes
     if (count >= lanes<T>) return load(from);
     T values[lanes<T>];
     for (int i = 0; i < lanes<T>; ++i) values[i] = from[i < count ? i : count - 1];
@@ -109,7 +109,7 @@ DF_INLINE void find_simplex(const T* from, const LatticeCode& code, int64_t poin
                             const Embedding<T>& embedding, Simplex<T, D>& simplex, Vector<T>* weights) {
     const int d = D == max_features ? code.d : D;
     Vector<T> feature[D], sorted[D + 1] = {};
-    for (int i = 0; i < d; ++i) feature[i] = embedding.scaled(load_some(from + i * code.points + point, count), i);
+    for (int i = 0; i < d; ++i) feature[i] = embedding.scaled(load_or_repeat(from + i * code.points + point, count), i);
     simplex.find(feature, embedding, d);
     for (int s = 0; s <= d; ++s) {
         sorted[s] = Vector<T>{};

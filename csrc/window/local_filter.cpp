@@ -2,6 +2,7 @@
 // threads. Here: masks, packing, the C face.
 
 #include "base/dispatch.h"
+#include "base/exponentials.h"
 #include "base/parallel.h"
 #include "densefield.h"
 #include "window/filter_chain.h"
@@ -73,7 +74,7 @@ void pack_map(const Window& w, const PackCall<T>& call, int n_threads) {
         if (call.factor != nullptr)
             for (int64_t x = 0; x < w.width; ++x)
                 for (int64_t i = x * size; i < (x + 1) * size; i += Window::octet)
-                    to_memory(to + i, load_octet(to + i) * octet_of(call.factor[pixel + x]));
+                    store(to + i, load<Octet<T>>(to + i) * octet_of(call.factor[pixel + x]));
         if (call.dot == nullptr) return;
         T* const dots = w.line(call.dot, b, y);
         std::memset(dots, 0, sizeof(T) * static_cast<size_t>(w.stride));

@@ -1,29 +1,16 @@
 // Eight numbers side by side, of one pixel's channels: what maps are worked on in. Whatever the width of the registers.
 #pragma once
 
-#include "base/vector_math.h"
+#include "base/vectors.h"
 #include "window/window.h"
 
 namespace densefield::DF_TARGET {
 namespace {
 
 template <class T>
-struct Eight;
-template <>
-struct Eight<float> {
-    typedef float Vector __attribute__((vector_size(32)));
-    typedef float Half __attribute__((vector_size(16)));
-};
-template <>
-struct Eight<double> {
-    typedef double Vector __attribute__((vector_size(64)));
-    typedef double Half __attribute__((vector_size(32)));
-};
-
+using Octet = VectorOf<T, 8>;
 template <class T>
-using Octet = typename Eight<T>::Vector;
-template <class T>
-using Quad = typename Eight<T>::Half;
+using Quad = VectorOf<T, 4>;
 
 // How many neighbouring pixels, and of how many octets, are summed in registers at a time.
 template <class T>
@@ -49,22 +36,8 @@ struct NextPixel {  // the same at rate 1, with all channels in so many octets
 };
 
 template <class T>
-DF_INLINE Octet<T> load_octet(const T* from) {
-    return from_memory<Octet<T>>(from);
-}
-
-template <class T>
 DF_INLINE Octet<T> octet_of(T value) {
     return Octet<T>{value, value, value, value, value, value, value, value};
-}
-
-// As `held`, where an octet fits into a register.
-template <class T>
-DF_INLINE Octet<T> held_octet(Octet<T> octet) {
-    if constexpr (sizeof(octet) <= DF_VECTOR_BYTES)
-        return held(octet);
-    else
-        return octet;
 }
 
 // The sums of eight octets.

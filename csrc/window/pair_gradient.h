@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/parallel.h"
-#include "window/laid_weights.h"
+#include "window/ordered_weights.h"
 
 namespace densefield::DF_TARGET {
 namespace {
@@ -27,7 +27,7 @@ void channel_means(const Window& w, const T* embeddings, int64_t channels, T* me
     parallel_for(w.batch * channels, n_threads, body);
 }
 
-// Rows of a band: few enough for its tile to stay in the cache, many against the rows above, which are visited again.
+// Rows of a band: few enough for its patch to stay in the cache, many against the rows above, which are visited again.
 // Bands are alike, and even in number, so that two threads end together.
 inline int64_t slope_rows(const Window& w) {
     constexpr int64_t most = 32;
@@ -65,25 +65,25 @@ public:
     }
     ~BandGradient() { fence_streams(); }
 
-    // Starts at the left border, with the channels that the tile will hold from `first` on.
+    // Starts at the left border, with the channels that the patch will hold from `first` on.
     void start(int64_t first, int64_t channels) {
         first_channel = first;
         const int64_t size = (channels + slope_channels - 1) * rows * line;
         for (int64_t i = 0; i < size; i += lanes<T>) store(&q_sums[i], Vector<T>{});
     }
 
-    // Visits the pairs of one vector of columns, from x of the tile on, in channel c of the tile and the next.
-    void visit(const Tile<T>& tile, const T* weights, int64_t c, int64_t x) {
-        const int64_t between = tile.rows * tile.apart, q_begin = lanes<T> + w.reach;
-        const T* const own = tile.begin + c * between + w.half_y * tile.apart + w.reach + x;
+    // Visits the pairs of one vector of columns, from x of the patch on, in channel c of the patch and the next.
+    void visit(const Patch<T>& patch, const T* weights, int64_t c, int64_t x) {
+        const int64_t between = patch.rows * patch.apart, q_begin = lanes<T> + w.reach;
+        const T* const own = patch.begin + c * between + w.half_y * patch.apart + w.reach + x;
         each_run(w, [&](int64_t dy, int64_t count, int64_t dx) {
             const int64_t before = dy + count - 1, steps = band.rows + before, shift = dx * w.rate;
-            const SlopeRows<T> at{own - before * tile.apart,
+            const SlopeRows<T> at{own - before * patch.apart,
                                   own + shift,
                                   &p_sums[(w.half_y - before) * lanes<T>],
                                   &q_sums[c * rows * line + q_begin + shift],
-                                  tile.apart,
-                                  c + 1 < tile.channels ? between : 0,  // the last channel is done twice
+                                  patch.apart,
+                                  c + 1 < patch.channels ? between : 0,  // the last channel is done twice
                                   rows * lanes<T>,
                                   line,
                                   rows * line};
@@ -101,10 +101,10 @@ public:
     }
 
     // Writes a vector of each row of channel c, where x (of the image) has been visited, and moves the lines on. `own`:
-    // the tile's row at column x - reach. Gives the sum of products with the embeddings.
+    // the patch's row at column x - reach. Gives the sum of products with the embeddings.
     double write(int64_t c, int64_t x, const T* own, int64_t own_apart) {
         const int64_t channel = band.b * call.channels + first_channel + c, lines = line, band_rows = band.rows;
-        const Vector<T> factor = held(broadcast(call.scale));
+        const Vector<T> factor = in_register(broadcast(call.scale));
         const bool by_scale = call.means != nullptr;
         const Vector<T> mean = broadcast(by_scale ? call.means[channel] : T(0));
         Vector<T> dots = {};
@@ -114,7 +114,7 @@ public:
             if (by_scale) dots += load(sums + lanes<T>) * (load(own) - mean);
             const int64_t past = reinterpret_cast<intptr_t>(out) / static_cast<int64_t>(sizeof(T)) % lanes<T>;
             write_line(out - past, load(sums + lanes<T> - past) * factor, x - w.reach - past);
-            for (int64_t i = lanes<T>; i < lines; i += lanes<T>) store(sums + i - lanes<T>, held(load(sums + i)));
+            for (int64_t i = lanes<T>; i < lines; i += lanes<T>) store(sums + i - lanes<T>, in_register(load(sums + i)));
             store(sums + lines - lanes<T>, Vector<T>{});
         }
         if (!by_scale) return 0;
@@ -173,32 +173,32 @@ void pair_gradient(const Window& w, const PairKernels<T>& kernels, GradientCall<
         const Band band(w, chunk, band_rows);
         of_scale[chunk] = 0;
         if (band.rows == 0) return;
-        Tile<T> tile(w, group, band.rows + 2 * w.half_y);
-        LaidWeights<T, Stored> laid(w, band.rows);
+        Patch<T> patch(w, group, band.rows + 2 * w.half_y);
+        OrderedWeights<T, Stored> ordered(w, band.rows);
         BandGradient<T, GradientCall<T, Stored>> gradient(w, call, signs ? kernels.slopes_of_signs : kernels.slopes, band,
                                                           group);
         for (int64_t first = 0; first < call.channels; first += group) {
-            tile.channels = at_most(group, call.channels - first);
-            gradient.start(first, tile.channels);
+            patch.channels = at_most(group, call.channels - first);
+            gradient.start(first, patch.channels);
             const auto write = [&](int64_t c, int64_t x, int64_t x0) {
-                const T* const own = tile.begin + (c * tile.rows + w.half_y) * tile.apart + x - x0;
-                of_scale[chunk] += gradient.write(c, x, own, tile.apart);
+                const T* const own = patch.begin + (c * patch.rows + w.half_y) * patch.apart + x - x0;
+                of_scale[chunk] += gradient.write(c, x, own, patch.apart);
             };
             int64_t x = 0, x0 = 0;
             for (; x < w.width; x += lanes<T>) {
-                if (x % tile.columns == 0) {
+                if (x % patch.columns == 0) {
                     x0 = x;
-                    tile.fill(w, band, call.embeddings + (band.b * call.channels + first) * pixels, x0, w.half_y);
+                    patch.fill(w, band, call.embeddings + (band.b * call.channels + first) * pixels, x0, w.half_y);
                 }
-                signs ? laid.template lay<sizeof(Stored) == 1>(w, band, call.weights, x)
-                      : laid.template lay<false>(w, band, call.weights, x);
-                for (int64_t c = 0; c < tile.channels; c += slope_channels) {
-                    gradient.visit(tile, laid.data(), c, x - x0);
-                    for (int64_t i = c; i < at_most(c + slope_channels, tile.channels); ++i) write(i, x, x0);
+                signs ? ordered.template put_in_order<sizeof(Stored) == 1>(w, band, call.weights, x)
+                      : ordered.template put_in_order<false>(w, band, call.weights, x);
+                for (int64_t c = 0; c < patch.channels; c += slope_channels) {
+                    gradient.visit(patch, ordered.data(), c, x - x0);
+                    for (int64_t i = c; i < at_most(c + slope_channels, patch.channels); ++i) write(i, x, x0);
                 }
             }
             for (; !gradient.is_written(x); x += lanes<T>)
-                for (int64_t c = 0; c < tile.channels; ++c) write(c, x, x0);
+                for (int64_t c = 0; c < patch.channels; ++c) write(c, x, x0);
         }
     };
     parallel_for(chunks, n_threads, body);

@@ -12,7 +12,7 @@ constexpr int most_dy = 5;  // offsets dy that one pass over the channels serves
 
 // Rows a fixed number of elements apart, known to the compiler where `Apart` is an integral_constant.
 template <class T, class Apart>
-struct Even {
+struct EvenlyApart {
     const T* first;
     Apart apart;
     DF_INLINE const T* operator[](int64_t row) const { return first + row * static_cast<int64_t>(apart); }
@@ -26,9 +26,9 @@ void sum_pairs(Rows p_rows, Rows q_rows, int64_t channels, int64_t apart, T* sum
         DF_UNROLL for (int d = 0; d < count; ++d) sum[a][d] = Vector<T>{};
     for (int64_t c = 0; c < channels; ++c) {
         Vector<T> p[block_rows];
-        DF_UNROLL for (int a = 0; a < block_rows; ++a) p[a] = held(load(p_rows[a] + c * apart));
+        DF_UNROLL for (int a = 0; a < block_rows; ++a) p[a] = in_register(load(p_rows[a] + c * apart));
         DF_UNROLL for (int row = 0; row < block_rows + count - 1; ++row) {
-            const Vector<T> q = held(load(q_rows[row] + c * apart));
+            const Vector<T> q = in_register(load(q_rows[row] + c * apart));
             DF_UNROLL for (int d = 0; d < count; ++d) {
                 const int a = row - d;
                 if (a >= 0 && a < block_rows) sum[a][d] = Op::template add<T>(sum[a][d], p[a], q);
@@ -45,11 +45,11 @@ void sum_pairs(Rows p_rows, Rows q_rows, int64_t channels, int64_t apart, T* sum
 // All half offsets of a block.
 template <class T, class Op, class Apart>
 void sum_offsets(const Window& w, const PairBlock<T>& block, Apart apart, T* sums, bool add) {
-    const Even<T, Apart> p_rows{block.first, apart};
+    const EvenlyApart<T, Apart> p_rows{block.first, apart};
     for (int64_t dx = -w.half_x; dx <= w.half_x; ++dx) {
         for (int64_t dy = w.first_dy(dx); dy <= w.half_y; dy += most_dy) {
             T* const to = sums + place_in_block(w, dy, dx) * block_rows * lanes<T>;
-            const Even<T, Apart> q_rows{&p_rows[dy][dx * w.rate], apart};
+            const EvenlyApart<T, Apart> q_rows{&p_rows[dy][dx * w.rate], apart};
             switch (at_most(w.half_y - dy + 1, most_dy)) {
                 case 1: sum_pairs<T, Op, 1>(p_rows, q_rows, block.channels, block.between, to, add); break;
                 case 2: sum_pairs<T, Op, 2>(p_rows, q_rows, block.channels, block.between, to, add); break;
@@ -85,9 +85,9 @@ struct SlopeRun {
         constexpr int newest = (i + count - 1) % count, from = first ? count - 1 - i : 0;
         Vector<T> p[slope_channels], p_sum[slope_channels];
         DF_UNROLL for (int c = 0; c < slope_channels; ++c) {
-            q[c][newest] = held(load(at.q + c * at.between));
+            q[c][newest] = in_register(load(at.q + c * at.between));
             q_sum[c][newest] = load(at.q_sums + c * at.q_between);
-            p[c] = held(load(at.p + c * at.between));
+            p[c] = in_register(load(at.p + c * at.between));
             p_sum[c] = load(at.p_sums + c * at.p_between);
         }
         slopes<i, from>(p, p_sum, std::make_integer_sequence<int, count>());
@@ -111,7 +111,7 @@ struct SlopeRun {
     template <int row, int d, bool outside>
     DF_INLINE void slope(const Vector<T>* p, Vector<T>* p_sum) {
         if constexpr (outside) return;
-        const Vector<T> weight = held(load(weights + d * lanes<T>));
+        const Vector<T> weight = in_register(load(weights + d * lanes<T>));
         Op::template add_slopes<T, 2 * d % 3 == 0>(p_sum[0], q_sum[0][row], p[0], q[0][row], weight);
         if constexpr (slope_channels == 2)
             Op::template add_slopes<T, (2 * d + 1) % 3 == 0>(p_sum[1], q_sum[1][row], p[1], q[1][row], weight);

@@ -33,32 +33,32 @@ namespace {
 
 // Labels as a map of one channel of integers as wide as T; left_out beside the image.
 template <class T>
-constexpr Lane<T> left_out = INT32_MIN;
+constexpr Integer<T> left_out = INT32_MIN;
 
 template <class T>
 struct LossEpilogue {
     const Hinge<T>& hinge;
-    const Lane<T>*const labels, *const outside;
+    const Integer<T>*const labels, *const outside;
     double* const loss;  // of the chunk: written once, for those of other chunks lie beside them
     int64_t* const count;
     double all_losses = 0;
     int64_t all_pairs = 0;
     Vector<T> sum = {};
     Integers<T> pairs = {}, own = {};
-    const Lane<T>* own_row = nullptr;
+    const Integer<T>* own_row = nullptr;
     int64_t b = 0, y = 0, x = 0, stride = 0, height = 0, rate = 0;
 
     DF_INLINE void row(const Window& w, int64_t image, int64_t image_row, int64_t column) {
         b = image, y = image_row, x = column, stride = w.stride, height = w.height, rate = w.rate;
         own_row = labels + (b * height + y) * stride + x;
-        own = load_integers<T>(own_row);
+        own = load<Integers<T>>(own_row);
         sum = Vector<T>{};
         pairs = Integers<T>{};
     }
 
     DF_INLINE Vector<T> operator()(Vector<T> distance, int64_t dy, int64_t dx) {
-        const Lane<T>* const there = y + dy * rate < height ? own_row + dy * rate * stride : outside + x;
-        const Integers<T> other = load_integers<T>(there + dx * rate);
+        const Integer<T>* const there = y + dy * rate < height ? own_row + dy * rate * stride : outside + x;
+        const Integers<T> other = load<Integers<T>>(there + dx * rate);
         const Integers<T> nobody = Integers<T>{} + left_out<T>;
         const Integers<T> counted = (own != nobody) & (other != nobody), same = own == other;
         const Vector<T> slope = same ? broadcast(T(1)) : broadcast(T(-1));
@@ -71,7 +71,7 @@ struct LossEpilogue {
     }
 
     DF_INLINE void end_row() {
-        Lane<T> lane[lanes<T>];
+        Integer<T> lane[lanes<T>];
         std::memcpy(lane, &pairs, sizeof(pairs));
         for (int i = 0; i < lanes<T>; ++i) all_pairs += lane[i];
         all_losses += static_cast<double>(total<T>(sum));
@@ -92,7 +92,7 @@ public:
             for (int64_t x = 0; x < w.stride; ++x)
                 map[w.lead + row * w.stride + x] = x < w.width ? labels[row * w.width + x] : left_out<T>;
     }
-    Buffer<Lane<T>> map, outside;
+    Buffer<Integer<T>> map, outside;
 };
 
 template <class T, class Stored>

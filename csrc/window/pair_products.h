@@ -43,19 +43,19 @@ struct ProductRun {
 template <class T, int offsets, class Step>
 DF_INLINE void add_products(TwoMaps<T> p, TwoMaps<T> q, Step step,
                             Octet<T> (&sums)[offsets][product_pixels]) {
-    p = {fresh(p.h), fresh(p.s)};
-    q = {fresh(q.h), fresh(q.s)};
+    p = {hide_origin(p.h), hide_origin(p.s)};
+    q = {hide_origin(q.h), hide_origin(q.s)};
     DF_UNROLL for (int i = 0; i < offsets; ++i)
-        DF_UNROLL for (int k = 0; k < product_pixels; ++k) sums[i][k] = held_octet<T>(Octet<T>{});
+        DF_UNROLL for (int k = 0; k < product_pixels; ++k) sums[i][k] = in_register(Octet<T>{});
     _Pragma("GCC unroll 1") for (int64_t c = 0; c < step.size; c += Window::octet) {
         Octet<T> p_h[product_pixels], p_s[product_pixels];
         DF_UNROLL for (int k = 0; k < product_pixels; ++k) {
-            p_h[k] = held_octet<T>(load_octet(p.h + k * step.apart + c));
-            p_s[k] = held_octet<T>(load_octet(p.s + k * step.apart + c));
+            p_h[k] = in_register(load<Octet<T>>(p.h + k * step.apart + c));
+            p_s[k] = in_register(load<Octet<T>>(p.s + k * step.apart + c));
         }
         DF_UNROLL for (int place = 0; place < product_pixels + offsets - 1; ++place) {
-            const Octet<T> q_h = held_octet<T>(load_octet(q.h + place * step.apart + c));
-            const Octet<T> q_s = held_octet<T>(load_octet(q.s + place * step.apart + c));
+            const Octet<T> q_h = in_register(load<Octet<T>>(q.h + place * step.apart + c));
+            const Octet<T> q_s = in_register(load<Octet<T>>(q.s + place * step.apart + c));
             DF_UNROLL for (int i = 0; i < offsets; ++i) {
                 const int k = place - i;
                 if (k >= 0 && k < product_pixels) sums[i][k] += p_h[k] * q_s;
@@ -163,7 +163,8 @@ private:
                 if (i + 1 < offsets) both[product_pixels + pixel] = sums[i + 1][pixel];
             }
             Quad<T> total[2];
-            to_memory(total, totals<T>(both));
+            const Octet<T> sum = totals<T>(both);
+            std::memcpy(total, &sum, sizeof(sum));
             store_sums(to, i, x, step, total[0]);
             if (i + 1 < offsets) store_sums(to, i + 1, x, step, total[1]);
         }
@@ -173,7 +174,7 @@ private:
     DF_INLINE void store_sums(T* to, int64_t i, int64_t x, Step step, const Quad<T>& sums) const {
         to += i * most_columns * step.rate;
         if (step.rate == 1)
-            to_memory(to, sums);
+            store(to, sums);
         else
             for (int64_t k = 0; k < product_pixels; ++k) to[k * step.rate] = x + k * step.rate < w.width ? sums[k] : T(0);
     }

@@ -3,7 +3,7 @@
 
 #include "base/parallel.h"
 #include "window/pair_kernels.h"
-#include "window/stored.h"
+#include "base/vector_math.h"
 
 namespace densefield::DF_TARGET {
 namespace {
@@ -23,17 +23,17 @@ void clear_outside(const Window& w, T* row, int64_t y) {
     }
 }
 
-// The part of an image (channels, height, width) that a band sees between columns x0 and x1, copied together: tile
+// The part of an image (channels, height, width) that a band sees between columns x0 and x1, copied together: patch
 // (channels, rows, apart), with zeros outside the image.
 template <class T>
-struct Tile {
+struct Patch {
     static constexpr int64_t columns = 6 * lanes<T>;
 
     int64_t channels, rows, apart;
     Buffer<T> data;
     T* const begin;  // aligned where the image's columns begin, `reach` further on
 
-    Tile(const Window& w, int64_t channels, int64_t rows)
+    Patch(const Window& w, int64_t channels, int64_t rows)
         : channels(channels),
           rows(rows),
           apart(2 * w.reach <= lanes<T> ? narrow_apart<T> : round_up(columns + 2 * w.reach, lanes<T>)),
@@ -84,13 +84,13 @@ void each_distance(const Window& w, const PairKernels<T>& kernels, const T* embe
         if (band.rows == 0) return;
         auto epilogue = epilogue_of(chunk);
         const int64_t rows = round_up(band.rows, block_rows);
-        Tile<T> tile(w, channels, rows + w.half_y);
+        Patch<T> patch(w, channels, rows + w.half_y);
         Buffer<T> sums(w.planes * block_rows * lanes<T>);
         const T* const image = embeddings + band.b * channels * w.height * w.width;
-        for (int64_t x0 = 0; x0 < w.width; x0 += tile.columns) {
-            tile.fill(w, band, image, x0, 0);
+        for (int64_t x0 = 0; x0 < w.width; x0 += patch.columns) {
+            patch.fill(w, band, image, x0, 0);
             for (int64_t row = 0; row < rows; row += block_rows)
-                for (int64_t x = 0; x < tile.columns && x0 + x < w.width; x += lanes<T>) {
+                for (int64_t x = 0; x < patch.columns && x0 + x < w.width; x += lanes<T>) {
                     const int64_t left = at_most(block_rows, band.rows - row), parts = (channels - 1) / channel_block + 1;
                     const auto result = [&](int64_t a) {
                         return w.plane_row(planes, band.b, band.first_y + (band.row + row + a) * w.step) + x0 + x;
@@ -98,8 +98,8 @@ void each_distance(const Window& w, const PairKernels<T>& kernels, const T* embe
                     for (int64_t c = 0; c < channels; c += channel_block) {
                         for (int64_t a = c / channel_block; kept && a < left; a += parts)
                             prefetch_to_write(result(a), w.stride, w.planes);
-                        const T* const first = tile.begin + (c * tile.rows + row) * tile.apart + w.reach + x;
-                        kernels.sum(w, {first, tile.apart, at_most(channel_block, channels - c), tile.rows * tile.apart},
+                        const T* const first = patch.begin + (c * patch.rows + row) * patch.apart + w.reach + x;
+                        kernels.sum(w, {first, patch.apart, at_most(channel_block, channels - c), patch.rows * patch.apart},
                                     sums.data(), c > 0);
                     }
                     for (int64_t a = 0; a < left; ++a) {
@@ -111,7 +111,7 @@ void each_distance(const Window& w, const PairKernels<T>& kernels, const T* embe
                                 const int64_t place = place_in_block(w, dy, dx) * block_rows + a;
                                 const Vector<T> sum = load(sums.data() + place * lanes<T>);
                                 const Vector<T> value = epilogue(sum * kernels.factor, dy, dx);
-                                if (kept) store_as<T>(to + w.plane(dy, dx) * w.stride, value);
+                                if (kept) store(to + w.plane(dy, dx) * w.stride, value);
                             }
                         epilogue.end_row();
                     }

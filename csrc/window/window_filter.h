@@ -47,20 +47,22 @@ constexpr int long_run = 3;  // offsets: others are on their own
 template <class T, int octets>
 using BlockSums = Octet<T>[block_pixels][octets];
 
+// octets: of channels, summed at a time; Step: PixelStep or NextPixel.
+
 // Adds `offsets` masks times neighbours for the block that starts at column x, of octets from channel c on.
 template <class T, int octets, int offsets, class Step>
 DF_INLINE void add_run(const Run<T>& run, int64_t x, int64_t c, Step step, BlockSums<T, octets>& sums) {
-    const T* const source = fresh(run.source + x * step.size + c);
+    const T* const source = hide_origin(run.source + x * step.size + c);
     const T* masks[offsets];
     DF_UNROLL for (int i = 0; i < offsets; ++i) masks[i] = run.masks + x + i * run.masks_apart;
     DF_UNROLL for (int place = 0; place < block_pixels + offsets - 1; ++place) {
         Octet<T> value[octets];
         DF_UNROLL for (int i = 0; i < octets; ++i)
-            value[i] = held_octet<T>(load_octet(source + place * step.apart + i * Window::octet));
+            value[i] = in_register(load<Octet<T>>(source + place * step.apart + i * Window::octet));
         DF_UNROLL for (int i = 0; i < offsets; ++i) {
             const int pixel = place - i;
             if (pixel >= 0 && pixel < block_pixels) {
-                const Octet<T> mask = held_octet<T>(octet_of(masks[i][pixel * step.rate]));
+                const Octet<T> mask = in_register(octet_of(masks[i][pixel * step.rate]));
                 DF_UNROLL for (int o = 0; o < octets; ++o) sums[pixel][o] += mask * value[o];
             }
         }
@@ -180,7 +182,7 @@ private:
                                 Octet<T> (&dots)[Window::octet]) const {
         BlockSums<T, octets> sums;
         DF_UNROLL for (int k = 0; k < block_pixels; ++k)
-            DF_UNROLL for (int i = 0; i < octets; ++i) sums[k][i] = held_octet<T>(Octet<T>{});
+            DF_UNROLL for (int i = 0; i < octets; ++i) sums[k][i] = in_register(Octet<T>{});
         for (const Run<T>* run = long_runs; run < long_end; ++run)
             add_run<T, octets, long_run>(*run, x, c, pixel_step, sums);
         for (const Run<T>* run = short_end; run < short_runs; ++run)
@@ -194,16 +196,16 @@ private:
             const Octet<T> factor = octet_of(step.multiplied ? call.factor[pixel] : T(1));
             DF_UNROLL for (int i = 0; i < octets; ++i) {
                 const int64_t at = column * pixel_step.size + c + i * Window::octet;
-                const Octet<T> value = (sums[k][i] + centre * load_octet(own + at)) * factor;
-                if (partner != nullptr) dots[k] += value * load_octet(partner + at);
-                to_memory(target + at, value);
+                const Octet<T> value = (sums[k][i] + centre * load<Octet<T>>(own + at)) * factor;
+                if (partner != nullptr) dots[k] += value * load<Octet<T>>(partner + at);
+                store(target + at, value);
             }
         }
     }
 
     void add_dots(int64_t x, const Octet<T>& change) const {
         T* const dot = w.line(step.dot, b, y) + x;
-        if (w.rate == 1 && in_block(x) == Window::octet) return to_memory(dot, load_octet(dot) + change);
+        if (w.rate == 1 && in_block(x) == Window::octet) return store(dot, load<Octet<T>>(dot) + change);
         for (int64_t k = 0; k < in_block(x); ++k) dot[k * w.rate] += change[k];
     }
     int64_t in_block(int64_t x) const { return at_most(block_pixels, (w.width - x + w.rate - 1) / w.rate); }
