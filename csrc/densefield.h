@@ -1,7 +1,7 @@
 /* The whole of the native library's face: plain C, so that ctypes loads one binary from every Python and every torch.
  *
- * Each function returns a df_status; buffers are contiguous and belong to the caller; `n_threads` says how many threads
- * may work (results do not depend on it).
+ * A function of a job returns a df_status; buffers are contiguous and belong to the caller; `n_threads` says how many
+ * threads may work (results do not depend on it).
  */
 #ifndef DENSEFIELD_H
 #define DENSEFIELD_H
@@ -19,25 +19,40 @@ extern "C" {
 #endif
 
 enum df_status { DF_OK = 0, DF_BAD_ARGUMENT = 1, DF_OUT_OF_MEMORY = 2, DF_FAILED = 3 };
+enum df_type { DF_F32 = 0, DF_F64 = 1 }; /* of what a job calls void*, where it has a `type` */
 
 /* Memory for a caller's large results, aligned to large pages. Given back, it waits for the next call: base/memory.cpp. */
 DF_API int df_memory_take(int64_t bytes, void** memory);
 DF_API int df_memory_release(void* memory);
 
+/* The sizes of all jobs in bytes, a null name at the end: what fills them in elsewhere is held against these. */
+typedef struct {
+    const char* name;
+    int64_t bytes;
+} df_size;
+DF_API const df_size* df_sizes(void);
+
 /* The instruction set in use: "baseline", "avx2" or "avx512". */
 DF_API const char* df_cpu(void);
 
-/* Separable Gaussian filtering on a grid of any number of dimensions.
+/* Separable Gaussian filtering on a grid of 1 to 8 axes.
  *
  * output(p) = sum_q prod_a k_a(p_a - q_a) input(q), with k_a(r) = exp(-r^2 / (2 theta_a^2)) or, where orders[a] is 1 or
  * 2, its first or second derivative by theta_a. Outside the grid, input is 0. k_a is cut where it falls below the
  * precision of the type (see ops/gaussian/op.py). `input` and `output` hold `planes` grids of sizes[0] x ... x
- * sizes[dimensions - 1] and may be the same memory.
+ * sizes[axes - 1] and may be the same memory.
  */
-DF_API int df_gaussian_filter_f32(const float* input, float* output, int64_t planes, int32_t dimensions,
-                                  const int64_t* sizes, const double* theta, const int64_t* orders, int32_t n_threads);
-DF_API int df_gaussian_filter_f64(const double* input, double* output, int64_t planes, int32_t dimensions,
-                                  const int64_t* sizes, const double* theta, const int64_t* orders, int32_t n_threads);
+typedef struct {
+    const void* input;
+    void* output;
+    int64_t planes;
+    int64_t sizes[8];
+    double theta[8];
+    int64_t orders[8];
+    int32_t axes, type, n_threads;
+} df_gaussian_filter_job;
+
+DF_API int df_gaussian_filter(const df_gaussian_filter_job* job);
 
 /* Gaussian filtering by the permutohedral lattice (Adams, Baek, Davis 2010), in two steps: build once, filter often.
  *

@@ -12,6 +12,10 @@ struct BadArgument {};  // no base: its inline members would be compiled for eve
 
 namespace {
 
+inline void check_type(int32_t type) {
+    if (type != DF_F32 && type != DF_F64) throw BadArgument();
+}
+
 template <class Body>  // void body(), which may throw
 inline int guarded(const Body& body) {
     const FlushDenormals flush;

@@ -21,16 +21,15 @@ struct Axis {
     int64_t radius;
 };
 
-constexpr int kMaxAxes = 8;
+constexpr int most_axes = 8;
 
 struct Grid {
     int64_t planes, points;
     int axes;
-    Axis axis[kMaxAxes];  // the innermost first
+    Axis axis[most_axes];  // the innermost first
 };
 
-DF_DECLARE(void gaussian_planes(const float* input, float* output, const Grid& grid, int n_threads);
-           void gaussian_planes(const double* input, double* output, const Grid& grid, int n_threads);)
+DF_DECLARE(void gaussian_filter(const df_gaussian_filter_job& job, const Grid& grid);)
 
 namespace DF_TARGET {
 namespace {
@@ -186,7 +185,10 @@ private:
 };
 
 template <class T>
-void filter_planes(const T* input, T* output, const Grid& grid, int n_threads) {
+void filter_planes(const df_gaussian_filter_job& job, const Grid& grid) {
+    const T* const input = static_cast<const T*>(job.input);
+    T* const output = static_cast<T*>(job.output);
+    const int n_threads = job.n_threads;
     // Whole planes to each thread while there are enough of them: what one axis wrote, the next finds in the cache.
     if (grid.planes >= 2 * n_threads && grid.axes == 2) {
         const AxisFilter<T> along(grid.axis[0], n_threads), across(grid.axis[1], n_threads);
@@ -212,12 +214,8 @@ void filter_planes(const T* input, T* output, const Grid& grid, int n_threads) {
 
 }  // namespace
 
-void gaussian_planes(const float* input, float* output, const Grid& grid, int n_threads) {
-    filter_planes(input, output, grid, n_threads);
-}
-
-void gaussian_planes(const double* input, double* output, const Grid& grid, int n_threads) {
-    filter_planes(input, output, grid, n_threads);
+void gaussian_filter(const df_gaussian_filter_job& job, const Grid& grid) {
+    job.type == DF_F32 ? filter_planes<float>(job, grid) : filter_planes<double>(job, grid);
 }
 
 }  // namespace DF_TARGET
@@ -235,41 +233,28 @@ int64_t radius_of(double theta, int64_t order, double tolerance, int64_t size) {
     return radius < static_cast<double>(size - 1) ? static_cast<int64_t>(radius) : size - 1;
 }
 
-template <class T>
-int gaussian_filter(const T* input, T* output, int64_t planes, int32_t dimensions, const int64_t* sizes,
-                    const double* theta, const int64_t* orders, int32_t n_threads, double tolerance) {
-    return guarded([&] {
-        if (planes < 0 || dimensions < 1 || dimensions > kMaxAxes || n_threads < 1) throw BadArgument();
-        Grid grid{planes, 1, dimensions, {}};
-        for (int32_t a = 0; a < dimensions; ++a) {
-            if (sizes[a] < 0 || !(theta[a] > 0.0) || orders[a] < 0 || orders[a] > 2) throw BadArgument();
-            grid.points *= sizes[a];
-        }
-        if (planes * grid.points == 0) return;
-        int64_t inner = 1;
-        for (int32_t a = dimensions - 1; a >= 0; --a) {
-            grid.axis[dimensions - 1 - a] = Axis{grid.points / (sizes[a] * inner), sizes[a], inner, theta[a], orders[a],
-                                                 radius_of(theta[a], orders[a], tolerance, sizes[a])};
-            inner *= sizes[a];
-        }
-        DF_DISPATCH(gaussian_planes(input, output, grid, n_threads));
-    });
-}
-
 }  // namespace
 }  // namespace densefield
 
-extern "C" int df_gaussian_filter_f32(const float* input, float* output, int64_t planes, int32_t dimensions,
-                                      const int64_t* sizes, const double* theta, const int64_t* orders,
-                                      int32_t n_threads) {
-    return densefield::gaussian_filter(input, output, planes, dimensions, sizes, theta, orders, n_threads,
-                                       FLT_EPSILON / 2);
-}
-
-extern "C" int df_gaussian_filter_f64(const double* input, double* output, int64_t planes, int32_t dimensions,
-                                      const int64_t* sizes, const double* theta, const int64_t* orders,
-                                      int32_t n_threads) {
-    return densefield::gaussian_filter(input, output, planes, dimensions, sizes, theta, orders, n_threads,
-                                       DBL_EPSILON / 2);
+extern "C" int df_gaussian_filter(const df_gaussian_filter_job* job) {
+    using namespace densefield;
+    return guarded([&] {
+        check_type(job->type);
+        if (job->planes < 0 || job->axes < 1 || job->axes > most_axes || job->n_threads < 1) throw BadArgument();
+        Grid grid{job->planes, 1, job->axes, {}};
+        for (int32_t a = 0; a < job->axes; ++a) {
+            if (job->sizes[a] < 0 || !(job->theta[a] > 0.0) || job->orders[a] < 0 || job->orders[a] > 2) throw BadArgument();
+            grid.points *= job->sizes[a];
+        }
+        if (job->planes * grid.points == 0) return;
+        const double tolerance = (job->type == DF_F32 ? double{FLT_EPSILON} : DBL_EPSILON) / 2;
+        int64_t inner = 1;
+        for (int32_t a = job->axes - 1; a >= 0; --a) {
+            const int64_t size = job->sizes[a], radius = radius_of(job->theta[a], job->orders[a], tolerance, size);
+            grid.axis[job->axes - 1 - a] = Axis{grid.points / (size * inner), size, inner, job->theta[a], job->orders[a], radius};
+            inner *= size;
+        }
+        DF_DISPATCH(gaussian_filter(*job, grid));
+    });
 }
 #endif

@@ -13,6 +13,7 @@ import torch
 from densefield.checks import InputError
 from densefield.ops import native
 from densefield.ops.gaussian import gaussian_filter
+from densefield.ops.gaussian.op import GaussianFilterJob
 from densefield.ops.permutohedral import build_lattice, lattice_filter
 from drawing import seeded
 from rounding import STEPS, unit_roundoff
@@ -103,14 +104,10 @@ def test_every_cpu_target_of_the_binary_agrees(load_anew, tmp_path, target):
 @needs_native
 def test_error_status_becomes_an_exception():
     values = torch.zeros(4)
-    call = native.kernel(
-        "df_gaussian_filter_f32",
-        (*[native.POINTER] * 2, native.INT64, native.INT32, *[native.POINTER] * 3, native.INT32),
-    )
-    sizes, theta, orders = native.int64_array([4]), native.double_array([1.0]), native.int64_array([0])
     address = native.pointer(values, torch.float32)
-    with pytest.raises(ValueError, match="df_gaussian_filter_f32: bad argument"):
-        call(address, address, 1, 1, sizes, theta, orders, 0)
+    job = GaussianFilterJob(input=address, output=address, planes=1, sizes=(4,), theta=(1.0,), axes=1, n_threads=0)
+    with pytest.raises(ValueError, match="df_gaussian_filter: bad argument"):
+        native.run("df_gaussian_filter", job)
     with pytest.raises(native.NativeLibraryMissing, match="df_no_such_kernel"):
         native.kernel("df_no_such_kernel", ())
 

@@ -23,6 +23,7 @@ from densefield.ops import forks  # noqa: F401 - so that forked children do not 
 
 _SUFFIXES = (".so", ".dylib", ".dll")
 _SCALARS = {torch.float32: "f32", torch.float64: "f64"}
+_TYPES = {torch.float32: 0, torch.float64: 1}  # as enum df_type has them
 
 LARGE = 1 << 25  # bytes; glibc takes so many from the system each time
 
@@ -73,6 +74,37 @@ def kernel(name: str, argument_types: tuple[type, ...]) -> Callable[..., None]:
             raise RuntimeError(f"{name}: failed with status {status}")
 
     return call
+
+
+class Job(ctypes.Structure):
+    """A structure of csrc/densefield.h, fields in its order, under its name: `GridPairsJob` is df_grid_pairs_job."""
+
+
+def run(name: str, job: Job) -> None:
+    """Call the kernel `name`, as `kernel` does, with its job; the caller keeps alive what that points to."""
+    kernel(name, (POINTER,))(ctypes.byref(job))
+
+
+def job_sizes() -> dict[str, int]:
+    """Give the bytes of each of the library's jobs."""
+    library = _library()
+    assert library is not None
+    library.df_sizes.restype = ctypes.POINTER(_Size)
+    sizes: dict[str, int] = {}
+    for one in library.df_sizes():
+        if one.name is None:
+            break
+        sizes[one.name.decode()] = one.bytes
+    return sizes
+
+
+class _Size(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("bytes", INT64)]
+
+
+def number_of(dtype: torch.dtype) -> int:
+    """Give the number by which a job calls `dtype`."""
+    return _TYPES[dtype]
 
 
 def suffix(dtype: torch.dtype) -> str:

@@ -68,30 +68,33 @@ def _(values: Tensor, theta: Tensor, orders: Sequence[int]) -> Tensor:
         return filter_by_matrices(values, widths, orders)
     values = values.contiguous()
     result = torch.empty_like(values)
-    planes = values.shape[0] * values.shape[1]
-    native.kernel(f"df_gaussian_filter_{native.suffix(values.dtype)}", _ARGUMENTS)(
-        native.pointer(values, values.dtype),
-        native.pointer(result, values.dtype),
-        planes,
-        values.dim() - 2,
-        native.int64_array(values.shape[2:]),
-        native.double_array(widths),
-        native.int64_array(orders),
-        torch.get_num_threads(),
+    job = GaussianFilterJob(
+        input=native.pointer(values, values.dtype),
+        output=native.pointer(result, values.dtype),
+        planes=values.shape[0] * values.shape[1],
+        sizes=tuple(values.shape[2:]),
+        theta=tuple(widths),
+        orders=tuple(orders),
+        axes=values.dim() - 2,
+        type=native.number_of(values.dtype),
+        n_threads=torch.get_num_threads(),
     )
+    native.run("df_gaussian_filter", job)
     return result
 
 
-_ARGUMENTS = (
-    native.POINTER,
-    native.POINTER,
-    native.INT64,
-    native.INT32,
-    native.POINTER,
-    native.POINTER,
-    native.POINTER,
-    native.INT32,
-)
+class GaussianFilterJob(native.Job):
+    """Grids, and the kernel along each axis."""
+
+    _fields_ = (
+        ("input", native.POINTER),
+        ("output", native.POINTER),
+        ("planes", native.INT64),
+        ("sizes", native.INT64 * 8),
+        ("theta", native.DOUBLE * 8),
+        ("orders", native.INT64 * 8),
+        *((name, native.INT32) for name in ("axes", "type", "n_threads")),
+    )
 
 
 @_filter.fake

@@ -1,0 +1,11 @@
+#include "densefield.h"
+
+#define DF_SIZE(job) {#job, sizeof(job)}
+
+extern "C" const df_size* df_sizes(void) {
+    static const df_size sizes[] = {
+        DF_SIZE(df_gaussian_filter_job),
+        {nullptr, 0},
+    };
+    return sizes;
+}
