@@ -56,7 +56,7 @@ DF_API int df_gaussian_filter(const df_gaussian_filter_job* job);
 
 /* Gaussian filtering by the permutohedral lattice (Adams, Baek, Davis 2010), in two steps: build once, filter often.
  *
- * df_lattice_build_*: features (batch, d, points), 1 <= d <= 16, which are divided by the kernel's `widths` (d) and
+ * df_lattice_build: features (batch, d, points), 1 <= d <= 16, which are divided by the kernel's `widths` (d) and
  * multiplied by `stretch`; taken as they are where `widths` is null. Fills, for each point, the rows of the value table
  * that hold its d + 1 simplex vertices (`vertices`, (batch, points, d + 1)) and its barycentric `weights` in them, and
  * gives the number of rows, or -1 where the features, of more than 2e4 widths, want float64.
@@ -70,31 +70,54 @@ DF_API int df_gaussian_filter(const df_gaussian_filter_job* job);
  * null. df_lattice_free ends it.
  * DF_BAD_ARGUMENT: a value that is not finite, or features so wide that the lattice's coordinates overflow.
  *
- * df_lattice_filter_*: values and output are (batch, channels, points). output = slice(blur(splat(values))) * scale, the
+ * df_lattice_filter: values and output are (batch, channels, points). output = slice(blur(splat(values))) * scale, the
  * blur axes in reverse order where `reverse` (the transpose).
  */
 typedef struct df_lattice df_lattice;
 
-DF_API int df_lattice_build_f32(const float* features, const double* widths, double stretch, int64_t batch, int32_t d,
-                                int64_t points, int32_t* vertices, float* weights, int64_t* rows, df_lattice** lattice,
-                                int32_t n_threads);
-DF_API int df_lattice_build_f64(const double* features, const double* widths, double stretch, int64_t batch, int32_t d,
-                                int64_t points, int32_t* vertices, double* weights, int64_t* rows, df_lattice** lattice,
-                                int32_t n_threads);
-DF_API int df_lattice_fill(df_lattice* lattice, int64_t most_rows, int64_t* rows, int32_t n_threads);
-DF_API int df_lattice_outgrows(const df_lattice* lattice, int64_t most_rows, int32_t* yes);
-DF_API int df_lattice_links(const df_lattice* lattice, const int32_t* vertices, int32_t* neighbours, int32_t* starts,
-                            int32_t* entries, int32_t* order, int32_t n_threads);
-DF_API int df_lattice_free(df_lattice* lattice);
+typedef struct {
+    const void* features;
+    const double* widths;
+    double stretch;
+    int64_t batch, points;
+    int32_t* vertices;
+    void* weights;
+    int64_t* rows;
+    df_lattice** lattice;
+    int32_t d, type, n_threads;
+} df_lattice_build_job;
 
-DF_API int df_lattice_filter_f32(const float* values, float* output, int64_t batch, int64_t channels, int64_t points,
-                                 int32_t d, int64_t rows, const int32_t* vertices, const float* weights,
-                                 const int32_t* neighbours, const int32_t* starts, const int32_t* entries,
-                                 int32_t reverse, float scale, int32_t n_threads);
-DF_API int df_lattice_filter_f64(const double* values, double* output, int64_t batch, int64_t channels, int64_t points,
-                                 int32_t d, int64_t rows, const int32_t* vertices, const double* weights,
-                                 const int32_t* neighbours, const int32_t* starts, const int32_t* entries,
-                                 int32_t reverse, double scale, int32_t n_threads);
+typedef struct {
+    df_lattice* lattice;
+    int64_t most_rows;
+    int64_t* rows;
+    int32_t n_threads;
+} df_lattice_fill_job;
+
+typedef struct {
+    const df_lattice* lattice;
+    const int32_t* vertices;
+    int32_t *neighbours, *starts, *entries, *order;
+    int32_t n_threads;
+} df_lattice_links_job;
+
+typedef struct {
+    const void* values;
+    void* output;
+    int64_t batch, channels, points, rows;
+    const int32_t* vertices;
+    const void* weights;
+    const int32_t *neighbours, *starts, *entries;
+    double scale;
+    int32_t d, reverse, type, n_threads;
+} df_lattice_filter_job;
+
+DF_API int df_lattice_build(const df_lattice_build_job* job);
+DF_API int df_lattice_outgrows(const df_lattice* lattice, int64_t most_rows, int32_t* yes);
+DF_API int df_lattice_fill(const df_lattice_fill_job* job);
+DF_API int df_lattice_links(const df_lattice_links_job* job);
+DF_API int df_lattice_free(df_lattice* lattice);
+DF_API int df_lattice_filter(const df_lattice_filter_job* job);
 
 /* Mean-field inference of a dense CRF over one image or point set, as one fused loop (Kraehenbuehl and Koltun 2011).
  *

@@ -5,6 +5,10 @@
 extern "C" const df_size* df_sizes(void) {
     static const df_size sizes[] = {
         DF_SIZE(df_gaussian_filter_job),
+        DF_SIZE(df_lattice_build_job),
+        DF_SIZE(df_lattice_fill_job),
+        DF_SIZE(df_lattice_links_job),
+        DF_SIZE(df_lattice_filter_job),
         {nullptr, 0},
     };
     return sizes;

@@ -15,16 +15,7 @@
 
 namespace densefield {
 
-// What the features are divided by and stretched to.
-struct Widths {
-    const double* widths;  // null: by nothing
-    double stretch;
-};
-
-DF_DECLARE(bool lattice_points(const float* features, const Widths& widths, int32_t* vertices, float* weights,
-                               df_lattice& lattice, int n_threads);
-           bool lattice_points(const double* features, const Widths& widths, int32_t* vertices, double* weights,
-                               df_lattice& lattice, int n_threads);)
+DF_DECLARE(bool lattice_points(const df_lattice_build_job& job, df_lattice& lattice);)
 
 namespace DF_TARGET {
 namespace {
@@ -148,9 +139,13 @@ Code* sort_codes(const T* features, int32_t* vertices, T* weights, df_lattice& l
 }
 
 template <class T>  // false where T has too few digits
-bool points(const T* features, const Widths& widths, int32_t* vertices, T* weights, df_lattice& lattice, int n_threads) {
+bool points(const df_lattice_build_job& job, df_lattice& lattice) {
+    const T* const features = static_cast<const T*>(job.features);
+    T* const weights = static_cast<T*>(job.weights);
+    int32_t* const vertices = job.vertices;
+    const int n_threads = job.n_threads;
     LatticeCode& code = lattice.code;
-    const Embedding<T> embedding(code.d, widths.widths, widths.stretch);
+    const Embedding<T> embedding(code.d, job.widths, job.stretch);
     if (!set_code(features, code, embedding, n_threads)) return false;
     const auto entries = static_cast<uint64_t>(code.batch * code.points * (code.d + 1));
     if (code.cells < (uint64_t{1} << 31) && code.cells <= (uint64_t{1} << 22) + 240 * entries) {
@@ -182,60 +177,36 @@ bool points(const T* features, const Widths& widths, int32_t* vertices, T* weigh
 
 }  // namespace
 
-bool lattice_points(const float* features, const Widths& widths, int32_t* vertices, float* weights, df_lattice& lattice,
-                    int n_threads) {
-    return points(features, widths, vertices, weights, lattice, n_threads);
-}
-
-bool lattice_points(const double* features, const Widths& widths, int32_t* vertices, double* weights, df_lattice& lattice,
-                    int n_threads) {
-    return points(features, widths, vertices, weights, lattice, n_threads);
+bool lattice_points(const df_lattice_build_job& job, df_lattice& lattice) {
+    return job.type == DF_F32 ? points<float>(job, lattice) : points<double>(job, lattice);
 }
 
 }  // namespace DF_TARGET
 }  // namespace densefield
 
 #if defined(DF_ENTRY)
-namespace densefield {
-namespace {
-
-template <class T>
-int build(const T* features, const Widths& widths, int64_t batch, int32_t d, int64_t points, int32_t* vertices, T* weights,
-          int64_t* rows, df_lattice** lattice, int32_t n_threads) {
-    *lattice = nullptr;
+extern "C" int df_lattice_build(const df_lattice_build_job* job) {
+    using namespace densefield;
+    *job->lattice = nullptr;
     return guarded([&] {
-        if (batch < 1 || d < 1 || d > max_features || points < 1 || n_threads < 1) throw BadArgument();
-        if (points > INT32_MAX / (batch * (d + 1))) throw BadArgument();
+        check_type(job->type);
+        if (job->batch < 1 || job->d < 1 || job->d > max_features || job->points < 1 || job->n_threads < 1) throw BadArgument();
+        if (job->points > INT32_MAX / (job->batch * (job->d + 1))) throw BadArgument();
         df_lattice* const made = new df_lattice;
-        made->code.d = d;
-        made->code.batch = batch;
-        made->code.points = points;
+        made->code.d = job->d;
+        made->code.batch = job->batch;
+        made->code.points = job->points;
         bool enough;
         try {
-            enough = DF_DISPATCH(lattice_points(features, widths, vertices, weights, *made, n_threads));
+            enough = DF_DISPATCH(lattice_points(*job, *made));
         } catch (...) {
             delete made;
             throw;
         }
         made->touched = made->rows;
-        *rows = enough ? made->rows : -1;
-        *lattice = made;
+        *job->rows = enough ? made->rows : -1;
+        *job->lattice = made;
     });
-}
-
-}  // namespace
-}  // namespace densefield
-
-extern "C" int df_lattice_build_f32(const float* features, const double* widths, double stretch, int64_t batch, int32_t d,
-                                    int64_t points, int32_t* vertices, float* weights, int64_t* rows, df_lattice** lattice,
-                                    int32_t n_threads) {
-    return densefield::build(features, {widths, stretch}, batch, d, points, vertices, weights, rows, lattice, n_threads);
-}
-
-extern "C" int df_lattice_build_f64(const double* features, const double* widths, double stretch, int64_t batch, int32_t d,
-                                    int64_t points, int32_t* vertices, double* weights, int64_t* rows, df_lattice** lattice,
-                                    int32_t n_threads) {
-    return densefield::build(features, {widths, stretch}, batch, d, points, vertices, weights, rows, lattice, n_threads);
 }
 
 extern "C" int df_lattice_free(df_lattice* lattice) {

@@ -199,11 +199,11 @@ extern "C" int df_lattice_outgrows(const df_lattice* lattice, int64_t most_rows,
     });
 }
 
-extern "C" int df_lattice_fill(df_lattice* lattice, int64_t most_rows, int64_t* rows, int32_t n_threads) {
+extern "C" int df_lattice_fill(const df_lattice_fill_job* job) {
     using namespace densefield;
     return guarded([&] {
-        if (lattice == nullptr || n_threads < 1) throw BadArgument();
-        fill(*lattice, most_rows < INT32_MAX ? most_rows : INT32_MAX - 1, n_threads);
-        *rows = lattice->rows;
+        if (job->lattice == nullptr || job->n_threads < 1) throw BadArgument();
+        fill(*job->lattice, job->most_rows < INT32_MAX ? job->most_rows : INT32_MAX - 1, job->n_threads);
+        *job->rows = job->lattice->rows;
     });
 }

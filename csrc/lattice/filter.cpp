@@ -12,25 +12,26 @@
 
 namespace densefield {
 
-template <class T>
-struct LatticeFilter {
-    const T* values;
-    T* output;
-    int64_t batch, channels, points;
-    int d;
-    int64_t rows;
-    const int32_t* vertices;
-    const T* weights;
-    const int32_t *neighbours, *starts, *entries;
-    bool reverse;
-    T scale;
-    int n_threads;
-};
-
-DF_DECLARE(void lattice_filter(const LatticeFilter<float>& job); void lattice_filter(const LatticeFilter<double>& job);)
+DF_DECLARE(void lattice_filter(const df_lattice_filter_job& job);)
 
 namespace DF_TARGET {
 namespace {
+
+// The job, and what is in it of type T.
+template <class T>
+struct LatticeFilter : df_lattice_filter_job {
+    const T* const values;
+    T* const output;
+    const T* const weights;
+    const T scale;
+
+    explicit LatticeFilter(const df_lattice_filter_job& job)
+        : df_lattice_filter_job(job),
+          values(static_cast<const T*>(job.values)),
+          output(static_cast<T*>(job.output)),
+          weights(static_cast<const T*>(job.weights)),
+          scale(static_cast<T>(job.scale)) {}
+};
 
 constexpr int64_t chunk_points = 2048;
 
@@ -112,7 +113,7 @@ void filter_channels(const LatticeFilter<T>& job, int64_t first, T* pixels, T* t
     std::memset(table + job.rows * W, 0, W * sizeof(T));
     std::memset(other + job.rows * W, 0, W * sizeof(T));
     const T* const blurred =
-        blur<T, W>(table, other, job.neighbours, corners, job.rows, job.reverse, job.n_threads);
+        blur<T, W>(table, other, job.neighbours, corners, job.rows, job.reverse != 0, job.n_threads);
 
     const auto slice = [&](int64_t chunk, int) {
         const int64_t item = chunk / each, begin = chunk % each * chunk_points;
@@ -155,44 +156,22 @@ void filter(const LatticeFilter<T>& job) {
 
 }  // namespace
 
-void lattice_filter(const LatticeFilter<float>& job) { filter(job); }
-void lattice_filter(const LatticeFilter<double>& job) { filter(job); }
+void lattice_filter(const df_lattice_filter_job& job) {
+    job.type == DF_F32 ? filter(LatticeFilter<float>(job)) : filter(LatticeFilter<double>(job));
+}
 
 }  // namespace DF_TARGET
 }  // namespace densefield
 
 #if defined(DF_ENTRY)
-namespace densefield {
-namespace {
-
-template <class T>
-int run_filter(const LatticeFilter<T>& job) {
+extern "C" int df_lattice_filter(const df_lattice_filter_job* job) {
+    using namespace densefield;
     return guarded([&] {
-        if (job.batch < 1 || job.channels < 1 || job.points < 1 || job.d < 1 || job.rows < 1 || job.n_threads < 1)
+        check_type(job->type);
+        if (job->batch < 1 || job->channels < 1 || job->points < 1 || job->d < 1 || job->rows < 1 || job->n_threads < 1)
             throw BadArgument();
-        if (job.channels > 4 && job.entries == nullptr) throw BadArgument();
-        DF_DISPATCH(lattice_filter(job));
+        if (job->channels > 4 && job->entries == nullptr) throw BadArgument();
+        DF_DISPATCH(lattice_filter(*job));
     });
-}
-
-}  // namespace
-}  // namespace densefield
-
-extern "C" int df_lattice_filter_f32(const float* values, float* output, int64_t batch, int64_t channels,
-                                     int64_t points, int32_t d, int64_t rows, const int32_t* vertices,
-                                     const float* weights, const int32_t* neighbours, const int32_t* starts,
-                                     const int32_t* entries, int32_t reverse, float scale, int32_t n_threads) {
-    return densefield::run_filter(densefield::LatticeFilter<float>{values, output, batch, channels, points, d, rows,
-                                                                   vertices, weights, neighbours, starts, entries,
-                                                                   reverse != 0, scale, n_threads});
-}
-
-extern "C" int df_lattice_filter_f64(const double* values, double* output, int64_t batch, int64_t channels,
-                                     int64_t points, int32_t d, int64_t rows, const int32_t* vertices,
-                                     const double* weights, const int32_t* neighbours, const int32_t* starts,
-                                     const int32_t* entries, int32_t reverse, double scale, int32_t n_threads) {
-    return densefield::run_filter(densefield::LatticeFilter<double>{values, output, batch, channels, points, d, rows,
-                                                                    vertices, weights, neighbours, starts, entries,
-                                                                    reverse != 0, scale, n_threads});
 }
 #endif

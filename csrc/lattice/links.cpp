@@ -90,21 +90,23 @@ void link(const df_lattice& lattice, const Code* codes, int32_t* neighbours, int
 }  // namespace
 }  // namespace densefield
 
-extern "C" int df_lattice_links(const df_lattice* lattice, const int32_t* vertices, int32_t* neighbours,
-                                int32_t* starts, int32_t* entries, int32_t* order, int32_t n_threads) {
+extern "C" int df_lattice_links(const df_lattice_links_job* job) {
     using namespace densefield;
     return guarded([&] {
-        if (lattice->codes != nullptr)
-            link(*lattice, lattice->codes, neighbours, n_threads);
+        const df_lattice& lattice = *job->lattice;
+        if (lattice.codes != nullptr)
+            link(lattice, lattice.codes, job->neighbours, job->n_threads);
         else
-            link(*lattice, lattice->wide_codes, neighbours, n_threads);
-        for (int64_t place = 0; place < lattice->rows && order != nullptr; ++place)
-            order[place] = lattice->rows_of != nullptr ? lattice->rows_of[place] : static_cast<int32_t>(place);
+            link(lattice, lattice.wide_codes, job->neighbours, job->n_threads);
+        for (int64_t place = 0; place < lattice.rows && job->order != nullptr; ++place)
+            job->order[place] = lattice.rows_of != nullptr ? lattice.rows_of[place] : static_cast<int32_t>(place);
+        int32_t *const starts = job->starts, *const entries = job->entries;
         if (entries == nullptr) return;
-        const int64_t count = lattice->code.batch * lattice->code.points * (lattice->code.d + 1);
+        const int64_t count = lattice.code.batch * lattice.code.points * (lattice.code.d + 1);
         sort_by_row(
-            vertices, count, lattice->touched, starts, n_threads, [=](int32_t place) { __builtin_prefetch(entries + place, 1); },
+            job->vertices, count, lattice.touched, starts, job->n_threads,
+            [=](int32_t place) { __builtin_prefetch(entries + place, 1); },
             [=](int64_t entry, int32_t place) { entries[place] = static_cast<int32_t>(entry); });
-        for (int64_t row = lattice->touched; row < lattice->rows; ++row) starts[row + 1] = starts[row];
+        for (int64_t row = lattice.touched; row < lattice.rows; ++row) starts[row + 1] = starts[row];
     });
 }

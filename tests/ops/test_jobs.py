@@ -12,8 +12,10 @@ import pytest
 
 from densefield.ops import native
 from densefield.ops.gaussian.op import GaussianFilterJob
+from densefield.ops.permutohedral.lattice import LatticeBuildJob, LatticeFillJob, LatticeLinksJob
+from densefield.ops.permutohedral.op import LatticeFilterJob
 
-JOBS = [GaussianFilterJob]
+JOBS = [GaussianFilterJob, LatticeBuildJob, LatticeFillJob, LatticeLinksJob, LatticeFilterJob]
 HEADER = (Path(__file__).parents[2] / "csrc" / "densefield.h").read_text(encoding="utf-8")
 TYPES = {"int32_t": native.INT32, "int64_t": native.INT64, "double": native.DOUBLE}
 STRUCTURE = re.compile(r"typedef struct \{\n([^{}]*)\} (\w+);")

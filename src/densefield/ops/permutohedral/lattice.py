@@ -212,13 +212,16 @@ def _(
         starts = features.new_empty(count + 1 if entries else 0, dtype=torch.int32)
         order = features.new_empty(count if count > int(touched) else 0, dtype=torch.int32)
         places = native.empty((listed,), torch.int32)
-        native.kernel("df_lattice_links", _LINKS)(
-            handle,
-            *(native.pointer(part, torch.int32) for part in (vertices, neighbours)),
-            *(native.pointer(part, torch.int32) if entries else None for part in (starts, places)),
-            native.pointer(order, torch.int32) if order.numel() else None,
-            torch.get_num_threads(),
+        job = LatticeLinksJob(
+            lattice=handle,
+            vertices=native.pointer(vertices, torch.int32),
+            neighbours=native.pointer(neighbours, torch.int32),
+            starts=native.pointer(starts, torch.int32) if entries else None,
+            entries=native.pointer(places, torch.int32) if entries else None,
+            order=native.pointer(order, torch.int32) if order.numel() else None,
+            n_threads=torch.get_num_threads(),
         )
+        native.run("df_lattice_links", job)
     finally:
         _free(handle)
     return vertices, weights.to(features.dtype), neighbours, starts, places, touched, order
@@ -273,20 +276,23 @@ def _points(
     rows, handle = ctypes.c_int64(), ctypes.c_void_p()
     if batch * points > MANY_POINTS:
         idle_threads.send_away()
+    given = None if widths is None else native.double_array(widths.tolist())
+    job = LatticeBuildJob(
+        features=native.pointer(features, features.dtype),
+        widths=None if given is None else ctypes.addressof(given),
+        stretch=stretch,
+        batch=batch,
+        points=points,
+        vertices=native.pointer(vertices, torch.int32),
+        weights=native.pointer(weights, features.dtype),
+        rows=ctypes.addressof(rows),
+        lattice=ctypes.addressof(handle),
+        d=d,
+        type=native.number_of(features.dtype),
+        n_threads=torch.get_num_threads(),
+    )
     try:
-        native.kernel(f"df_lattice_build_{native.suffix(features.dtype)}", _BUILD)(
-            native.pointer(features, features.dtype),
-            None if widths is None else native.double_array(widths.tolist()),
-            stretch,
-            batch,
-            d,
-            points,
-            native.pointer(vertices, torch.int32),
-            native.pointer(weights, features.dtype),
-            ctypes.addressof(rows),
-            ctypes.addressof(handle),
-            torch.get_num_threads(),
-        )
+        native.run("df_lattice_build", job)
     except ValueError:
         check_all_finite("features", features)
         raise too_wide(scaled_features(features, widths, stretch)) from None
@@ -302,25 +308,47 @@ def _free(handle: ctypes.c_void_p) -> None:
 
 def _fill(handle: ctypes.c_void_p, rows: ctypes.c_int64, fill_rows: int) -> None:
     if fill_rows > rows.value:
-        native.kernel("df_lattice_fill", _FILL)(handle, fill_rows, ctypes.addressof(rows), torch.get_num_threads())
+        job = LatticeFillJob(
+            lattice=handle, most_rows=fill_rows, rows=ctypes.addressof(rows), n_threads=torch.get_num_threads()
+        )
+        native.run("df_lattice_fill", job)
 
 
-_BUILD = (
-    native.POINTER,
-    native.POINTER,
-    native.DOUBLE,
-    native.INT64,
-    native.INT32,
-    native.INT64,
-    native.POINTER,
-    native.POINTER,
-    native.POINTER,
-    native.POINTER,
-    native.INT32,
-)
-_FILL = (native.POINTER, native.INT64, native.POINTER, native.INT32)
+class LatticeBuildJob(native.Job):
+    """Features, and where the corners of each pixel's simplex go."""
+
+    _fields_ = (
+        ("features", native.POINTER),
+        ("widths", native.POINTER),
+        ("stretch", native.DOUBLE),
+        ("batch", native.INT64),
+        ("points", native.INT64),
+        *((name, native.POINTER) for name in ("vertices", "weights", "rows", "lattice")),
+        *((name, native.INT32) for name in ("d", "type", "n_threads")),
+    )
+
+
+class LatticeFillJob(native.Job):
+    """A lattice, and how many points it may have."""
+
+    _fields_ = (
+        ("lattice", native.POINTER),
+        ("most_rows", native.INT64),
+        ("rows", native.POINTER),
+        ("n_threads", native.INT32),
+    )
+
+
+class LatticeLinksJob(native.Job):
+    """A lattice, and where that goes by which it hangs together."""
+
+    _fields_ = (
+        *((name, native.POINTER) for name in ("lattice", "vertices", "neighbours", "starts", "entries", "order")),
+        ("n_threads", native.INT32),
+    )
+
+
 _OUTGROWS = (native.POINTER, native.INT64, native.POINTER)
-_LINKS = (native.POINTER,) * 6 + (native.INT32,)
 
 
 @_build.fake

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import torch
@@ -83,30 +82,38 @@ def _(
     result = torch.empty_like(values)
     if batch * points > MANY_POINTS:
         idle_threads.send_away()
-    native.kernel(
-        f"df_lattice_filter_{native.suffix(values.dtype)}",
-        _FILTER_F64 if values.dtype == torch.float64 else _FILTER_F32,
-    )(
-        native.pointer(values, values.dtype),
-        native.pointer(result, values.dtype),
-        batch,
-        channels,
-        points,
-        corners - 1,
-        rows,
-        native.pointer(vertices, torch.int32),
-        native.pointer(weights, values.dtype),
-        *(native.pointer(part, torch.int32) for part in (neighbours, starts, entries)),
-        int(reverse),
-        1 / (1 + 2.0 ** (1 - corners)),
-        torch.get_num_threads(),
+    job = LatticeFilterJob(
+        values=native.pointer(values, values.dtype),
+        output=native.pointer(result, values.dtype),
+        batch=batch,
+        channels=channels,
+        points=points,
+        rows=rows,
+        vertices=native.pointer(vertices, torch.int32),
+        weights=native.pointer(weights, values.dtype),
+        neighbours=native.pointer(neighbours, torch.int32),
+        starts=native.pointer(starts, torch.int32),
+        entries=native.pointer(entries, torch.int32),
+        scale=1 / (1 + 2.0 ** (1 - corners)),
+        d=corners - 1,
+        reverse=reverse,
+        type=native.number_of(values.dtype),
+        n_threads=torch.get_num_threads(),
     )
+    native.run("df_lattice_filter", job)
     return result
 
 
-_FILTER = (native.POINTER,) * 2 + (native.INT64,) * 3 + (native.INT32, native.INT64) + (native.POINTER,) * 5
-_FILTER_F32 = (*_FILTER, native.INT32, ctypes.c_float, native.INT32)
-_FILTER_F64 = (*_FILTER, native.INT32, native.DOUBLE, native.INT32)
+class LatticeFilterJob(native.Job):
+    """Values, and the lattice that filters them."""
+
+    _fields_ = (
+        *((name, native.POINTER) for name in ("values", "output")),
+        *((name, native.INT64) for name in ("batch", "channels", "points", "rows")),
+        *((name, native.POINTER) for name in ("vertices", "weights", "neighbours", "starts", "entries")),
+        ("scale", native.DOUBLE),
+        *((name, native.INT32) for name in ("d", "reverse", "type", "n_threads")),
+    )
 
 
 @_filter.fake
