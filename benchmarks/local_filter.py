@@ -116,7 +116,7 @@ def phases(size: int) -> None:
         def call(*arguments: object) -> None:
             start = time.process_time()
             function(*arguments)
-            spent[name[3:-4]] = spent.get(name[3:-4], 0.0) + (time.process_time() - start) * 1e3
+            spent[name[3:]] = spent.get(name[3:], 0.0) + (time.process_time() - start) * 1e3
 
         return call
 

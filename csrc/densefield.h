@@ -228,54 +228,97 @@ DF_API int df_grid_pairs(const df_pairs* job);
  * NULL stands for an array that is not wanted. ops/local_filter/kernels.py calls these in turn; formulas are in
  * ops/local_filter/op.py.
  */
-#define DF_LOCAL_FILTER(T, S)                                                                                         \
-    /* masks <- exp(-scale distance), planes. */                                                                      \
-    DF_API int df_pair_masks_##S(const T* embeddings, T* masks, const int64_t* shape, int64_t channels,               \
-                                 int32_t distance, double scale, int32_t n_threads);                                  \
-    /* map <- values, times `factor` (batch, height, width) where given; then, where `partner` is given, dot <-       \
-       sum over channels of map * partner (like values). With `finite`, NaN or Inf is a bad argument, as it is in     \
-       embeddings everywhere. */                                                                                      \
-    DF_API int df_window_pack_##S(const T* values, const T* factor, const T* partner, T* map, T* dot,                 \
-                                  const int64_t* shape, int64_t channels, int32_t finite, int32_t n_threads);         \
-    /* Iteration i takes maps[i] into maps[i + 1], the last into output: factor * (centre * map + sum over the window  \
-       of masks * map); with `normalize`, factor <- 1 / (sum of masks + centre + floor) first, 0 where that sum        \
-       underflows. centre is centre_value where `centre` is NULL, floor is floor_value where `floor` is NULL, and     \
-       factor 1 where `factor` is NULL. maps[i + 2] may be maps[i]. */                                                \
-    DF_API int df_window_filter_##S(const T* masks, T* const* maps, const T* centre, double centre_value,             \
-                                    const T* floor, double floor_value, int32_t normalize, T* factor, T* output,      \
-                                    const int64_t* shape, int64_t channels, int64_t iterations, int32_t n_threads);   \
-    /* The gradient of that, from h = factor * the gradient by output, a map, and `dot` of it and the output; `maps` as \
-       the iterations took them. output <- the gradient by maps[0]; h and `spare`, another map, are overwritten. sums \
-       <- minus masks times the gradient by them, planes; of_centre (batch, height, width) += the sum over channels   \
-       and iterations of h * map; dot += that of h * what the iteration made, minus the gradient by centre and floor  \
-       through the sum of masks. Each of output, sums and of_centre may be NULL: not wanted; dot where not normalized. */ \
-    DF_API int df_window_filter_gradient_##S(const T* masks, T* const* maps, const T* centre, double centre_value,    \
-                                             const T* factor, T* h, T* spare, T* dot, T* sums, T* of_centre,          \
-                                             T* output, const int64_t* shape, int64_t channels, int64_t iterations,   \
-                                             int32_t n_threads);                                                      \
-    /* gradient <- scale * sum over the window of weights * d distance / d embeddings, and scale_gradient <- the sum  \
-       of weights * distance over pairs (NULL: not wanted). */                                                        \
-    DF_API int df_pair_gradient_##S(const T* embeddings, const T* weights, T* gradient, const int64_t* shape,         \
-                                    int64_t channels, int32_t distance, double scale, double* scale_gradient,         \
-                                    int32_t n_threads);
 
-DF_LOCAL_FILTER(float, f32)
-DF_LOCAL_FILTER(double, f64)
+/* masks <- exp(-scale distance), planes. */
+typedef struct {
+    const void* embeddings;
+    void* masks;
+    int64_t shape[5];
+    int64_t channels;
+    double scale;
+    int32_t distance, type, n_threads;
+} df_pair_masks_job;
+
+/* map <- values, times `factor` (batch, height, width) where given; then, where `partner` is given, dot <- sum over
+ * channels of map * partner (like values). With `finite`, NaN or Inf is a bad argument, as it is in embeddings
+ * everywhere. */
+typedef struct {
+    const void *values, *factor, *partner;
+    void *map, *dot;
+    int64_t shape[5];
+    int64_t channels;
+    int32_t finite, type, n_threads;
+} df_window_pack_job;
+
+/* Iteration i takes maps[i] into maps[i + 1], the last into output: factor * (centre * map + sum over the window of
+ * masks * map); with `normalize`, factor <- 1 / (sum of masks + centre + floor) first, 0 where that sum underflows.
+ * centre is centre_value where `centre` is NULL, floor is floor_value where `floor` is NULL, and factor 1 where `factor`
+ * is NULL. maps[i + 2] may be maps[i]. */
+typedef struct {
+    const void* masks;
+    void** maps;
+    const void *centre, *floor;
+    void *factor, *output;
+    double centre_value, floor_value;
+    int64_t shape[5];
+    int64_t channels, iterations;
+    int32_t normalize, type, n_threads;
+} df_window_filter_job;
+
+/* The gradient of that, from h = factor * the gradient by output, a map, and `dot` of it and the output; `maps` as the
+ * iterations took them. output <- the gradient by maps[0]; h and `spare`, another map, are overwritten. sums <- minus
+ * masks times the gradient by them, planes; of_centre (batch, height, width) += the sum over channels and iterations of
+ * h * map; dot += that of h * what the iteration made, minus the gradient by centre and floor through the sum of masks.
+ * Each of output, sums and of_centre may be NULL: not wanted; dot where not normalized. */
+typedef struct {
+    const void* masks;
+    void** maps;
+    const void *centre, *factor;
+    void *h, *spare, *dot, *sums, *of_centre, *output;
+    double centre_value;
+    int64_t shape[5];
+    int64_t channels, iterations;
+    int32_t type, n_threads;
+} df_window_filter_gradient_job;
+
+/* gradient <- scale * sum over the window of weights * d distance / d embeddings, and scale_gradient <- the sum of
+ * weights * distance over pairs (NULL: not wanted). */
+typedef struct {
+    const void *embeddings, *weights;
+    void* gradient;
+    double* scale_gradient;
+    int64_t shape[5];
+    int64_t channels;
+    double scale;
+    int32_t distance, type, n_threads;
+} df_pair_gradient_job;
+
+DF_API int df_pair_masks(const df_pair_masks_job* job);
+DF_API int df_window_pack(const df_window_pack_job* job);
+DF_API int df_window_filter(const df_window_filter_job* job);
+DF_API int df_window_filter_gradient(const df_window_filter_gradient_job* job);
+DF_API int df_pair_gradient(const df_pair_gradient_job* job);
 
 /* The pair loss of embeddings: a hinge on the distance of each pair of pixels within a window.
  *
  * loss = sum over pairs with both labels counted of phi(d), phi(d) = max(d - alpha, 0) where the labels are equal and
  * max(beta - d, 0) where they differ, or the square of these. Each unordered pair inside the image enters once; *count
  * is the number of pairs. `labels` (batch, height, width), INT32_MIN where a pixel is left out. `gradient` <- that of
- * 2 * *weight * loss by the embeddings, unless NULL. *weight of 0 becomes 1 / max(2 * *count + places, 1). `shape` holds
- * batch, height, width, window, rate.
+ * 2 * *weight * loss by the embeddings, unless NULL. *weight of 0 becomes 1 / max(2 * *count + places, 1).
  */
-DF_API int df_pair_loss_f32(const float* embeddings, const int32_t* labels, float* gradient, const int64_t* shape,
-                            int64_t channels, int32_t distance, double alpha, double beta, int32_t squared,
-                            double* weight, double places, double* loss, int64_t* count, int32_t n_threads);
-DF_API int df_pair_loss_f64(const double* embeddings, const int32_t* labels, double* gradient, const int64_t* shape,
-                            int64_t channels, int32_t distance, double alpha, double beta, int32_t squared,
-                            double* weight, double places, double* loss, int64_t* count, int32_t n_threads);
+typedef struct {
+    const void* embeddings;
+    const int32_t* labels;
+    void* gradient;
+    double *weight, *loss;
+    int64_t* count;
+    int64_t shape[5];
+    int64_t channels;
+    double alpha, beta, places;
+    int32_t distance, squared, type, n_threads;
+} df_pair_loss_job;
+
+DF_API int df_pair_loss(const df_pair_loss_job* job);
 
 #ifdef __cplusplus
 }

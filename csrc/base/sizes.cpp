@@ -9,6 +9,12 @@ extern "C" const df_size* df_sizes(void) {
         DF_SIZE(df_lattice_fill_job),
         DF_SIZE(df_lattice_links_job),
         DF_SIZE(df_lattice_filter_job),
+        DF_SIZE(df_pair_masks_job),
+        DF_SIZE(df_window_pack_job),
+        DF_SIZE(df_window_filter_job),
+        DF_SIZE(df_window_filter_gradient_job),
+        DF_SIZE(df_pair_gradient_job),
+        DF_SIZE(df_pair_loss_job),
         {nullptr, 0},
     };
     return sizes;

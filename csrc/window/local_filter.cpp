@@ -10,24 +10,11 @@
 
 namespace densefield {
 
-template <class T>
-struct PackCall {
-    const T *values, *factor, *partner;
-    T *map, *dot;
-    int64_t channels;
-    bool finite;
-};
-
-#define DF_DECLARE_FOR(T)                                                                                             \
-    DF_DECLARE(void pair_masks(const Window& w, const T* embeddings, T* masks, int64_t channels, int distance,        \
-                               T scale, int n_threads);                                                               \
-               void pack(const Window& w, const PackCall<T>& call, int n_threads);                                    \
-               void filter(const Window& w, const ChainCall<T>& call, int n_threads);                                 \
-               void filter_gradient(const Window& w, const ChainGradientCall<T>& call, int n_threads);                \
-               void gradient(const Window& w, const T* embeddings, const T* weights, T* result, int64_t channels,     \
-                             int distance, T scale, double* scale_gradient, int n_threads);)
-DF_DECLARE_FOR(float)
-DF_DECLARE_FOR(double)
+DF_DECLARE(void pair_masks(const Window& w, const df_pair_masks_job& job);
+           void window_pack(const Window& w, const df_window_pack_job& job);
+           void window_filter(const Window& w, const df_window_filter_job& job);
+           void window_filter_gradient(const Window& w, const df_window_filter_gradient_job& job);
+           void pair_gradient_of_job(const Window& w, const df_pair_gradient_job& job);)
 
 namespace DF_TARGET {
 namespace {
@@ -43,10 +30,10 @@ struct MaskEpilogue {
 };
 
 template <class T>
-void pair_masks_of(const Window& w, const T* embeddings, T* masks, int64_t channels, int distance, T scale,
-                   int n_threads) {
-    each_distance<T>(w, pair_kernels<T>(distance), embeddings, channels, masks, n_threads,
-                     [&](int64_t) { return MaskEpilogue<T>{scale}; });
+void pair_masks_of(const Window& w, const df_pair_masks_job& job) {
+    const auto scale = static_cast<T>(job.scale);
+    each_distance<T>(w, pair_kernels<T>(job.distance), static_cast<const T*>(job.embeddings), job.channels,
+                     static_cast<T*>(job.masks), job.n_threads, [scale](int64_t) { return MaskEpilogue<T>{scale}; });
 }
 
 template <class T>
@@ -61,117 +48,108 @@ bool is_finite(const T* from, int64_t count) {
 }
 
 template <class T>
-void pack_map(const Window& w, const PackCall<T>& call, int n_threads) {
-    const int64_t size = round_up(call.channels, Window::octet), plane = w.height * w.width;
-    clear_beside(w, call.map, call.channels);
-    if (call.dot != nullptr) clear_ends(w, call.dot, 1);
+void pack_map(const Window& w, const df_window_pack_job& job) {
+    const T *const all = static_cast<const T*>(job.values), *const partners = static_cast<const T*>(job.partner);
+    const T* const factor = static_cast<const T*>(job.factor);
+    T *const map = static_cast<T*>(job.map), *const dot = static_cast<T*>(job.dot);
+    const int64_t size = round_up(job.channels, Window::octet), plane = w.height * w.width;
+    clear_beside(w, map, job.channels);
+    if (dot != nullptr) clear_ends(w, dot, 1);
     const auto body = [&](int64_t chunk, int) {
         const int64_t b = chunk / w.height, y = chunk % w.height, pixel = b * plane + y * w.width;
-        const T* const values = call.values + (b * call.channels * w.height + y) * w.width;
-        T* const to = w.map_row(call.map, call.channels, b, y);
-        pack(values, size, call.channels, plane, w.width, T(1), T(0), to);
-        if (call.finite && !is_finite(to, w.width * size)) throw BadArgument();
-        if (call.factor != nullptr)
+        const T* const values = all + (b * job.channels * w.height + y) * w.width;
+        T* const to = w.map_row(map, job.channels, b, y);
+        pack(values, size, job.channels, plane, w.width, T(1), T(0), to);
+        if (job.finite && !is_finite(to, w.width * size)) throw BadArgument();
+        if (factor != nullptr)
             for (int64_t x = 0; x < w.width; ++x)
                 for (int64_t i = x * size; i < (x + 1) * size; i += Window::octet)
-                    store(to + i, load<Octet<T>>(to + i) * octet_of(call.factor[pixel + x]));
-        if (call.dot == nullptr) return;
-        T* const dots = w.line(call.dot, b, y);
+                    store(to + i, load<Octet<T>>(to + i) * octet_of(factor[pixel + x]));
+        if (dot == nullptr) return;
+        T* const dots = w.line(dot, b, y);
         std::memset(dots, 0, sizeof(T) * static_cast<size_t>(w.stride));
-        const T* const partner = call.partner + (b * call.channels * w.height + y) * w.width;
-        for (int64_t c = 0; c < call.channels; ++c)
+        const T* const partner = partners + (b * job.channels * w.height + y) * w.width;
+        for (int64_t c = 0; c < job.channels; ++c)
             for (int64_t x = 0; x < w.width; ++x) dots[x] += values[c * plane + x] * partner[c * plane + x];
-        if (call.factor != nullptr)
-            for (int64_t x = 0; x < w.width; ++x) dots[x] *= call.factor[pixel + x];
+        if (factor != nullptr)
+            for (int64_t x = 0; x < w.width; ++x) dots[x] *= factor[pixel + x];
     };
-    parallel_for(w.batch * w.height, n_threads, body);
+    parallel_for(w.batch * w.height, job.n_threads, body);
+}
+
+template <class T>
+void filter_of(const Window& w, const df_window_filter_job& job) {
+    const auto* const factor = static_cast<T*>(job.factor);
+    const FilterCall<T> filter{static_cast<const T*>(job.masks), static_cast<const T*>(job.centre),
+                               static_cast<T>(job.centre_value), factor, job.channels};
+    filter_chain(w, ChainCall<T>{filter, static_cast<const T*>(job.floor), static_cast<T>(job.floor_value), job.normalize != 0,
+                                 static_cast<T*>(job.factor), reinterpret_cast<T* const*>(job.maps), static_cast<T*>(job.output),
+                                 job.iterations},
+                 job.n_threads);
+}
+
+template <class T>
+void filter_gradient_of(const Window& w, const df_window_filter_gradient_job& job) {
+    const FilterCall<T> filter{static_cast<const T*>(job.masks), static_cast<const T*>(job.centre),
+                               static_cast<T>(job.centre_value), static_cast<const T*>(job.factor), job.channels};
+    filter_chain_gradient(
+        w, ChainGradientCall<T>{filter, reinterpret_cast<T* const*>(job.maps), static_cast<T*>(job.h), static_cast<T*>(job.spare),
+                                static_cast<T*>(job.dot), static_cast<T*>(job.sums), static_cast<T*>(job.of_centre),
+                                static_cast<T*>(job.output), job.iterations},
+        job.n_threads);
+}
+
+template <class T>
+void pair_gradient_of(const Window& w, const df_pair_gradient_job& job) {
+    const GradientCall<T, T> call{static_cast<const T*>(job.embeddings), static_cast<const T*>(job.weights),
+                                  static_cast<T*>(job.gradient), job.channels, static_cast<T>(job.scale), nullptr};
+    pair_gradient(w, pair_kernels<T>(job.distance), call, job.scale_gradient, job.n_threads);
 }
 
 }  // namespace
 
-#define DF_DEFINE_FOR(T)                                                                                              \
-    void pair_masks(const Window& w, const T* embeddings, T* masks, int64_t channels, int distance, T scale,          \
-                    int n_threads) {                                                                                  \
-        pair_masks_of(w, embeddings, masks, channels, distance, scale, n_threads);                                    \
-    }                                                                                                                 \
-    void pack(const Window& w, const PackCall<T>& call, int n_threads) { pack_map(w, call, n_threads); }              \
-    void filter(const Window& w, const ChainCall<T>& call, int n_threads) { filter_chain(w, call, n_threads); }       \
-    void filter_gradient(const Window& w, const ChainGradientCall<T>& call, int n_threads) {                          \
-        filter_chain_gradient(w, call, n_threads);                                                                    \
-    }                                                                                                                 \
-    void gradient(const Window& w, const T* embeddings, const T* weights, T* result, int64_t channels, int distance,  \
-                  T scale, double* scale_gradient, int n_threads) {                                                   \
-        const GradientCall<T, T> call{embeddings, weights, result, channels, scale, nullptr};                         \
-        pair_gradient(w, pair_kernels<T>(distance), call, scale_gradient, n_threads);                                 \
-    }
-DF_DEFINE_FOR(float)
-DF_DEFINE_FOR(double)
+void pair_masks(const Window& w, const df_pair_masks_job& job) {
+    job.type == DF_F32 ? pair_masks_of<float>(w, job) : pair_masks_of<double>(w, job);
+}
+void window_pack(const Window& w, const df_window_pack_job& job) {
+    job.type == DF_F32 ? pack_map<float>(w, job) : pack_map<double>(w, job);
+}
+void window_filter(const Window& w, const df_window_filter_job& job) {
+    job.type == DF_F32 ? filter_of<float>(w, job) : filter_of<double>(w, job);
+}
+void window_filter_gradient(const Window& w, const df_window_filter_gradient_job& job) {
+    job.type == DF_F32 ? filter_gradient_of<float>(w, job) : filter_gradient_of<double>(w, job);
+}
+void pair_gradient_of_job(const Window& w, const df_pair_gradient_job& job) {
+    job.type == DF_F32 ? pair_gradient_of<float>(w, job) : pair_gradient_of<double>(w, job);
+}
 
 }  // namespace DF_TARGET
 }  // namespace densefield
 
 #if defined(DF_ENTRY)
-namespace densefield {
-namespace {
+extern "C" int df_pair_masks(const df_pair_masks_job* job) {
+    using namespace densefield;
+    return with_window(*job, [job](const Window& w) { DF_DISPATCH(pair_masks(w, *job)); });
+}
 
-Window window_of(const int64_t* shape) { return Window(shape[0], shape[1], shape[2], shape[3], shape[4]); }
+extern "C" int df_window_pack(const df_window_pack_job* job) {
+    using namespace densefield;
+    return with_window(*job, [job](const Window& w) { DF_DISPATCH(window_pack(w, *job)); });
+}
 
-}  // namespace
-}  // namespace densefield
+extern "C" int df_window_filter(const df_window_filter_job* job) {
+    using namespace densefield;
+    return with_window(*job, [job](const Window& w) { DF_DISPATCH(window_filter(w, *job)); });
+}
 
-#define DF_ENTRY_FOR(T, S)                                                                                            \
-    extern "C" int df_pair_masks_##S(const T* embeddings, T* masks, const int64_t* shape, int64_t channels,           \
-                                     int32_t distance, double scale, int32_t n_threads) {                             \
-        using namespace densefield;                                                                                   \
-        return guarded([&] {                                                                                          \
-            const Window w = window_of(shape);                                                                        \
-            DF_DISPATCH(pair_masks(w, embeddings, masks, channels, distance, static_cast<T>(scale), n_threads));      \
-        });                                                                                                           \
-    }                                                                                                                 \
-    extern "C" int df_window_pack_##S(const T* values, const T* factor, const T* partner, T* map, T* dot,             \
-                                      const int64_t* shape, int64_t channels, int32_t finite, int32_t n_threads) {    \
-        using namespace densefield;                                                                                   \
-        return guarded([&] {                                                                                          \
-            const Window w = window_of(shape);                                                                        \
-            const PackCall<T> call{values, factor, partner, map, dot, channels, finite != 0};                         \
-            DF_DISPATCH(pack(w, call, n_threads));                                                                    \
-        });                                                                                                           \
-    }                                                                                                                 \
-    extern "C" int df_window_filter_##S(const T* masks, T* const* maps, const T* centre, double centre_value,         \
-                                        const T* floor, double floor_value, int32_t normalize, T* factor, T* output,  \
-                                        const int64_t* shape, int64_t channels, int64_t iterations,                   \
-                                        int32_t n_threads) {                                                          \
-        using namespace densefield;                                                                                   \
-        return guarded([&] {                                                                                          \
-            const Window w = window_of(shape);                                                                        \
-            const FilterCall<T> filter{masks, centre, static_cast<T>(centre_value), factor, channels};                \
-            const ChainCall<T> call{filter, floor, static_cast<T>(floor_value), normalize != 0,                       \
-                                    factor, maps,  output,                      iterations};                          \
-            DF_DISPATCH(filter(w, call, n_threads));                                                                  \
-        });                                                                                                           \
-    }                                                                                                                 \
-    extern "C" int df_window_filter_gradient_##S(                                                                     \
-        const T* masks, T* const* maps, const T* centre, double centre_value, const T* factor, T* h, T* spare, T* dot, \
-        T* sums, T* of_centre, T* output, const int64_t* shape, int64_t channels, int64_t iterations,                 \
-        int32_t n_threads) {                                                                                          \
-        using namespace densefield;                                                                                   \
-        return guarded([&] {                                                                                          \
-            const Window w = window_of(shape);                                                                        \
-            const FilterCall<T> filter{masks, centre, static_cast<T>(centre_value), factor, channels};                \
-            const ChainGradientCall<T> call{filter, maps, h, spare, dot, sums, of_centre, output, iterations};        \
-            DF_DISPATCH(filter_gradient(w, call, n_threads));                                                         \
-        });                                                                                                           \
-    }                                                                                                                 \
-    extern "C" int df_pair_gradient_##S(const T* embeddings, const T* weights, T* gradient_out, const int64_t* shape, \
-                                        int64_t channels, int32_t distance, double scale, double* scale_gradient,     \
-                                        int32_t n_threads) {                                                          \
-        using namespace densefield;                                                                                   \
-        return guarded([&] {                                                                                          \
-            const Window w = window_of(shape);                                                                        \
-            DF_DISPATCH(gradient(w, embeddings, weights, gradient_out, channels, distance, static_cast<T>(scale),     \
-                                 scale_gradient, n_threads));                                                         \
-        });                                                                                                           \
-    }
-DF_ENTRY_FOR(float, f32)
-DF_ENTRY_FOR(double, f64)
+extern "C" int df_window_filter_gradient(const df_window_filter_gradient_job* job) {
+    using namespace densefield;
+    return with_window(*job, [job](const Window& w) { DF_DISPATCH(window_filter_gradient(w, *job)); });
+}
+
+extern "C" int df_pair_gradient(const df_pair_gradient_job* job) {
+    using namespace densefield;
+    return with_window(*job, [job](const Window& w) { DF_DISPATCH(pair_gradient_of_job(w, *job)); });
+}
 #endif

@@ -12,21 +12,7 @@ struct Hinge {
     bool squared;
 };
 
-template <class T>
-struct LossCall {
-    const T* embeddings;
-    const int32_t* labels;
-    T* gradient;
-    int64_t channels;
-    double *weight, places, *loss;
-    int64_t* count;
-};
-
-#define DF_DECLARE_FOR(T)                                                                                            \
-    DF_DECLARE(void pair_loss(const Window& w, const LossCall<T>& call, int distance, const Hinge<T>& hinge,         \
-                              int n_threads);)
-DF_DECLARE_FOR(float)
-DF_DECLARE_FOR(double)
+DF_DECLARE(void pair_loss(const Window& w, const df_pair_loss_job& job);)
 
 namespace DF_TARGET {
 namespace {
@@ -95,63 +81,54 @@ public:
     Buffer<Integer<T>> map, outside;
 };
 
-template <class T, class Stored>
-void pair_loss_with(const Window& w, const PairKernels<T>& kernels, const LossCall<T>& call, const Hinge<T>& hinge,
-                    int n_threads) {
-    const int64_t size = call.gradient != nullptr ? w.batch * w.height * w.planes * w.stride + 2 * w.lead : 0;
+template <class T, class Stored>  // what slopes are stored as
+void pair_loss_with(const Window& w, const df_pair_loss_job& job) {
+    const PairKernels<T> kernels = pair_kernels<T>(job.distance);
+    const T* const embeddings = static_cast<const T*>(job.embeddings);
+    const Hinge<T> hinge{static_cast<T>(job.alpha), static_cast<T>(job.beta), job.squared != 0};
+    const int n_threads = job.n_threads;
+    const int64_t size = job.gradient != nullptr ? w.batch * w.height * w.planes * w.stride + 2 * w.lead : 0;
     Buffer<Stored> slopes(size);
-    const LabelMap<T> labels(w, call.labels);
+    const LabelMap<T> labels(w, job.labels);
     const int64_t chunks = distance_chunks(w);
     Buffer<double> losses(chunks);
     Buffer<int64_t> counts(chunks);
     for (int64_t chunk = 0; chunk < chunks; ++chunk) losses[chunk] = 0, counts[chunk] = 0;
-    each_distance<T>(w, kernels, call.embeddings, call.channels, size > 0 ? slopes.data() : nullptr, n_threads,
+    each_distance<T>(w, kernels, embeddings, job.channels, size > 0 ? slopes.data() : nullptr, n_threads,
                      [&](int64_t chunk) {
                          return LossEpilogue<T>{hinge, labels.map.data() + w.lead, labels.outside.data() + w.lead,
                                                 &losses[chunk], &counts[chunk]};
                      });
-    *call.loss = 0;
-    *call.count = 0;
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) *call.loss += losses[chunk], *call.count += counts[chunk];
-    if (*call.weight == 0) {
-        const double counted = 2 * static_cast<double>(*call.count) + call.places;
-        *call.weight = 1 / (counted > 1 ? counted : 1);
+    *job.loss = 0;
+    *job.count = 0;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) *job.loss += losses[chunk], *job.count += counts[chunk];
+    if (*job.weight == 0) {
+        const double counted = 2 * static_cast<double>(*job.count) + job.places;
+        *job.weight = 1 / (counted > 1 ? counted : 1);
     }
-    if (call.gradient == nullptr) return;
-    const GradientCall<T, Stored> gradient{call.embeddings, slopes.data(), call.gradient, call.channels,
-                                           static_cast<T>(2 * *call.weight), nullptr};
+    if (job.gradient == nullptr) return;
+    const GradientCall<T, Stored> gradient{embeddings, slopes.data(), static_cast<T*>(job.gradient), job.channels,
+                                           static_cast<T>(2 * *job.weight), nullptr};
     pair_gradient(w, kernels, gradient, nullptr, n_threads);
+}
+
+template <class T>
+void pair_loss_of(const Window& w, const df_pair_loss_job& job) {
+    job.squared ? pair_loss_with<T, T>(w, job) : pair_loss_with<T, int8_t>(w, job);  // slopes of -1, 0 and 1
 }
 
 }  // namespace
 
-#define DF_DEFINE_FOR(T)                                                                                              \
-    void pair_loss(const Window& w, const LossCall<T>& call, int distance, const Hinge<T>& hinge, int n_threads) {    \
-        if (hinge.squared)                                                                                            \
-            pair_loss_with<T, T>(w, pair_kernels<T>(distance), call, hinge, n_threads);                               \
-        else /* slopes are -1, 0 and 1 */                                                                             \
-            pair_loss_with<T, int8_t>(w, pair_kernels<T>(distance), call, hinge, n_threads);                          \
-    }
-DF_DEFINE_FOR(float)
-DF_DEFINE_FOR(double)
+void pair_loss(const Window& w, const df_pair_loss_job& job) {
+    job.type == DF_F32 ? pair_loss_of<float>(w, job) : pair_loss_of<double>(w, job);
+}
 
 }  // namespace DF_TARGET
 }  // namespace densefield
 
 #if defined(DF_ENTRY)
-#define DF_ENTRY_FOR(T, S)                                                                                            \
-    extern "C" int df_pair_loss_##S(const T* embeddings, const int32_t* labels, T* gradient, const int64_t* shape,    \
-                                    int64_t channels, int32_t distance, double alpha, double beta, int32_t squared,   \
-                                    double* weight, double places, double* loss, int64_t* count,                      \
-                                    int32_t n_threads) {                                                              \
-        using namespace densefield;                                                                                   \
-        return guarded([&] {                                                                                          \
-            const Window w(shape[0], shape[1], shape[2], shape[3], shape[4]);                                         \
-            const Hinge<T> hinge{static_cast<T>(alpha), static_cast<T>(beta), squared != 0};                          \
-            const LossCall<T> call{embeddings, labels, gradient, channels, weight, places, loss, count};              \
-            DF_DISPATCH(pair_loss(w, call, distance, hinge, n_threads));                                              \
-        });                                                                                                           \
-    }
-DF_ENTRY_FOR(float, f32)
-DF_ENTRY_FOR(double, f64)
+extern "C" int df_pair_loss(const df_pair_loss_job* job) {
+    using namespace densefield;
+    return with_window(*job, [job](const Window& w) { DF_DISPATCH(pair_loss(w, *job)); });
+}
 #endif

@@ -75,6 +75,15 @@ struct Window {
 
 namespace {
 
+// What a C function does: body(window) for the window that its job describes.
+template <class Job, class Body>
+int with_window(const Job& job, const Body& body) {
+    return guarded([&] {
+        check_type(job.type);
+        body(Window(job.shape[0], job.shape[1], job.shape[2], job.shape[3], job.shape[4]));
+    });
+}
+
 // A number of rows of one class of one image: what one thread works on at a time.
 struct Band {
     int64_t b, first_y, row, rows, rows_of_class;  // image row of class row r: first_y + step r

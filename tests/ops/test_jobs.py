@@ -12,10 +12,30 @@ import pytest
 
 from densefield.ops import native
 from densefield.ops.gaussian.op import GaussianFilterJob
+from densefield.ops.local_filter.kernels import (
+    PairGradientJob,
+    PairMasksJob,
+    WindowFilterGradientJob,
+    WindowFilterJob,
+    WindowPackJob,
+)
+from densefield.ops.local_filter.loss import PairLossJob
 from densefield.ops.permutohedral.lattice import LatticeBuildJob, LatticeFillJob, LatticeLinksJob
 from densefield.ops.permutohedral.op import LatticeFilterJob
 
-JOBS = [GaussianFilterJob, LatticeBuildJob, LatticeFillJob, LatticeLinksJob, LatticeFilterJob]
+JOBS = [
+    GaussianFilterJob,
+    LatticeBuildJob,
+    LatticeFillJob,
+    LatticeLinksJob,
+    LatticeFilterJob,
+    PairMasksJob,
+    WindowPackJob,
+    WindowFilterJob,
+    WindowFilterGradientJob,
+    PairGradientJob,
+    PairLossJob,
+]
 HEADER = (Path(__file__).parents[2] / "csrc" / "densefield.h").read_text(encoding="utf-8")
 TYPES = {"int32_t": native.INT32, "int64_t": native.INT64, "double": native.DOUBLE}
 STRUCTURE = re.compile(r"typedef struct \{\n([^{}]*)\} (\w+);")

@@ -22,7 +22,6 @@ from torch import Tensor
 from densefield.ops import forks  # noqa: F401 - so that forked children do not wait for threads that are not there
 
 _SUFFIXES = (".so", ".dylib", ".dll")
-_SCALARS = {torch.float32: "f32", torch.float64: "f64"}
 _TYPES = {torch.float32: 0, torch.float64: 1}  # as enum df_type has them
 
 LARGE = 1 << 25  # bytes; glibc takes so many from the system each time
@@ -107,11 +106,6 @@ def number_of(dtype: torch.dtype) -> int:
     return _TYPES[dtype]
 
 
-def suffix(dtype: torch.dtype) -> str:
-    """Give the ending of the kernels for `dtype`: f32 or f64."""
-    return _SCALARS[dtype]
-
-
 def pointer(tensor: Tensor, dtype: torch.dtype) -> int:
     """Give the address of a contiguous CPU tensor of the type that the kernel reads; the caller keeps it alive."""
     if tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
@@ -142,13 +136,8 @@ def _release(address: ctypes.c_void_p) -> None:
     kernel("df_memory_release", (POINTER,))(address)
 
 
-def int64_array(values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
-    """Give `values` as a C array, to be passed where a POINTER is wanted."""
-    return (ctypes.c_int64 * len(values))(*values)
-
-
 def double_array(values: Sequence[float]) -> ctypes.Array[ctypes.c_double]:
-    """Give `values` as a C array, to be passed where a POINTER is wanted."""
+    """Give `values` as a C array."""
     return (ctypes.c_double * len(values))(*values)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,14 +11,67 @@ from densefield.ops import native
 from densefield.ops.local_filter.edges import Edges
 from densefield.ops.local_filter.window import DISTANCES, Window
 
-_P, _I32, _I64, _D = native.POINTER, native.INT32, native.INT64, native.DOUBLE
-_SIGNATURES: dict[str, tuple[type, ...]] = {
-    "pair_masks": (_P, _P, _P, _I64, _I32, _D, _I32),
-    "window_pack": (_P, _P, _P, _P, _P, _P, _I64, _I32, _I32),
-    "window_filter": (_P, _P, _P, _D, _P, _D, _I32, _P, _P, _P, _I64, _I64, _I32),
-    "window_filter_gradient": (_P, _P, _P, _D, _P, _P, _P, _P, _P, _P, _P, _P, _I64, _I64, _I32),
-    "pair_gradient": (_P, _P, _P, _P, _I64, _I32, _D, _P, _I32),
-}
+_SHAPE = ("shape", native.INT64 * 5)  # of Window.shape()
+
+
+class PairMasksJob(native.Job):
+    """Embeddings to masks."""
+
+    _fields_ = (
+        *((name, native.POINTER) for name in ("embeddings", "masks")),
+        _SHAPE,
+        ("channels", native.INT64),
+        ("scale", native.DOUBLE),
+        *((name, native.INT32) for name in ("distance", "type", "n_threads")),
+    )
+
+
+class WindowPackJob(native.Job):
+    """Values to a map."""
+
+    _fields_ = (
+        *((name, native.POINTER) for name in ("values", "factor", "partner", "map", "dot")),
+        _SHAPE,
+        ("channels", native.INT64),
+        *((name, native.INT32) for name in ("finite", "type", "n_threads")),
+    )
+
+
+class WindowFilterJob(native.Job):
+    """A map, filtered several times."""
+
+    _fields_ = (
+        *((name, native.POINTER) for name in ("masks", "maps", "centre", "floor", "factor", "output")),
+        *((name, native.DOUBLE) for name in ("centre_value", "floor_value")),
+        _SHAPE,
+        *((name, native.INT64) for name in ("channels", "iterations")),
+        *((name, native.INT32) for name in ("normalize", "type", "n_threads")),
+    )
+
+
+class WindowFilterGradientJob(native.Job):
+    """The way back through that."""
+
+    _fields_ = (
+        *((name, native.POINTER) for name in ("masks", "maps", "centre", "factor")),
+        *((name, native.POINTER) for name in ("h", "spare", "dot", "sums", "of_centre", "output")),
+        ("centre_value", native.DOUBLE),
+        _SHAPE,
+        *((name, native.INT64) for name in ("channels", "iterations")),
+        *((name, native.INT32) for name in ("type", "n_threads")),
+    )
+
+
+class PairGradientJob(native.Job):
+    """Weights of pairs to the gradient of embeddings."""
+
+    _fields_ = (
+        *((name, native.POINTER) for name in ("embeddings", "weights", "gradient", "scale_gradient")),
+        _SHAPE,
+        ("channels", native.INT64),
+        ("scale", native.DOUBLE),
+        *((name, native.INT32) for name in ("distance", "type", "n_threads")),
+    )
 
 
 def pointer(tensor: Tensor | None, dtype: torch.dtype) -> int | None:
@@ -31,8 +83,30 @@ def _pointers(tensors: list[Tensor], dtype: torch.dtype) -> ctypes.Array[ctypes.
     return (ctypes.c_void_p * len(tensors))(*(native.pointer(tensor, dtype) for tensor in tensors))
 
 
-def _kernel(name: str, like: Tensor) -> Callable[..., None]:
-    return native.kernel(f"df_{name}_{native.suffix(like.dtype)}", _SIGNATURES[name])
+def _pack(
+    window: Window,
+    values: Tensor,  # (B, C, H, W)
+    to: Tensor,  # a native map
+    *,
+    factor: Tensor | None = None,
+    partner: Tensor | None = None,
+    dot: Tensor | None = None,
+    finite: bool,
+) -> None:
+    kind = values.dtype
+    job = WindowPackJob(
+        values=native.pointer(values, kind),
+        factor=pointer(factor, kind),
+        partner=pointer(partner, kind),
+        map=native.pointer(to, kind),
+        dot=pointer(dot, kind),
+        shape=window.shape(),
+        channels=values.shape[1],
+        finite=finite,
+        type=native.number_of(kind),
+        n_threads=torch.get_num_threads(),
+    )
+    native.run("df_window_pack", job)
 
 
 def filter_forward(
@@ -52,15 +126,17 @@ def filter_forward(
     size = window.elements(window.pairs)
     work = scores.new_empty(size if keep else size + window.map_elements(scores.shape[1]))
     masks, kind = work[:size], scores.dtype
-    _kernel("pair_masks", scores)(
-        native.pointer(embeddings, kind),
-        native.pointer(masks, kind),
-        native.int64_array(window.shape()),
-        embeddings.shape[1],
-        DISTANCES.index(distance),
-        scale,
-        torch.get_num_threads(),
+    job = PairMasksJob(
+        embeddings=native.pointer(embeddings, kind),
+        masks=native.pointer(masks, kind),
+        shape=window.shape(),
+        channels=embeddings.shape[1],
+        scale=scale,
+        distance=DISTANCES.index(distance),
+        type=native.number_of(kind),
+        n_threads=torch.get_num_threads(),
     )
+    native.run("df_pair_masks", job)
     room = None if keep else work[size:]
     result, factor, maps = apply(
         window, scores, masks, edges, iterations=iterations, normalize=normalize, keep=keep, room=room
@@ -80,32 +156,32 @@ def apply(
     room: Tensor | None = None,  # a native map
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Apply masks; give the result and, where `keep`, factors and the maps between iterations."""
-    shape, threads = native.int64_array(window.shape()), torch.get_num_threads()
     channels, kind = scores.shape[1], scores.dtype
     factor = scores.new_empty((window.batch, window.height, window.width) if normalize else 0)
     packed = scores.new_empty(window.map_elements(channels)) if room is None else room
     # One tensor for each map kept: allocators hand blocks of this size out again, without page faults.
     others = [torch.empty_like(packed) for _ in range(iterations - 1 if keep else min(iterations - 1, 1))]
-    _kernel("window_pack", scores)(
-        native.pointer(scores, kind), None, None, native.pointer(packed, kind), None, shape, channels, 1, threads
-    )
+    _pack(window, scores, packed, finite=True)
     steps = [packed, *others] if keep else [others[0] if step % 2 else packed for step in range(iterations)]
     result = torch.empty_like(scores)
-    _kernel("window_filter", scores)(
-        native.pointer(masks, kind),
-        _pointers(steps, kind),
-        pointer(edges.centre, kind),
-        edges.centre_value,
-        pointer(edges.floor, kind),
-        edges.floor_value,
-        int(normalize),
-        pointer(factor if normalize else None, kind),
-        native.pointer(result, kind),
-        shape,
-        channels,
-        iterations,
-        threads,
+    all_steps = _pointers(steps, kind)
+    job = WindowFilterJob(
+        masks=native.pointer(masks, kind),
+        maps=ctypes.addressof(all_steps),
+        centre=pointer(edges.centre, kind),
+        floor=pointer(edges.floor, kind),
+        factor=pointer(factor if normalize else None, kind),
+        output=native.pointer(result, kind),
+        centre_value=edges.centre_value,
+        floor_value=edges.floor_value,
+        shape=window.shape(),
+        channels=channels,
+        iterations=iterations,
+        normalize=normalize,
+        type=native.number_of(kind),
+        n_threads=torch.get_num_threads(),
     )
+    native.run("df_window_filter", job)
     return result, factor if keep else scores.new_empty(0), others if keep else []
 
 
@@ -141,49 +217,40 @@ def filter_backward(
     by_scale: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, float]:
     """Give the gradients by scores, embeddings, centre (dot product only) and floor, and by scale without these two."""
-    shape, threads = native.int64_array(window.shape()), torch.get_num_threads()
     channels, kind = scores.shape[1], scores.dtype
-    factors = pointer(factor if normalize else None, kind)
+    used = factor if normalize else None
     dots = scores.new_empty(window.elements(1)) if normalize and by_masks else None
     # One block, so that what follows finds room where it was: h, the packed scores, and h's successor.
     work = scores.new_empty((2 + (iterations > 1), window.map_elements(channels)))
     h, packed, spare = work[0], work[1], work[-1]
-    _kernel("window_pack", scores)(
-        native.pointer(gradient, kind),
-        factors,
-        native.pointer(result, kind) if dots is not None else None,
-        native.pointer(h, kind),
-        pointer(dots, kind),
-        shape,
-        channels,
-        0,
-        threads,
-    )
+    partner = None if dots is None else result
+    _pack(window, gradient, h, factor=used, partner=partner, dot=dots, finite=False)
     if by_masks:
-        _kernel("window_pack", scores)(
-            native.pointer(scores, kind), None, None, native.pointer(packed, kind), None, shape, channels, 0, threads
-        )
+        _pack(window, scores, packed, finite=False)
     sums = scores.new_empty(window.elements(window.pairs)) if by_masks else None
     pixels = (window.batch, window.height, window.width)
     by_centre = scores.new_zeros(pixels) if by_masks and edges.centre is not None else None
     gradient_scores = torch.empty_like(scores) if by_scores else None
-    _kernel("window_filter_gradient", scores)(
-        native.pointer(masks, kind),
-        _pointers([packed, *maps], kind),
-        pointer(edges.centre, kind),
-        edges.centre_value,
-        factors,
-        native.pointer(h, kind),
-        native.pointer(spare, kind),
-        pointer(dots, kind),
-        pointer(sums, kind),
-        pointer(by_centre, kind),
-        pointer(gradient_scores, kind),
-        shape,
-        channels,
-        iterations,
-        threads,
+    steps = _pointers([packed, *maps], kind)
+    job = WindowFilterGradientJob(
+        masks=native.pointer(masks, kind),
+        maps=ctypes.addressof(steps),
+        centre=pointer(edges.centre, kind),
+        factor=pointer(used, kind),
+        h=native.pointer(h, kind),
+        spare=native.pointer(spare, kind),
+        dot=pointer(dots, kind),
+        sums=pointer(sums, kind),
+        of_centre=pointer(by_centre, kind),
+        output=pointer(gradient_scores, kind),
+        centre_value=edges.centre_value,
+        shape=window.shape(),
+        channels=channels,
+        iterations=iterations,
+        type=native.number_of(kind),
+        n_threads=torch.get_num_threads(),
     )
+    native.run("df_window_filter_gradient", job)
     if sums is None:
         return gradient_scores, None, None, None, 0.0
     del work, h, packed, spare  # the gradient of the embeddings takes their place
@@ -205,15 +272,17 @@ def pair_gradient(
     """Give scale * (the sum of weights * distance over pairs) by the embeddings, and that sum."""
     result, kind = torch.empty_like(embeddings), embeddings.dtype
     total = ctypes.c_double(0.0)
-    _kernel("pair_gradient", embeddings)(
-        native.pointer(embeddings, kind),
-        native.pointer(weights, kind),
-        native.pointer(result, kind),
-        native.int64_array(window.shape()),
-        embeddings.shape[1],
-        DISTANCES.index(distance),
-        scale,
-        ctypes.byref(total) if by_scale else None,
-        torch.get_num_threads(),
+    job = PairGradientJob(
+        embeddings=native.pointer(embeddings, kind),
+        weights=native.pointer(weights, kind),
+        gradient=native.pointer(result, kind),
+        scale_gradient=ctypes.addressof(total) if by_scale else None,
+        shape=window.shape(),
+        channels=embeddings.shape[1],
+        scale=scale,
+        distance=DISTANCES.index(distance),
+        type=native.number_of(kind),
+        n_threads=torch.get_num_threads(),
     )
+    native.run("df_pair_gradient", job)
     return result, total.value

@@ -20,22 +20,17 @@ from densefield.ops.operator import operator
 
 _LEFT_OUT = -(2**31)  # the label, inside, of pixels whose pairs are not counted
 
-_ARGUMENTS = (
-    native.POINTER,
-    native.POINTER,
-    native.POINTER,
-    native.POINTER,
-    native.INT64,
-    native.INT32,
-    native.DOUBLE,
-    native.DOUBLE,
-    native.INT32,
-    native.POINTER,
-    native.DOUBLE,
-    native.POINTER,
-    native.POINTER,
-    native.INT32,
-)
+
+class PairLossJob(native.Job):
+    """Embeddings and labels to the loss and its gradient."""
+
+    _fields_ = (
+        *((name, native.POINTER) for name in ("embeddings", "labels", "gradient", "weight", "loss", "count")),
+        ("shape", native.INT64 * 5),
+        ("channels", native.INT64),
+        *((name, native.DOUBLE) for name in ("alpha", "beta", "places")),
+        *((name, native.INT32) for name in ("distance", "squared", "type", "n_threads")),
+    )
 
 
 @operator("pair_loss")
@@ -134,23 +129,25 @@ def _native_pairs(
 ) -> tuple[float, float, Tensor | None]:
     gradient = torch.empty_like(embeddings) if with_gradient else None
     total, count, used = ctypes.c_double(0.0), ctypes.c_int64(0), ctypes.c_double(weight or 0.0)
+    job = PairLossJob(
+        embeddings=native.pointer(embeddings, embeddings.dtype),
+        labels=native.pointer(labels, torch.int32),
+        gradient=kernels.pointer(gradient, embeddings.dtype),
+        weight=ctypes.addressof(used),
+        loss=ctypes.addressof(total),
+        count=ctypes.addressof(count),
+        shape=window.shape(),
+        channels=embeddings.shape[1],
+        alpha=alpha,
+        beta=beta,
+        places=places,
+        distance=DISTANCES.index(distance),
+        squared=squared,
+        type=native.number_of(embeddings.dtype),
+        n_threads=torch.get_num_threads(),
+    )
     try:
-        native.kernel(f"df_pair_loss_{native.suffix(embeddings.dtype)}", _ARGUMENTS)(
-            native.pointer(embeddings, embeddings.dtype),
-            native.pointer(labels, torch.int32),
-            kernels.pointer(gradient, embeddings.dtype),
-            native.int64_array(window.shape()),
-            embeddings.shape[1],
-            DISTANCES.index(distance),
-            alpha,
-            beta,
-            int(squared),
-            ctypes.byref(used),
-            places,
-            ctypes.byref(total),
-            ctypes.byref(count),
-            torch.get_num_threads(),
-        )
+        native.run("df_pair_loss", job)
     except ValueError:  # the kernel saw NaN or Inf on its way
         check_finite("embeddings", embeddings)
         raise

@@ -78,9 +78,9 @@ class Window:
         lead = _round_up((self.half_x + _BLOCK) * self.rate, _OCTET)
         return (pixels + 2 * lead) * _round_up(channels, _OCTET)
 
-    def shape(self) -> list[int]:
+    def shape(self) -> tuple[int, int, int, int, int]:
         """The sizes that native kernels take."""
-        return [self.batch, self.height, self.width, self.size, self.rate]
+        return self.batch, self.height, self.width, self.size, self.rate
 
     def half_offset(self, k: int) -> tuple[int, int]:
         """Give the k-th half offset (dy, dx), in steps of `rate`, in the order of `slices`."""
