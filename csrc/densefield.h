@@ -143,19 +143,19 @@ typedef struct {
 typedef struct {
     const float *before_y, *after_y, *before_x, *after_x; /* (height,) and (width,) */
     double theta_y, theta_x;
-    int32_t term, unused;
+    int32_t term;
 } df_field_grid;
 
 typedef struct {
     const float* energies; /* 1, labels or labels x labels of them */
     double* gradient;      /* as many, by the backward call; may be null */
-    int32_t kind, unused;  /* 0, 1, 2 */
+    int32_t kind;          /* 0, 1, 2 */
 } df_field_term;
 
 typedef struct {
     int64_t labels, points, height, width; /* height * width == points where there is a grid */
     int32_t iterations, half, n_threads, n_lattices, n_grids, n_terms;
-    int32_t scores, unused; /* `unary` holds scores, the negatives of energies */
+    int32_t scores; /* `unary` holds scores, the negatives of energies */
     const df_field_lattice* lattices;
     const df_field_grid* grids;
     const df_field_term* terms;
@@ -171,12 +171,12 @@ typedef struct {
     float* grad_unary;
     float* grad_initial; /* null: not wanted */
     float* errors;       /* dL / d(logits of each iteration), (iterations, groups, points, width); null: not wanted */
-} df_field;
+} df_mean_field_job;
 
 /* The layout of Q: its groups, their width, and the bytes of a number where `half` is asked for: 4 up to four labels. */
 DF_API int df_mean_field_layout(int64_t labels, int64_t* groups, int64_t* width, int64_t* bytes);
-DF_API int df_mean_field_forward(const df_field* field);
-DF_API int df_mean_field_backward(const df_field* field);
+DF_API int df_mean_field_forward(const df_mean_field_job* job);
+DF_API int df_mean_field_backward(const df_mean_field_job* job);
 
 /* What the gradient of a mean field by its kernels' widths needs of one iteration: sums over pairs of points (i, j) of
  * a_i . b_j, labels summed up, weighted by the kernel. a and b are rows of labels, a point a row: (groups, points, width)
@@ -200,11 +200,11 @@ typedef struct {
     const float* weights;
     const int32_t *neighbours, *starts, *entries;
     int64_t rows;
-    int32_t d, unused;
+    int32_t d;
     const float *features, *of_a, *of_b;
     double* cross;
     float *ahead, *behind;
-} df_moments;
+} df_lattice_moments_job;
 
 typedef struct {
     const float* a;
@@ -215,10 +215,10 @@ typedef struct {
     const float *taps, *before, *after; /* (n_taps,), (length,), (length,) */
     int64_t n_taps, radius;
     double* pairs; /* (lines, 2 radius + 1) */
-} df_pairs;
+} df_grid_pairs_job;
 
-DF_API int df_lattice_moments(const df_moments* job);
-DF_API int df_grid_pairs(const df_pairs* job);
+DF_API int df_lattice_moments(const df_lattice_moments_job* job);
+DF_API int df_grid_pairs(const df_grid_pairs_job* job);
 
 /* The affinity filter: scores averaged over a window with masks m = exp(-scale distance(e_i, e_j)) from embeddings.
  *

@@ -15,6 +15,12 @@ extern "C" const df_size* df_sizes(void) {
         DF_SIZE(df_window_filter_gradient_job),
         DF_SIZE(df_pair_gradient_job),
         DF_SIZE(df_pair_loss_job),
+        DF_SIZE(df_field_lattice),
+        DF_SIZE(df_field_grid),
+        DF_SIZE(df_field_term),
+        DF_SIZE(df_mean_field_job),
+        DF_SIZE(df_lattice_moments_job),
+        DF_SIZE(df_grid_pairs_job),
         {nullptr, 0},
     };
     return sizes;

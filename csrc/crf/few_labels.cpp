@@ -19,7 +19,7 @@
 
 namespace densefield {
 
-DF_DECLARE(void few_labels(const df_field& field);)
+DF_DECLARE(void few_labels(const df_mean_field_job& field);)
 
 namespace DF_TARGET {
 namespace {
@@ -27,7 +27,7 @@ namespace {
 template <int W>  // labels of a pixel
 class FewLabels {
 public:
-    explicit FewLabels(const df_field& field) : f(field), watch_(field.n_threads == 1 ? field.seconds : nullptr) {
+    explicit FewLabels(const df_mean_field_job& field) : f(field), watch_(field.n_threads == 1 ? field.seconds : nullptr) {
         has_grid_ = f.n_grids > 0;
         width_ = has_grid_ ? f.width : 1024;
         height_ = has_grid_ ? f.height : (f.points + width_ - 1) / width_;
@@ -218,7 +218,7 @@ private:
         watch_.lap(phase_grid_columns);
     }
 
-    const df_field& f;
+    const df_mean_field_job& f;
     mutable Watch watch_;
     bool has_grid_ = false;
     int64_t width_ = 0, height_ = 0, bands_ = 0, parts_ = 0;
@@ -232,7 +232,7 @@ private:
 
 }  // namespace
 
-void few_labels(const df_field& field) {
+void few_labels(const df_mean_field_job& field) {
     if (field.labels <= 2) return FewLabels<2>(field).run();
     FewLabels<4>(field).run();
 }

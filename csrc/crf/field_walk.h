@@ -41,7 +41,7 @@ public:
         float *acc, *message, *spare;  // (columns, stride) each, with room for a vector at the end
     };
 
-    DF_NOINLINE Walk(const df_field& field, bool backward)
+    DF_NOINLINE Walk(const df_mean_field_job& field, bool backward)
         : Groups<OneGroup>((field.labels + W - 1) / W), f(field), back(backward),
           watch(field.n_threads == 1 && !backward ? field.seconds : nullptr), plane(field.points * W),
           terms(field, backward, groups * W) {
@@ -138,7 +138,7 @@ protected:
     int64_t bands() const { return (height() + grid_block - 1) / grid_block; }
     int64_t stride() const { return groups * W; }
 
-    const df_field& f;
+    const df_mean_field_job& f;
     const bool back;
     mutable Watch watch;
     const int64_t plane;

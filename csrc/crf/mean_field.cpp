@@ -18,14 +18,14 @@
 
 namespace densefield {
 
-DF_DECLARE(void mean_field(const df_field& field, bool backward); int64_t half_bytes();
-           void few_labels(const df_field& field);)
+DF_DECLARE(void mean_field(const df_mean_field_job& field, bool backward); int64_t half_bytes();
+           void few_labels(const df_mean_field_job& field);)
 
 namespace DF_TARGET {
 namespace {
 
 // Whether Q is in half precision. Up to four labels are cheap: all in 32 bits, as few_labels has it.
-inline bool narrow(const df_field& field) { return field.half && field.labels > 4; }
+inline bool narrow(const df_mean_field_job& field) { return field.half && field.labels > 4; }
 
 constexpr auto take_nothing = [](int32_t, const float*) {};
 
@@ -37,7 +37,7 @@ class Loop : Walk<W, S, OneGroup> {
     using Base::f, Base::groups, Base::plane, Base::tile_columns, Base::wide_columns;
 
 public:
-    Loop(const df_field& field, bool backward) : Base(field, backward), rows_(kept(field, backward) != nullptr ? 0 : groups * plane) {
+    Loop(const df_mean_field_job& field, bool backward) : Base(field, backward), rows_(kept(field, backward) != nullptr ? 0 : groups * plane) {
         // The output is written by the last update only, which reads `unary` itself.
         const bool room = !backward && groups * W * static_cast<int64_t>(sizeof(S)) <= f.labels * static_cast<int64_t>(sizeof(float));
         if (!room) own_unary_.take(groups * plane);
@@ -68,7 +68,7 @@ public:
     }
 
 private:
-    static S* kept(const df_field& field, bool backward) {
+    static S* kept(const df_mean_field_job& field, bool backward) {
         return backward ? reinterpret_cast<S*>(field.errors) : static_cast<S*>(field.saved);
     }
 
@@ -236,7 +236,7 @@ private:
 };
 
 template <int W, bool OneGroup>
-void run(const df_field& field, bool backward) {
+void run(const df_mean_field_job& field, bool backward) {
     if (backward) return Loop<W, float, OneGroup>(field, true).backward();
     if constexpr (W > 4)
         if (narrow(field)) return Loop<W, Half, OneGroup>(field, false).forward();
@@ -247,7 +247,7 @@ void run(const df_field& field, bool backward) {
 
 int64_t half_bytes() { return sizeof(Half); }
 
-void mean_field(const df_field& field, bool backward) {
+void mean_field(const df_mean_field_job& field, bool backward) {
     if (field.labels <= 4) return run<4, true>(field, backward);
     if (field.labels <= 8) return run<8, true>(field, backward);
     if (field.labels <= 16) return run<16, true>(field, backward);
@@ -263,7 +263,7 @@ void mean_field(const df_field& field, bool backward) {
 namespace densefield {
 namespace {
 
-int run_field(const df_field* field, bool backward) {
+int run_field(const df_mean_field_job* field, bool backward) {
     return guarded([&] {
         const bool sizes = field->labels >= 1 && field->labels <= most_labels && field->points >= 1 &&
                            field->iterations >= 1 && field->n_threads >= 1;
@@ -298,7 +298,7 @@ extern "C" int df_mean_field_layout(int64_t labels, int64_t* groups, int64_t* wi
     });
 }
 
-extern "C" int df_mean_field_forward(const df_field* field) { return densefield::run_field(field, false); }
+extern "C" int df_mean_field_forward(const df_mean_field_job* field) { return densefield::run_field(field, false); }
 
-extern "C" int df_mean_field_backward(const df_field* field) { return densefield::run_field(field, true); }
+extern "C" int df_mean_field_backward(const df_mean_field_job* field) { return densefield::run_field(field, true); }
 #endif

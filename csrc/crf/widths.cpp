@@ -14,7 +14,7 @@
 
 namespace densefield {
 
-DF_DECLARE(void lattice_moments(const df_moments& job); void grid_pairs(const df_pairs& job);)
+DF_DECLARE(void lattice_moments(const df_lattice_moments_job& job); void grid_pairs(const df_grid_pairs_job& job);)
 
 namespace DF_TARGET {
 namespace {
@@ -30,7 +30,7 @@ DF_INLINE double dot(Row<float, W> a, const Row<float, W>& b) {
 // Calls take(chunk, row, plain, times) for each row of the table, with the sums of its pixels' rows, `scale` included, and the same
 // times each of K features.
 template <int W, int K, class S, class Take>
-void splat(const df_moments& job, const S* pixels, const float* scale, const float* features, const Take& take) {
+void splat(const df_lattice_moments_job& job, const S* pixels, const float* scale, const float* features, const Take& take) {
     gather_rows<16>(
         {job.starts, job.entries, job.rows, job.d}, splat_rows, job.n_threads,
         [=](int32_t, int64_t point) { __builtin_prefetch(pixels + point * W); },
@@ -53,7 +53,7 @@ void splat(const df_moments& job, const S* pixels, const float* scale, const flo
 template <int W, class S>
 class Moments {
 public:
-    explicit Moments(const df_moments& job)
+    explicit Moments(const df_lattice_moments_job& job)
         : job_(job),
           size_((job.rows + 1) * W),
           memory_((most_tables() + 1) * size_),
@@ -129,7 +129,7 @@ private:
             for (int k = 0; k < K; ++k) job_.cross[first + k] += partial_[chunk * together + k];
     }
 
-    const df_moments& job_;
+    const df_lattice_moments_job& job_;
     const int64_t size_;
     Buffer<float> memory_;
     const int64_t chunks_;
@@ -138,7 +138,7 @@ private:
 };
 
 template <int W, class S>
-void pairs_of_group(const df_pairs& job, int64_t group) {
+void pairs_of_group(const df_grid_pairs_job& job, int64_t group) {
     const float* const a = job.a + group * job.points * W;
     const S* const b = static_cast<const S*>(job.b) + group * job.points * W;
     const int64_t line = job.length * W, kept = 2 * job.radius + 1;
@@ -185,7 +185,7 @@ void pairs_of_group(const df_pairs& job, int64_t group) {
 }
 
 template <int W>
-void moments(const df_moments& job) {
+void moments(const df_lattice_moments_job& job) {
     if (job.half) {
         Moments<W, Half> each(job);
         for (int64_t g = 0; g < job.groups; ++g) each.run(g);
@@ -196,14 +196,14 @@ void moments(const df_moments& job) {
 }
 
 template <int W>
-void pairs(const df_pairs& job) {
+void pairs(const df_grid_pairs_job& job) {
     for (int64_t g = 0; g < job.groups; ++g)
         job.half ? pairs_of_group<W, Half>(job, g) : pairs_of_group<W, float>(job, g);
 }
 
 }  // namespace
 
-void lattice_moments(const df_moments& job) {
+void lattice_moments(const df_lattice_moments_job& job) {
     switch (job.width) {
         case 4: return moments<4>(job);
         case 8: return moments<8>(job);
@@ -213,7 +213,7 @@ void lattice_moments(const df_moments& job) {
     }
 }
 
-void grid_pairs(const df_pairs& job) {
+void grid_pairs(const df_grid_pairs_job& job) {
     switch (job.width) {
         case 4: return pairs<4>(job);
         case 8: return pairs<8>(job);
@@ -233,7 +233,7 @@ bool known(int64_t width) { return width == 4 || width == 8 || width == 16 || wi
 
 }  // namespace
 
-extern "C" int df_lattice_moments(const df_moments* job) {
+extern "C" int df_lattice_moments(const df_lattice_moments_job* job) {
     using namespace densefield;
     return guarded([&] {
         if (!known(job->width) || job->groups < 1 || job->points < 1 || job->rows < 1 || job->d < 1 || job->d > 16 ||
@@ -243,7 +243,7 @@ extern "C" int df_lattice_moments(const df_moments* job) {
     });
 }
 
-extern "C" int df_grid_pairs(const df_pairs* job) {
+extern "C" int df_grid_pairs(const df_grid_pairs_job* job) {
     using namespace densefield;
     return guarded([&] {
         if (!known(job->width) || job->groups < 1 || job->lines < 1 || job->length < 1 || job->n_taps < 1 ||

@@ -20,6 +20,8 @@ from densefield.ops.local_filter.kernels import (
     WindowPackJob,
 )
 from densefield.ops.local_filter.loss import PairLossJob
+from densefield.ops.mean_field.pair_sums import GridPairsJob, LatticeMomentsJob
+from densefield.ops.mean_field.structures import FieldGrid, FieldLattice, FieldTerm, MeanFieldJob
 from densefield.ops.permutohedral.lattice import LatticeBuildJob, LatticeFillJob, LatticeLinksJob
 from densefield.ops.permutohedral.op import LatticeFilterJob
 
@@ -35,6 +37,12 @@ JOBS = [
     WindowFilterGradientJob,
     PairGradientJob,
     PairLossJob,
+    FieldLattice,
+    FieldGrid,
+    FieldTerm,
+    MeanFieldJob,
+    LatticeMomentsJob,
+    GridPairsJob,
 ]
 HEADER = (Path(__file__).parents[2] / "csrc" / "densefield.h").read_text(encoding="utf-8")
 TYPES = {"int32_t": native.INT32, "int64_t": native.INT64, "double": native.DOUBLE}

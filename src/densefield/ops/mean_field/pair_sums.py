@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import torch
@@ -21,25 +20,28 @@ _ROWS: list[tuple[str, Any]] = [
 ]
 
 
-class _Moments(ctypes.Structure):
-    _fields_ = [
+class LatticeMomentsJob(native.Job):
+    """Rows at points, and the lattice between them."""
+
+    _fields_ = (
         *_ROWS,
         *((name, _POINTER) for name in ("vertices", "weights", "neighbours", "starts", "entries")),
         ("rows", _INT64),
         ("d", _INT32),
-        ("unused", _INT32),
         *((name, _POINTER) for name in ("features", "of_a", "of_b", "cross", "ahead", "behind")),
-    ]
+    )
 
 
-class _Pairs(ctypes.Structure):
-    _fields_ = [
+class GridPairsJob(native.Job):
+    """Rows at points, and the lines in which they stand."""
+
+    _fields_ = (
         *_ROWS,
         *((name, _INT64) for name in ("lines", "length", "next", "step")),
         *((name, _POINTER) for name in ("taps", "before", "after")),
         *((name, _INT64) for name in ("n_taps", "radius")),
         ("pairs", _POINTER),
-    ]
+    )
 
 
 def lattice_moments(
@@ -60,19 +62,18 @@ def lattice_moments(
     kept = [x.contiguous() for x in (a, b, *lattice.parts, features, of_a, of_b)]
     kinds = [torch.float32, b.dtype, torch.int32, torch.float32, *[torch.int32] * 3, *[torch.float32] * 3]
     address = [native.pointer(x, kind) for x, kind in zip(kept, kinds, strict=True)]
-    job = _Moments(
+    job = LatticeMomentsJob(
         *address[:2],
         *_shape(a, b),
         *address[2:7],
         lattice.rows,
         len(features),
-        0,
         *address[7:],
         native.pointer(cross, torch.float64),
         native.pointer(ahead, torch.float32),
         native.pointer(behind, torch.float32),
     )
-    native.kernel("df_lattice_moments", (_POINTER,))(ctypes.addressof(job))
+    native.run("df_lattice_moments", job)
 
 
 def line_pairs(
@@ -87,7 +88,7 @@ def line_pairs(
     """Add the products of each line of `a` with the lines of `b` around it, filtered along themselves, to `pairs`."""
     kept = [x.contiguous() for x in (a, b, taps, before, after)]
     address = [native.pointer(x, b.dtype if x is kept[1] else torch.float32) for x in kept]
-    job = _Pairs(
+    job = GridPairsJob(
         *address[:2],
         *_shape(a, b),
         *lines,
@@ -96,7 +97,7 @@ def line_pairs(
         pairs.shape[1] // 2,
         native.pointer(pairs, torch.float64),
     )
-    native.kernel("df_grid_pairs", (_POINTER,))(ctypes.addressof(job))
+    native.run("df_grid_pairs", job)
 
 
 def _shape(a: Tensor, b: Tensor) -> tuple[int, ...]:

@@ -11,61 +11,60 @@ from torch import Tensor
 
 from densefield.ops import idle_threads, native
 
-_Item = TypeVar("_Item", bound=ctypes.Structure)
+_Item = TypeVar("_Item", bound=native.Job)
 _POINTER, _INT64, _INT32, _DOUBLE = native.POINTER, native.INT64, native.INT32, native.DOUBLE
 
 
-class FieldLattice(ctypes.Structure):
+class FieldLattice(native.Job):
     """One lattice and its normalisation."""
 
-    _fields_ = [
+    _fields_ = (
         *((name, _POINTER) for name in ("vertices", "weights", "neighbours", "starts", "entries", "before", "after")),
         ("rows", _INT64),
         ("touched", _INT64),
         ("order", _POINTER),
         ("d", _INT32),
         ("term", _INT32),
-    ]
+    )
 
 
-class FieldGrid(ctypes.Structure):
+class FieldGrid(native.Job):
     """One grid kernel and its normalisation along each axis."""
 
-    _fields_ = [
+    _fields_ = (
         *((name, _POINTER) for name in ("before_y", "after_y", "before_x", "after_x")),
         ("theta_y", _DOUBLE),
         ("theta_x", _DOUBLE),
         ("term", _INT32),
-        ("unused", _INT32),
-    ]
+    )
 
 
-class FieldTerm(ctypes.Structure):
+class FieldTerm(native.Job):
     """One term's compatibility energies."""
 
-    _fields_ = [("energies", _POINTER), ("gradient", _POINTER), ("kind", _INT32), ("unused", _INT32)]
+    _fields_ = (("energies", _POINTER), ("gradient", _POINTER), ("kind", _INT32))
 
 
-class Field(ctypes.Structure):
+class MeanFieldJob(native.Job):
     """The whole job."""
 
-    _fields_ = [
+    _fields_ = (
         *((name, _INT64) for name in ("labels", "points", "height", "width")),
         *((name, _INT32) for name in ("iterations", "half", "n_threads", "n_lattices", "n_grids", "n_terms")),
-        *((name, _INT32) for name in ("scores", "unused")),
+        ("scores", _INT32),
         *((name, _POINTER) for name in ("lattices", "grids", "terms", "unary", "initial", "output")),
         *((name, _POINTER) for name in ("doubtful", "seconds", "saved")),
         *((name, _POINTER) for name in ("grad_output", "grad_unary", "grad_initial", "errors")),
-    ]
+    )
 
 
 class Job:
-    """A `Field` that keeps what it points to alive."""
+    """A `MeanFieldJob` that keeps what it points to alive."""
 
     def __init__(self, labels: int, points: int, size: Sequence[int], iterations: int, half: bool) -> None:
         self._kept: list[object] = []
         height, width = (size[0], size[1]) if len(size) == 2 else (1, points)
-        self.field = Field(
+        self.field = MeanFieldJob(
             labels=labels,
             points=points,
             height=height,
@@ -98,7 +97,7 @@ class Job:
     def run(self, name: str) -> None:
         """Call the C function `name`."""
         idle_threads.send_away()
-        native.kernel(name, (native.POINTER,))(ctypes.addressof(self.field))
+        native.run(name, self.field)
 
 
 def layout(labels: int, half: bool) -> tuple[int, int, torch.dtype]:
