@@ -21,7 +21,7 @@ extern "C" {
 enum df_status { DF_OK = 0, DF_BAD_ARGUMENT = 1, DF_OUT_OF_MEMORY = 2, DF_FAILED = 3 };
 enum df_type { DF_F32 = 0, DF_F64 = 1 }; /* of what a job calls void*, where it has a `type` */
 
-/* Memory for a caller's large results, aligned to large pages. Given back, it waits for the next call: base/memory.cpp. */
+/* Memory for a caller's large results, aligned to large pages. Given back, it waits for the next (base/memory.cpp). */
 DF_API int df_memory_take(int64_t bytes, void** memory);
 DF_API int df_memory_release(void* memory);
 
@@ -60,14 +60,14 @@ DF_API int df_gaussian_filter(const df_gaussian_filter_job* job);
  * multiplied by `stretch`; taken as they are where `widths` is null. Fills, for each point, the rows of the value table
  * that hold its d + 1 simplex vertices (`vertices`, (batch, points, d + 1)) and its barycentric `weights` in them, and
  * gives the number of rows, or -1 where the features, of more than 2e4 widths, want float64.
- * df_lattice_fill, where called next, adds the points one step away from those that are there, unless they are then more
- * than `most_rows`, and gives the number of rows: those that are added come last. df_lattice_outgrows tells before, in
- * less time, whether they are more for sure; where it says no, they may be so still.
- * df_lattice_links then fills `neighbours` (d + 1, rows, 2): the row one step back and one step on along each blur axis,
- * `rows` where there is none; and for each row the places in `weights` that touch it: entries[starts[r] ..
+ * df_lattice_fill, where called next, adds the points one step away from those that are there, unless they are then
+ * more than `most_rows`, and gives the number of rows: those that are added come last. df_lattice_outgrows tells before,
+ * in less time, whether they are more for sure; where it says no, they may be so still.
+ * df_lattice_links then fills `neighbours` (d + 1, rows, 2): the row one step back and one step on along each blur
+ * axis, `rows` where there is none; and for each row the places in `weights` that touch it: entries[starts[r] ..
  * starts[r + 1]), ascending. Rows, and those that are added, stand in the order of their lattice coordinates; `order`,
- * where not null, gives that of all. Who splats to few channels does without entries: `starts` and `entries` may both be
- * null. df_lattice_free ends it.
+ * where not null, gives that of all. Who splats to few channels does without entries: `starts` and `entries` may both
+ * be null. df_lattice_free ends it.
  * DF_BAD_ARGUMENT: a value that is not finite, or features so wide that the lattice's coordinates overflow.
  *
  * df_lattice_filter: values and output are (batch, channels, points). output = slice(blur(splat(values))) * scale, the
@@ -252,8 +252,8 @@ typedef struct {
 
 /* Iteration i takes maps[i] into maps[i + 1], the last into output: factor * (centre * map + sum over the window of
  * masks * map); with `normalize`, factor <- 1 / (sum of masks + centre + floor) first, 0 where that sum underflows.
- * centre is centre_value where `centre` is NULL, floor is floor_value where `floor` is NULL, and factor 1 where `factor`
- * is NULL. maps[i + 2] may be maps[i]. */
+ * centre is centre_value where `centre` is NULL, floor is floor_value where `floor` is NULL, and factor 1 where
+ * `factor` is NULL. maps[i + 2] may be maps[i]. */
 typedef struct {
     const void* masks;
     void** maps;

@@ -8,7 +8,7 @@
 namespace densefield::DF_TARGET {
 
 template <class T>
-constexpr Integer<T> sign_bit = sizeof(T) == 4 ? static_cast<Integer<T>>(INT32_MIN) : static_cast<Integer<T>>(INT64_MIN);
+constexpr auto sign_bit = static_cast<Integer<T>>(sizeof(T) == 4 ? INT32_MIN : INT64_MIN);
 
 // One, unknown to the compiler, which would drop the multiplication by it.
 template <class T>
@@ -22,8 +22,9 @@ DF_INLINE Vector<T> absolute(Vector<T> x) {
 }
 
 #if defined(__AVX512F__)
-// One instruction puts a number in each one's place by its class, as a table says, a nibble a class: zero is nibble 2; one,
-// infinity and positive are 3, 5 and 7; negative infinity and negative are 4 and 6. To give: 8 is +0, 9 is -1, 10 is +1.
+// One instruction puts a number in each one's place by its class, as a table says, a nibble a class: zero is nibble 2;
+// one, infinity and positive are 3, 5 and 7; negative infinity and negative are 4 and 6. To give: 8 is +0, 9 is -1, 10 is
+// +1.
 constexpr uint32_t signs_by_class = (8u << 8) | (10u << 12) | (9u << 16) | (10u << 20) | (9u << 24) | (10u << 28);
 constexpr uint32_t opposite_signs_by_class = (8u << 8) | (9u << 12) | (10u << 16) | (9u << 20) | (10u << 24) | (9u << 28);
 

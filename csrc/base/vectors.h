@@ -1,5 +1,5 @@
-// Vectors as GCC's and Clang's vector extensions have them, so that + - * work on them; how they come from memory and go there, and
-// what keeps compilers from moving them about.
+// Vectors as GCC's and Clang's vector extensions have them, so that + - * work on them; how they come from memory and go
+// there, and what keeps compilers from moving them about.
 #pragma once
 
 #include <cstdint>
@@ -68,8 +68,8 @@ struct Half {
 using Half = float;  // without fast conversion, half precision only costs
 #endif
 
-// What is stored otherwise than it is computed: as whole numbers of a byte each, or in half precision. Compilers take these apart
-// one by one where an instruction widens or narrows them all. (The forms with a mask spare a false warning.)
+// What is stored otherwise than it is computed: as whole numbers of a byte each, or in half precision. Compilers take
+// these apart one by one where an instruction widens or narrows them all. (The forms with a mask spare a false warning.)
 template <class V>
 DF_INLINE V widened(const int8_t* from) {
     using T = NumberOf<V>;
@@ -150,7 +150,8 @@ DF_INLINE void narrow(Half* to, const V& vector) {
         static_assert(count_of<V> == 16);
         __m512 wide;
         std::memcpy(&wide, &vector, sizeof(wide));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_maskz_cvtps_ph(0xffff, wide, _MM_FROUND_TO_NEAREST_INT));
+        const __m256i halves = _mm512_maskz_cvtps_ph(0xffff, wide, _MM_FROUND_TO_NEAREST_INT);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), halves);
 #endif
     }
 }
@@ -166,8 +167,8 @@ struct Loaded<void, Stored> {
     using Type = Vector<Stored>;
 };
 
-// A vector from memory, or to it, at any alignment and whatever it is stored as. load(from) takes a register of it, load<V>(from)
-// as many numbers as V has.
+// A vector from memory, or to it, at any alignment and whatever it is stored as. load(from) takes a register of it,
+// load<V>(from) as many numbers as V has.
 template <class V = void, class Stored>
 DF_INLINE typename Loaded<V, Stored>::Type load(const Stored* from) {
     using To = typename Loaded<V, Stored>::Type;
@@ -250,7 +251,8 @@ DF_INLINE void ask_for(const T* from, int64_t count) {
     for (int64_t i = 0; i < count * static_cast<int64_t>(sizeof(T)); i += 64) __builtin_prefetch(bytes + i, 0, 2);
 }
 
-// Keeps a vector in its register, where one holds it: compilers like to load again what they could have kept, for each of its uses.
+// Keeps a vector in its register, where one holds it: compilers like to load again what they could have kept, for each of
+// its uses.
 template <class V>
 DF_INLINE V in_register(V vector) {
     if constexpr (sizeof(V) <= DF_VECTOR_BYTES) {

@@ -27,7 +27,8 @@ namespace {
 template <int W>  // labels of a pixel
 class FewLabels {
 public:
-    explicit FewLabels(const df_mean_field_job& field) : f(field), watch_(field.n_threads == 1 ? field.seconds : nullptr) {
+    explicit FewLabels(const df_mean_field_job& field)
+        : f(field), watch_(field.n_threads == 1 ? field.seconds : nullptr) {
         has_grid_ = f.n_grids > 0;
         width_ = has_grid_ ? f.width : 1024;
         height_ = has_grid_ ? f.height : (f.points + width_ - 1) / width_;

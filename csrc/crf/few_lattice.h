@@ -9,8 +9,8 @@
 namespace densefield::DF_TARGET {
 namespace {
 
-// message = after K rows for `count` points from `start` on, from the blurred table. `Corners`: d + 1 where it is known to the
-// compiler, else 0.
+// message = after K rows for `count` points from `start` on, from the blurred table. `Corners`: d + 1 where it is known to
+// the compiler, else 0.
 template <int W, int Corners>
 void slice_message(const df_field_lattice& lattice, const float* table, int64_t points, int64_t start, int64_t count,
                    float* message) {

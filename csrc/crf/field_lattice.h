@@ -113,8 +113,8 @@ private:
         const bool far = of_->touched * W * static_cast<int64_t>(sizeof(S)) > small_table;
         float* const to = acc + g * W;
         const int64_t apart = groups_ * W;
-        slice_line<W>(table, of_->vertices + start * corners, of_->weights + start * corners, corners, count, far, points_ - start,
-                      [=](int64_t x, const Row<float, W>& row) __attribute__((always_inline)) {
+        slice_line<W>(table, of_->vertices + start * corners, of_->weights + start * corners, corners, count, far,
+                      points_ - start, [=](int64_t x, const Row<float, W>& row) __attribute__((always_inline)) {
                           Row<float, W> sum;
                           sum.load(to + x * apart);
                           sum.add(row, factor * after[x]);

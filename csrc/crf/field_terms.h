@@ -14,7 +14,8 @@ namespace {
 
 class FieldTerms {
 public:
-    DF_NOINLINE FieldTerms(const df_mean_field_job& field, bool back, int64_t stride) : f_(field), back_(back), stride_(stride) {
+    DF_NOINLINE FieldTerms(const df_mean_field_job& field, bool back, int64_t stride)
+        : f_(field), back_(back), stride_(stride) {
         for (int32_t m = 0; m < f_.n_terms; ++m) {
             const df_field_term& term = f_.terms[m];
             const int64_t lists = term.kind == 2 ? f_.labels : 1;

@@ -1,7 +1,6 @@
 // Q lives in rows of labels, a pixel a row. An iteration is one walk over the image, tile by tile: filter along the grid's
 // columns, slice, apply compatibility and softmax, write the new Q and filter it along the lines of the grid; then splat to
 // each lattice and blur there. The backward pass takes the same walks with dL/dlogits and the transposed filters.
-
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -37,7 +36,8 @@ class Loop : Walk<W, S, OneGroup> {
     using Base::f, Base::groups, Base::plane, Base::tile_columns, Base::wide_columns;
 
 public:
-    Loop(const df_mean_field_job& field, bool backward) : Base(field, backward), rows_(kept(field, backward) != nullptr ? 0 : groups * plane) {
+    Loop(const df_mean_field_job& field, bool backward)
+        : Base(field, backward), rows_(kept(field, backward) != nullptr ? 0 : groups * plane) {
         // The output is written by the last update only, which reads `unary` itself.
         const bool room = !backward && groups * W * static_cast<int64_t>(sizeof(S)) <= f.labels * static_cast<int64_t>(sizeof(float));
         if (!room) own_unary_.take(groups * plane);
@@ -109,9 +109,8 @@ private:
 
     // Softmax of logits that sums of exponentials allow.
     DF_NOINLINE bool write_softmax(float* line, int64_t start, int64_t count, S* q) const {
-        return quick_softmax<W, OneGroup, sizeof(S) == 2>(line, groups, count, [&](int64_t x, int64_t g, const Row<float, W>& row) {
-            row.store(q + g * plane + (start + x) * W);
-        });
+        const auto write = [&](int64_t x, int64_t g, const Row<float, W>& row) { row.store(q + g * plane + (start + x) * W); };
+        return quick_softmax<W, OneGroup, sizeof(S) == 2>(line, groups, count, write);
     }
 
     // What the next line reads of the image's planes.
@@ -124,8 +123,9 @@ private:
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
             ask_planes(tile, y, count, f.unary);
             pack_line(f.unary, start, count, sign_, no_label, tile.acc);
-            subtract_highest<W, OneGroup>(tile.acc, groups, count);  // near 0, where half precision tells small differences
-            if (f.doubtful != nullptr && any_below<W, OneGroup>(tile.acc, groups, count, padding_.data(), f.half ? -6e4f : -1e30f))
+            subtract_highest<W, OneGroup>(tile.acc, groups, count);  // near 0, half precision tells small differences
+            const float least = f.half ? -6e4f : -1e30f;
+            if (f.doubtful != nullptr && any_below<W, OneGroup>(tile.acc, groups, count, padding_.data(), least))
                 __atomic_store_n(f.doubtful, 1, __ATOMIC_RELAXED);
             spread(tile.acc, start, count, unary_);
             if (f.initial != nullptr) {
@@ -162,7 +162,8 @@ private:
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
             ask_planes(tile, y, count, f.unary);
             pack_line(f.unary, start, count, sign_, no_label, tile.acc);
-            subtract_highest<W, OneGroup>(tile.acc, groups, count);  // messages would drown in a large number that all labels share
+            // Messages would drown in a large number that all labels share.
+            subtract_highest<W, OneGroup>(tile.acc, groups, count);
             this->watch.lap(phase_end);
             this->messages(tile, y, start, count, take_nothing);
             float sums[wide_columns + lanes<float>];

@@ -104,7 +104,7 @@ DF_INLINE void keep_least(Row<float, W>& least, const Row<float, W>& row) {
     if constexpr (W > Row<float, W>::width) keep_least(static_cast<Rest<W>&>(least), static_cast<const Rest<W>&>(row));
 }
 
-// In what follows a pixel's labels are `groups` rows of W, side by side; `OneGroup`: they are one, known to the compiler.
+// In what follows a pixel's labels are `groups` rows of W, side by side; `OneGroup`: one, known to the compiler.
 
 // Whether rows that are less their greatest number hold one below `least`, or one that is not finite. `padding` is added to
 // each: infinite where a row has room for a label that is not there, and stands at minus infinity.
@@ -167,8 +167,9 @@ DF_INLINE float sum_of(const float* rows, int64_t groups) {
     return sum;
 }
 
-// Softmax of a line of `count` rows, whose sums of exponentials must stay within the range of a float: false where one did
-// not. Two walks that a CPU can overlap. Each row goes to write(x, g, row); the line is spent. `Rough`: exponentials for half precision.
+// Softmax of a line of `count` rows, whose sums of exponentials must stay within the range of a float: false where one
+// did not. Two walks that a CPU can overlap. Each row goes to write(x, g, row); the line is spent. `Rough`: by
+// rough_exponential.
 template <int W, bool OneGroup, bool Rough, class Write>
 bool quick_softmax(float* rows, int64_t groups, int64_t count, const Write& write) {
     const int64_t step = (OneGroup ? 1 : groups) * W;

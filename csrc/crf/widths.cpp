@@ -1,6 +1,5 @@
 // Sums over pairs of points for the gradient by the kernels' widths. On a lattice nothing is sliced but the two filters
 // whose products with a and b are wanted point by point: sums over all points are taken over the lattice's rows instead.
-
 #include <cstdint>
 #include <cstring>
 
@@ -27,10 +26,13 @@ DF_INLINE double dot(Row<float, W> a, const Row<float, W>& b) {
     return static_cast<double>(total(a));
 }
 
-// Calls take(chunk, row, plain, times) for each row of the table, with the sums of its pixels' rows, `scale` included, and the same
-// times each of K features.
+// Calls take(chunk, row, plain, times) for each row of the table, with the sums of its pixels' rows, `scale` included, and
+// the same times each of K features.
 template <int W, int K, class S, class Take>
-void splat(const df_lattice_moments_job& job, const S* pixels, const float* scale, const float* features, const Take& take) {
+void splat(const df_lattice_moments_job& job, const S* pixels, const float* scale, const float* features,
+           const Take& take) {
+    const int64_t points = job.points;
+    const float* const weights = job.weights;
     gather_rows<16>(
         {job.starts, job.entries, job.rows, job.d}, splat_rows, job.n_threads,
         [=](int32_t, int64_t point) { __builtin_prefetch(pixels + point * W); },
@@ -39,11 +41,11 @@ void splat(const df_lattice_moments_job& job, const S* pixels, const float* scal
             plain.zero();
             for (int k = 0; k < K; ++k) times[k].zero();
             each([&](int32_t corner, int64_t point) __attribute__((always_inline)) {
-                const float weight = job.weights[corner] * scale[point];
+                const float weight = weights[corner] * scale[point];
                 Row<float, W> here;
                 here.load(pixels + point * W);
                 plain.add(here, weight);
-                for (int k = 0; k < K; ++k) times[k].add(here, weight * features[k * job.points + point]);
+                for (int k = 0; k < K; ++k) times[k].add(here, weight * features[k * points + point]);
             });
             take(chunk, row, plain, times);
         });
@@ -101,8 +103,8 @@ private:
             for (int64_t i = begin; i < end; ++i) {
                 Row<float, W> own;
                 own.load(rows + i * W);
-                const int32_t* const vertices = job_.vertices + i * corners;
-                const auto sum = slice_row_in_order<float, W>(table, vertices, job_.weights + i * corners, corners, 1.0f);
+                const auto sum = slice_row_in_order<float, W>(table, job_.vertices + i * corners, job_.weights + i * corners,
+                                                              corners, 1.0f);
                 sums[i] += scale[i] * static_cast<float>(dot(sum, own));
             }
         });

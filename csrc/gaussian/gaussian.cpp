@@ -1,6 +1,5 @@
 // A line of the grid is filtered by out[i] = w0 in[i] + sum_k w_k (in[i-k] + in[i+k]). As many lines as a vector has
 // lanes stand side by side in a panel in the first-level cache, with zeros before and after.
-
 #include <cfloat>
 #include <cmath>
 #include <cstdint>
@@ -243,15 +242,17 @@ extern "C" int df_gaussian_filter(const df_gaussian_filter_job* job) {
         if (job->planes < 0 || job->axes < 1 || job->axes > most_axes || job->n_threads < 1) throw BadArgument();
         Grid grid{job->planes, 1, job->axes, {}};
         for (int32_t a = 0; a < job->axes; ++a) {
-            if (job->sizes[a] < 0 || !(job->theta[a] > 0.0) || job->orders[a] < 0 || job->orders[a] > 2) throw BadArgument();
+            const bool known = job->orders[a] >= 0 && job->orders[a] <= 2;
+            if (job->sizes[a] < 0 || !(job->theta[a] > 0.0) || !known) throw BadArgument();
             grid.points *= job->sizes[a];
         }
         if (job->planes * grid.points == 0) return;
         const double tolerance = (job->type == DF_F32 ? double{FLT_EPSILON} : DBL_EPSILON) / 2;
         int64_t inner = 1;
         for (int32_t a = job->axes - 1; a >= 0; --a) {
-            const int64_t size = job->sizes[a], radius = radius_of(job->theta[a], job->orders[a], tolerance, size);
-            grid.axis[job->axes - 1 - a] = Axis{grid.points / (size * inner), size, inner, job->theta[a], job->orders[a], radius};
+            const int64_t size = job->sizes[a], order = job->orders[a];
+            const int64_t radius = radius_of(job->theta[a], order, tolerance, size);
+            grid.axis[job->axes - 1 - a] = {grid.points / (size * inner), size, inner, job->theta[a], order, radius};
             inner *= size;
         }
         DF_DISPATCH(gaussian_filter(*job, grid));

@@ -84,8 +84,9 @@ DF_INLINE void grid_sums(const S* from, int64_t stride, int64_t size, int64_t fi
 
 // Piece: numbers that are summed at a time; Step: how far apart the places of outputs are; S: what lines are stored as.
 
-// A line's outputs k = first .. last - 1 at the places k * Step, of `width` channels, times `factor` and, where given, after[k]. Where `before` is
-// the same all around a block of outputs, as it is away from the borders, `uniform` (find_uniform) holds it.
+// A line's outputs k = first .. last - 1 at the places k * Step, of `width` channels, times `factor` and, where given,
+// after[k]. Where `before` is the same all around a block of outputs, as it is away from the borders, `uniform`
+// (find_uniform) holds it.
 template <int Piece, int Step, class S>
 DF_NOINLINE void grid_line(const S* from, S* to, int64_t width, int64_t size, int64_t first, int64_t last, const Taps& taps,
                            const float* before, const float* uniform, const float* after, float factor) {

@@ -190,7 +190,8 @@ extern "C" int df_lattice_build(const df_lattice_build_job* job) {
     *job->lattice = nullptr;
     return guarded([&] {
         check_type(job->type);
-        if (job->batch < 1 || job->d < 1 || job->d > max_features || job->points < 1 || job->n_threads < 1) throw BadArgument();
+        if (job->batch < 1 || job->points < 1 || job->n_threads < 1) throw BadArgument();
+        if (job->d < 1 || job->d > max_features) throw BadArgument();
         if (job->points > INT32_MAX / (job->batch * (job->d + 1))) throw BadArgument();
         df_lattice* const made = new df_lattice;
         made->code.d = job->d;

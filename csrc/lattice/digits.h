@@ -59,8 +59,8 @@ bool set_code(const T* features, LatticeCode& code, const Embedding<T>& embeddin
         for (int64_t point = begin; point < end; point += lanes<T>) {
             Vector<T> sum = {};
             for (int k = 1; k <= d; ++k) {
-                const Vector<T> feature =
-                    embedding.scaled(load_or_repeat(features + (item * d + k - 1) * code.points + point, end - point), k - 1);
+                const T* const from = features + (item * d + k - 1) * code.points + point;
+                const Vector<T> feature = embedding.scaled(load_or_repeat(from, end - point), k - 1);
                 const Vector<T> positive = feature > -feature ? feature : -feature;
                 far = positive > far ? positive : far;
                 const Vector<T> scaled = feature * embedding.scale[k - 1];

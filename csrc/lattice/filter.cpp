@@ -1,5 +1,4 @@
 // Filtering by a lattice that is built: splat, blur, slice, for some channels at a time.
-
 #include <cstdint>
 #include <cstring>
 

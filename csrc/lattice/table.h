@@ -24,8 +24,9 @@ DF_INLINE void splat_row(const Row<T, W>& row, const int32_t* vertices, const T*
     }
 }
 
-// The other way to splat: each row gathers the pixels that touch it. For `chunk` rows at a time body(row, number of the chunk, each)
-// is called, where each(add) calls add(corner, pixel) for the row's corners in their order, and ask(corner, pixel) `Ahead` of that.
+// The other way to splat: each row gathers the pixels that touch it. Calls body(row, number of its chunk, each) for all
+// rows, `chunk` of them at a time, where each(add) calls add(corner, pixel) for the row's corners in their order, and
+// ask(corner, pixel) so many corners `Ahead` of that.
 template <int Ahead, class Ask, class Body>
 void gather_rows(const SortedCorners& corners, int64_t chunk, int n_threads, const Ask& ask, const Body& body) {
     const PixelOfCorner pixel_of(corners.d);
@@ -58,18 +59,19 @@ DF_INLINE Row<T, W> slice_row(const S* table, const int32_t* vertices, const T* 
 
 // The same as one sum, which rounds otherwise, of weights times `scale`.
 template <class T, int W>
-DF_INLINE Row<T, W> slice_row_in_order(const T* table, const int32_t* vertices, const T* weights, int corners, T scale) {
+DF_INLINE Row<T, W> slice_row_in_order(const T* table, const int32_t* vertices, const T* weights, int corners,
+                                       T scale) {
     Row<T, W> sum;
     sum.zero();
     for (int r = 0; r < corners; ++r) sum.add_from(table + static_cast<int64_t>(vertices[r]) * W, weights[r] * scale);
     return sum;
 }
 
-// Calls take(x, row) with the slices of `count` pixels. Where the table is `far`, beyond the nearer caches, rows are asked for ahead,
-// up to the end of `left` pixels.
+// Calls take(x, row) with the slices of `count` pixels. Where the table is `far`, beyond the nearer caches, rows are asked
+// for ahead, up to the end of `left` pixels.
 template <int W, class S, class Take>
-DF_INLINE void slice_line(const S* table, const int32_t* vertices, const float* weights, int corners, int64_t count, bool far,
-                          int64_t left, const Take& take) {
+DF_INLINE void slice_line(const S* table, const int32_t* vertices, const float* weights, int corners, int64_t count,
+                          bool far, int64_t left, const Take& take) {
     constexpr int64_t ahead = 4;  // pixels
     for (int64_t x = 0; x < count; ++x, vertices += corners, weights += corners) {
         if (far && x + ahead < left)
@@ -91,8 +93,8 @@ DF_INLINE void blur_row(const S* back, const S* middle, const S* on, To* to) {
     sum.store(to);
 }
 
-// Along all axes, forth and back between two tables of rows + 1 rows, whose last is zero and stands for no neighbour; gives the
-// one that holds the result.
+// Along all axes, forth and back between two tables of rows + 1 rows, whose last is zero and stands for no neighbour;
+// gives the one that holds the result.
 template <class T, int W, class S>
 S* blur(S* from, S* to, const int32_t* neighbours, int axes, int64_t rows, bool reverse, int n_threads) {
     for (int step = 0; step < axes; ++step) {

@@ -33,7 +33,8 @@ template <class T>
 void add_dots(const T* a, const T* b, int64_t pixels, int64_t size, T* dots) {
     for (int64_t x = 0; x < pixels; ++x) {
         Octet<T> sum = {};
-        for (int64_t i = x * size; i < (x + 1) * size; i += Window::octet) sum += load<Octet<T>>(a + i) * load<Octet<T>>(b + i);
+        for (int64_t i = x * size; i < (x + 1) * size; i += Window::octet)
+            sum += load<Octet<T>>(a + i) * load<Octet<T>>(b + i);
         for (int64_t i = 0; i < Window::octet; ++i) dots[x] += sum[i];
     }
 }

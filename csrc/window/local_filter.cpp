@@ -1,6 +1,5 @@
 // Every number is written by one chunk of work, always in the same order, so that results do not depend on the number of
 // threads. Here: masks, packing, the C face.
-
 #include "base/dispatch.h"
 #include "base/exponentials.h"
 #include "base/parallel.h"
@@ -79,24 +78,33 @@ void pack_map(const Window& w, const df_window_pack_job& job) {
 
 template <class T>
 void filter_of(const Window& w, const df_window_filter_job& job) {
-    const auto* const factor = static_cast<T*>(job.factor);
     const FilterCall<T> filter{static_cast<const T*>(job.masks), static_cast<const T*>(job.centre),
-                               static_cast<T>(job.centre_value), factor, job.channels};
-    filter_chain(w, ChainCall<T>{filter, static_cast<const T*>(job.floor), static_cast<T>(job.floor_value), job.normalize != 0,
-                                 static_cast<T*>(job.factor), reinterpret_cast<T* const*>(job.maps), static_cast<T*>(job.output),
-                                 job.iterations},
-                 job.n_threads);
+                               static_cast<T>(job.centre_value), static_cast<const T*>(job.factor), job.channels};
+    const ChainCall<T> call{filter,
+                            static_cast<const T*>(job.floor),
+                            static_cast<T>(job.floor_value),
+                            job.normalize != 0,
+                            static_cast<T*>(job.factor),
+                            reinterpret_cast<T* const*>(job.maps),
+                            static_cast<T*>(job.output),
+                            job.iterations};
+    filter_chain(w, call, job.n_threads);
 }
 
 template <class T>
 void filter_gradient_of(const Window& w, const df_window_filter_gradient_job& job) {
     const FilterCall<T> filter{static_cast<const T*>(job.masks), static_cast<const T*>(job.centre),
                                static_cast<T>(job.centre_value), static_cast<const T*>(job.factor), job.channels};
-    filter_chain_gradient(
-        w, ChainGradientCall<T>{filter, reinterpret_cast<T* const*>(job.maps), static_cast<T*>(job.h), static_cast<T*>(job.spare),
-                                static_cast<T*>(job.dot), static_cast<T*>(job.sums), static_cast<T*>(job.of_centre),
-                                static_cast<T*>(job.output), job.iterations},
-        job.n_threads);
+    const ChainGradientCall<T> call{filter,
+                                    reinterpret_cast<T* const*>(job.maps),
+                                    static_cast<T*>(job.h),
+                                    static_cast<T*>(job.spare),
+                                    static_cast<T*>(job.dot),
+                                    static_cast<T*>(job.sums),
+                                    static_cast<T*>(job.of_centre),
+                                    static_cast<T*>(job.output),
+                                    job.iterations};
+    filter_chain_gradient(w, call, job.n_threads);
 }
 
 template <class T>

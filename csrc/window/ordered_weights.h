@@ -33,7 +33,7 @@ DF_INLINE Vector<T> as_sign_tables(Vector<T> weight) {
 }
 #endif
 
-// One vector of columns at a time. T: what is computed in; Stored: what weights are stored as, T or whole numbers of a byte.
+// One vector of columns at a time. T: what is computed in; Stored: what weights are stored as, T or bytes.
 template <class T, class Stored>
 class OrderedWeights {
 public:

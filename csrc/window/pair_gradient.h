@@ -114,7 +114,8 @@ public:
             if (by_scale) dots += load(sums + lanes<T>) * (load(own) - mean);
             const int64_t past = reinterpret_cast<intptr_t>(out) / static_cast<int64_t>(sizeof(T)) % lanes<T>;
             write_line(out - past, load(sums + lanes<T> - past) * factor, x - w.reach - past);
-            for (int64_t i = lanes<T>; i < lines; i += lanes<T>) store(sums + i - lanes<T>, in_register(load(sums + i)));
+            for (int64_t i = lanes<T>; i < lines; i += lanes<T>)
+                store(sums + i - lanes<T>, in_register(load(sums + i)));
             store(sums + lines - lanes<T>, Vector<T>{});
         }
         if (!by_scale) return 0;

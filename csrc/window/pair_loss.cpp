@@ -1,5 +1,4 @@
 // Distances are turned into losses and slopes while they are still in registers. Slopes of a plain hinge take a byte each.
-
 #include "base/dispatch.h"
 #include "densefield.h"
 #include "window/pair_gradient.h"

@@ -54,7 +54,7 @@ struct MinusDot {
 };
 
 #if defined(__AVX512F__)
-// L1 with weights of -1, 0 and 1: one instruction answers by class of number, each weight comes as the table that it looks up
+// L1 with weights of -1, 0 and 1: one instruction gives numbers by class, each weight comes as the table that it looks up
 // (as_sign_tables), and nothing is multiplied.
 struct L1OfSigns : L1 {
     template <class T, bool>

@@ -99,8 +99,8 @@ void each_distance(const Window& w, const PairKernels<T>& kernels, const T* embe
                         for (int64_t a = c / channel_block; kept && a < left; a += parts)
                             prefetch_to_write(result(a), w.stride, w.planes);
                         const T* const first = patch.begin + (c * patch.rows + row) * patch.apart + w.reach + x;
-                        kernels.sum(w, {first, patch.apart, at_most(channel_block, channels - c), patch.rows * patch.apart},
-                                    sums.data(), c > 0);
+                        const int64_t count = at_most(channel_block, channels - c);
+                        kernels.sum(w, {first, patch.apart, count, patch.rows * patch.apart}, sums.data(), c > 0);
                     }
                     for (int64_t a = 0; a < left; ++a) {
                         const int64_t y = band.first_y + (band.row + row + a) * w.step;
