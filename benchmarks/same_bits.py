@@ -26,10 +26,11 @@ from densefield.classes import ClassList, default_colours
 from densefield.losses import embedding_loss
 from densefield.networks import deeplab_largefov, embedding_network
 from densefield.ops.gaussian import gaussian_filter
-from densefield.ops.local_filter import affinity_filter
+from densefield.ops.local_filter import Distance, affinity_filter
 from densefield.ops.permutohedral import build_lattice, lattice_filter
 from densefield.recipes.files import validated
-from densefield.recipes.train import Machine, train
+from densefield.recipes.machine import Machine
+from densefield.recipes.train import train
 from densefield.refine import (
     BilateralKernel,
     Compatibility,
@@ -61,8 +62,15 @@ def backward(result: Tensor, *inputs: Tensor) -> list[Tensor | None]:
 
 def filters() -> Iterator[Case]:
     """The embedding filter."""
-    options = ((1, 9, 1, 1, "l1"), (3, 7, 1, 3, "l2"), (8, 5, 2, 2, "dot"), (21, 9, 1, 2, "l1"), (14, 3, 1, 10, "l1"))
-    for dtype, (channels, window, rate, iterations, distance) in itertools.product(TYPES, options):
+    options: tuple[tuple[int, int, int, int, Distance], ...] = (
+        (1, 9, 1, 1, "l1"),
+        (3, 7, 1, 3, "l2"),
+        (8, 5, 2, 2, "dot"),
+        (21, 9, 1, 2, "l1"),
+        (14, 3, 1, 10, "l1"),
+    )
+    for dtype, option in itertools.product(TYPES, options):
+        channels, window, rate, iterations, distance = option
         embeddings = drawn(2, 17, 37, 41, dtype=dtype).requires_grad_()
         scores = drawn(2, channels, 37, 41, dtype=dtype).requires_grad_()
         scale = torch.tensor(0.3, dtype=dtype, requires_grad=True)
@@ -77,7 +85,8 @@ def filters() -> Iterator[Case]:
 
 def losses() -> Iterator[Case]:
     """The pair loss."""
-    for dtype, distance, squared in itertools.product(TYPES, ("l1", "l2", "dot"), (False, True)):
+    distances: tuple[Distance, ...] = ("l1", "l2", "dot")
+    for dtype, distance, squared in itertools.product(TYPES, distances, (False, True)):
         embeddings, labels = drawn(2, 9, 33, 29, dtype=dtype).requires_grad_(), (drawn(2, 33, 29) * 4).long()
         loss = embedding_loss(embeddings, labels, window=7, rate=1 + squared, distance=distance, squared=squared)
         yield f"loss {dtype} {distance} {squared}", backward(loss, embeddings)
