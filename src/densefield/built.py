@@ -190,11 +190,14 @@ class Kinds:
         union = Annotated[_either(models), Field(discriminator="kind")] if len(models) > 1 else models[0]
         return Annotated[union, BeforeValidator(named)]
 
+    @functools.cached_property
+    def _adapter(self) -> TypeAdapter[Words]:
+        return TypeAdapter(self.annotation)
+
     def read(self, plain: object, source: str) -> Words:
         """`plain` words, as JSON or YAML has them, checked; `InputError` in one line that begins with `source`."""
-        adapter: TypeAdapter[Words] = TypeAdapter(self.annotation)
         try:
-            return adapter.validate_json(json.dumps(plain))
+            return self._adapter.validate_json(json.dumps(plain))
         except ValidationError as error:
             raise InputError(f"{source}: {explained(error, self.annotation)}") from error
 
