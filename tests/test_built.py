@@ -112,6 +112,8 @@ def test_words_may_hold_objects_and_other_words() -> None:
     assert chosen is BODIES.annotation
     with pytest.raises(InputError, match="wanted a described builder"):
         words(nn.Conv2d)
+    with pytest.raises(InputError, match="body takes no 'nmae'; did you mean 'name'"):
+        words(Body, nmae="x")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from torch import Tensor, nn
 
 from densefield.checks import InputError
-from densefield.explained import explained
+from densefield.explained import explained, likely
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -146,6 +146,10 @@ def words(builder: Builder, **arguments: Any) -> Words:
     kind = kind_of(builder)
     if kind is None:
         raise InputError(f"words: wanted a described builder, received {builder!r}")
+    known = list(inspect.signature(builder).parameters)
+    for name in arguments:
+        if name not in known:
+            raise InputError(f"words: {kind} takes no {name!r}{likely(name, known)} Wanted some of: {', '.join(known)}")
     return _Unchecked(kind=kind, **{name: _plain(value) for name, value in arguments.items()})
 
 
