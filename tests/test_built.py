@@ -99,7 +99,11 @@ def test_an_object_is_built_again_from_its_words() -> None:
     again = BODIES.build(plain, "here")
     assert (again.shapes, again.lid, again.name) == (body.shapes, body.lid, body.name)
     old = {"kind": "Body", "shapes": [{"kind": "Cube"}], "name": "c"}  # by the names of the classes
-    assert BODIES.build(old, "here").shapes == (Cube(),)
+    assert Kinds((Body,), of_files=True).build(old, "here").shapes == (Cube(),)
+    far = {"kind": "body", "shapes": [{"kind": "cube", "side": 10}], "name": "d"}  # bounds are for what people write
+    assert Kinds((Body,), of_files=True).build(far, "here").shapes == (Cube(10),)
+    with pytest.raises(InputError, match=r"shapes\.0\.side: .*less than or equal to 9"):
+        BODIES.build(far, "here")
     assert BODIES.build({"kind": "body", "name": "d"}, "here").shapes == (Ball(), Cube(3))
 
 

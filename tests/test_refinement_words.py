@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -126,7 +127,7 @@ def test_a_refinement_may_be_put_behind_a_saved_network(tmp_path: Path) -> None:
     [
         ({"kind": "Gaussian"}, "was saved with a Gaussian; pass it as refinement="),
         ({"kernels": [{"kind": "sphere"}]}, "kernels.0.kind: there is no 'sphere'; did you mean 'feature'"),
-        ({"kernels": [{"kind": "spatial", "theta_gamma": -1.0}]}, "kernels.0.theta_gamma: .* greater than 0"),
+        ({"kernels": [{"kind": "spatial", "theta_gamma": -1.0}]}, "theta_gamma: wanted positive finite numbers"),
         ({"kernels": [{"kind": "SpatialKernel", "sigma": 1.0}]}, "unknown key 'kernels.0.sigma'"),
         ({"kernels": 3}, "kernels: .*array"),
         ({"iterations": "many"}, "iterations: .*integer"),
@@ -153,6 +154,41 @@ def test_a_strangers_embedding_network_is_not_saved() -> None:
     foreign = EmbeddingRefinement(nn.Conv2d(3, 4, 1), EmbeddingFilter(), mean=MEAN, std=STD)
     with pytest.raises(InputError, match="a Conv2d cannot be saved"):
         refinement_words(foreign, NETWORK)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DenseCRF(3, iterations=2000, prune=False),
+        lambda: DenseCRF(3, (SpatialKernel(1e15), BilateralKernel(np.float64(20.0), weight=np.float32(1e13)))),
+        lambda: DenseCRF(3, (SpatialKernel(np.array([3.0, 4.0])),), Matrix(np.eye(3))),
+    ],
+)
+def test_whatever_could_be_built_is_loaded_again(make: Any, tmp_path: Path) -> None:
+    saved = Segmenter(unet(3, 3, padding="same", width=1), CLASSES, mean=MEAN, std=STD, refinement=make())
+    saved.save(tmp_path)
+    assert refinement_words(Segmenter.load(tmp_path).refinement, NETWORK) == refinement_words(saved.refinement, NETWORK)
+
+
+def test_a_filter_of_another_class_is_not_saved() -> None:
+    class Sieve(EmbeddingFilter):
+        pass
+
+    refinement = embedded()
+    refinement.filter = Sieve()
+    with pytest.raises(InputError, match="a Sieve cannot be saved"):
+        refinement_words(refinement, NETWORK)
+
+
+def test_huge_numbers_in_a_description_are_refused(tmp_path: Path) -> None:
+    Segmenter(unet(3, 3, padding="same", width=1), CLASSES, mean=MEAN, std=STD).save(tmp_path)
+    sound = (tmp_path / "config.json").read_text()
+    for name, value in (("mean", [10**400] * 3), ("range", [0, 10**400])):
+        plain = json.loads(sound)
+        plain["segmenter"][name] = value
+        (tmp_path / "config.json").write_text(json.dumps(plain))
+        with pytest.raises(InputError, match=name):
+            Segmenter.load(tmp_path)
 
 
 def test_refine_wants_scores_of_the_image(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, ParamSpec, TypeVar, Union
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from torch import Tensor, nn
 
@@ -95,8 +96,8 @@ def words_of(thing: object) -> dict[str, Any] | None:
 
 def _plain(value: Any) -> Any:
     """Tensors as numbers, described objects as words, sequences as tuples, which is what models want of Python."""
-    if isinstance(value, Tensor):
-        return _plain(value.detach().tolist())
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        return _plain(value.tolist())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(_plain(each) for each in value)
     if isinstance(value, _Unchecked):
@@ -137,6 +138,9 @@ class _Unchecked(Words):
     model_config = ConfigDict(extra="allow")
     kind: str
 
+    def build(self, **given: Any) -> Any:
+        raise InputError(f"words: those of {self.kind} are checked and built in a recipe; call {self.kind} itself")
+
 
 def words(builder: Builder, **arguments: Any) -> Words:
     """Words for a recipe: `words(unet, padding="same")`; described objects among the arguments become words too.
@@ -158,7 +162,8 @@ class Kinds:
 
     `given` names arguments that come from around the place and are not written there. `places` says what may stand for
     an argument whose type alone does not tell it, such as the network inside a refinement. `usual` is meant where no
-    kind is written.
+    kind is written. `of_files`: words that objects were saved in, which may have a class's own name for its kind, and
+    any number that their builders take.
     """
 
     def __init__(
@@ -168,19 +173,24 @@ class Kinds:
         given: Collection[str] = (),
         places: Mapping[str, Kinds] | None = None,
         usual: Builder | None = None,
+        of_files: bool = False,
     ) -> None:
         self.builders = {str(kind_of(builder)): builder for builder in builders}
         self._given, self._places, self._usual = frozenset(given), places or {}, kind_of(usual)
+        self._of_files = of_files
 
     @functools.cached_property
     def models(self) -> dict[str, type[Words]]:
         """The model of each kind."""
-        return {kind: _model(builder, kind, self._given, self._places) for kind, builder in self.builders.items()}
+        return {
+            kind: _model(builder, kind, self._given, self._places, self._of_files)
+            for kind, builder in self.builders.items()
+        }
 
     @functools.cached_property
     def annotation(self) -> Any:
-        """The type of a pydantic field for this place. A class's own name is read for its kind too, as once written."""
-        also = {builder.__name__: kind for kind, builder in self.builders.items()}
+        """The type of a pydantic field for this place."""
+        also = {builder.__name__: kind for kind, builder in self.builders.items() if self._of_files}
 
         def named(value: Any) -> Any:
             value = _plain(value)
@@ -215,12 +225,19 @@ class Kinds:
             raise InputError(f"{source}: {kind_of(chosen.builder)} does not accept its arguments ({reason})") from error
 
 
-def _without_kind(value: Any) -> Any:
-    """Where one kind alone may stand, it is not written."""
-    return {key: each for key, each in value.items() if key != "kind"} if isinstance(value, Mapping) else value
+def _without_kind(kind: str | None) -> Callable[[Any], Any]:
+    """Take out the kind, which need not be written where no other may stand."""
+
+    def without(value: Any) -> Any:
+        right = isinstance(value, Mapping) and value.get("kind") == kind
+        return {key: each for key, each in value.items() if key != "kind"} if right else value
+
+    return without
 
 
-def _model(builder: Builder, kind: str | None, given: frozenset[str], places: Mapping[str, Kinds]) -> type[Words]:
+def _model(
+    builder: Builder, kind: str | None, given: frozenset[str], places: Mapping[str, Kinds], of_files: bool
+) -> type[Words]:
     """The model of a builder's words at a place; without `kind` where nothing else may stand there."""
     parameters = inspect.signature(builder).parameters
     signed: Any = vars(builder)["__init__"] if isinstance(builder, type) else builder
@@ -228,7 +245,7 @@ def _model(builder: Builder, kind: str | None, given: frozenset[str], places: Ma
     fields: dict[str, Any] = {} if kind is None else {"kind": (Literal[kind], kind)}
     for name, parameter in parameters.items():
         if name not in given:
-            hint = places[name].annotation if name in places else _of_words(hints[name])
+            hint = places[name].annotation if name in places else _of_words(hints[name], of_files)
             default = parameter.default
             fields[name] = hint if default is inspect.Parameter.empty else (hint, _plain(default))
     doc = inspect.getdoc(builder)
@@ -241,20 +258,23 @@ def _either(hints: Sequence[Any]) -> Any:
     return functools.reduce(operator.or_, hints)
 
 
-def _of_words(hint: Any) -> Any:
-    """An argument's type as words have it: no tensors or paths, described classes by their models."""
+def _of_words(hint: Any, of_files: bool) -> Any:
+    """An argument's type as words have it: no tensors or paths, described classes by their models; bounds or none."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        return operator.getitem(typing.cast("Any", Annotated), (_of_words(parts[0]), *parts[1:]))
+        plain = _of_words(parts[0], of_files)
+        return plain if of_files else operator.getitem(typing.cast("Any", Annotated), (plain, *parts[1:]))
     if origin in (Union, types.UnionType):
-        kinds = Kinds([part for part in parts if isinstance(part, type) and kind_of(part)])
-        others = [_of_words(part) for part in parts if part not in kinds.builders.values() and part is not Tensor]
+        kinds = Kinds([part for part in parts if isinstance(part, type) and kind_of(part)], of_files=of_files)
+        others = [
+            _of_words(part, of_files) for part in parts if part not in kinds.builders.values() and part is not Tensor
+        ]
         others = [part for part in others if part is not os.PathLike]
         return _either([*([kinds.annotation] if kinds.builders else []), *others])
     if origin is Sequence or hint is Sequence:
-        return types.GenericAlias(tuple, (_of_words(parts[0]), ...))
+        return types.GenericAlias(tuple, (_of_words(parts[0], of_files), ...))
     if origin is os.PathLike:
         return os.PathLike
     if isinstance(hint, type) and kind_of(hint):
-        return Annotated[_model(hint, None, frozenset(), {}), BeforeValidator(_without_kind)]
+        return Annotated[_model(hint, None, frozenset(), {}, of_files), BeforeValidator(_without_kind(kind_of(hint)))]
     return hint

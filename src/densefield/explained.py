@@ -25,7 +25,7 @@ def explained(error: ValidationError, annotation: Any) -> str:
         tag, kinds = str(first["ctx"]["tag"]), str(first["ctx"]["expected_tags"]).replace("'", "").split(", ")
         return f"{_dotted(key, 'kind')}: there is no {tag!r}{likely(tag, kinds)} Wanted one of: {', '.join(kinds)}"
     if first["type"] == "union_tag_not_found":
-        kinds = sorted(kind for model in here for kind in _kinds(model))
+        kinds = sorted({kind for model in here for kind in _kinds(model)})
         return f"the key '{_dotted(key, 'kind')}' is missing; wanted one of: {', '.join(kinds)}"
     if first["type"] == "missing":
         return f"the key {key!r} is missing"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,9 @@ from densefield.refine import DenseCRF, EmbeddingRefinement
 # Everything in densefield.networks that words describe; nothing else is ever looked up.
 BUILDERS = tuple(getattr(networks, name) for name in networks.__all__ if kind_of(getattr(networks, name)))
 SHARED = "shared_trunk"  # the kind of embeddings on the layers of the network in front
-NETWORKS = Kinds([builder for builder in BUILDERS if kind_of(builder) != SHARED])
-EMBEDDERS = Kinds(BUILDERS, given=("trunk",))
-REFINEMENTS = Kinds((DenseCRF, EmbeddingRefinement), places={"embedder": EMBEDDERS})
+NETWORKS = Kinds([builder for builder in BUILDERS if kind_of(builder) != SHARED], of_files=True)
+EMBEDDERS = Kinds(BUILDERS, given=("trunk",), of_files=True)
+REFINEMENTS = Kinds((DenseCRF, EmbeddingRefinement), places={"embedder": EMBEDDERS}, of_files=True)
 
 HUB_WEIGHTS = "model.safetensors"  # the hub's name for a model's tensors
 _FILES = ((HUB_WEIGHTS, "config.json"), ("segmenter.safetensors", "segmenter.json"))
@@ -115,13 +114,13 @@ def _reading(fields: Mapping[str, Any], source: str) -> Reading:
             None if bands is None else tuple(bands),
             None if range is None else (float(range[0]), float(range[1])),
         )
-    except (InputError, TypeError, ValueError, LookupError) as error:
+    except (InputError, TypeError, ValueError, LookupError, OverflowError) as error:
         raise InputError(f"{source}: bands, range: {error}") from error
 
 
 def _numbers(values: Any, where: str) -> tuple[float, ...]:
     right = isinstance(values, list) and 1 <= len(values) <= 1024
-    right = right and all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+    right = right and all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e30 for v in values)
     check(right, f"{where}: wanted a list of finite numbers, one a channel")
     return tuple(float(value) for value in values)
 
@@ -163,6 +162,8 @@ def refinement_words(refinement: nn.Module | None, network: nn.Module) -> dict[s
                 f"refinement: a {type(refinement.embedder).__name__} cannot be saved: only what functions of "
                 "densefield.networks build, or an EmbeddingNetwork on this network's trunk"
             )
+        plain = "filter" in words  # of another class it would be built again as what it is not
+        check(plain, f"refinement: a {type(refinement.filter).__name__} cannot be saved: only an EmbeddingFilter")
     return words
 
 

@@ -161,6 +161,11 @@ def test_embeddings_share_the_networks_trunk(tmp_path: Path) -> None:
         ({"refinement": CRF, "network": {"kind": "unet"}}, "wanted a network that scores every pixel"),
         ({"refinement": {"kind": "dense_crf", "theta_alfa": 3.0}}, "did you mean 'theta_alpha'"),
         ({"loss": {"cross_entropy": 0.0}, "refinement": EMBEDDINGS}, "nothing to learn from"),
+        (
+            {"refinement": {"kind": "dense_crf", "kernels": [{"kind": "bilateral", "theta_beta": [1, 2]}]}},
+            "refinement: theta_beta: wanted one width or 3",
+        ),
+        ({"refinement": {"kind": "dense_crf", "kernels": [{"kind": "feature"}]}}, "refinement: features: wanted 1"),
     ],
 )
 def test_recipes_that_cannot_be_are_explained(changes: dict[str, Any], message: str, tmp_path: Path) -> None:

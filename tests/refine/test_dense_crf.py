@@ -374,3 +374,22 @@ def test_compiled_models_train_and_raise_as_uncompiled_ones() -> None:
     given[0, 0, 0, 0] = math.nan
     with pytest.raises(InputError, match="scores: hold NaN"):
         alone(given, image)
+
+
+@pytest.mark.parametrize("kernels", [(), (SpatialKernel(2.0),), (SpatialKernel(2.0), SpatialKernel(4.0))])
+def test_gradients_without_a_lattice(kernels):
+    """Lists of lattices and their numbers are then empty, which torch takes for lists of tensors."""
+    learned = {"learn_weights": True, "learn_widths": True, "learn_compatibility": True}
+    crf = DenseCRF(3, kernels, iterations=2, accurate=True, **learned)
+    dense = DenseCRF(3, kernels, iterations=2, dense=True, **learned).double()
+    scores, weights = torch.randn(1, 3, 7, 9, requires_grad=True), torch.rand(1, 3, 7, 9)
+    exact = scores.detach().double().requires_grad_()
+    (crf(scores).exp() * weights).sum().backward()
+    (dense(exact).exp() * weights.double()).sum().backward()
+    pairs = [(scores, exact), *zip(crf.parameters(), dense.parameters(), strict=True)]
+    for mine, theirs in pairs:
+        if not kernels and theirs.grad is None:
+            assert mine.grad is None  # a compatibility between nobody
+            continue
+        # Two iterations of sums over 63 pixels and three labels, and taps cut at 1e-7: some 1e3 roundings of 6e-8.
+        assert torch.allclose(mine.grad.double(), theirs.grad, atol=1e-4, rtol=1e-3)

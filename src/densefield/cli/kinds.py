@@ -22,6 +22,7 @@ def kinds(kind: str | None = None, /) -> int:
     from densefield.checks import InputError
     from densefield.explained import likely
     from densefield.recipes.kinds import PARTS
+    from densefield.recipes.short import NOTES
 
     console = plain_console()
     every = {(part, name): model for part, known in PARTS.items() for name, model in known.models.items()}
@@ -35,7 +36,7 @@ def kinds(kind: str | None = None, /) -> int:
     found = [(part, model) for (part, name), model in every.items() if name == kind]
     if not found:
         names = [name for _, name in every]
-        raise InputError(f"there is no kind {kind!r}{likely(kind, names)} Known are: {', '.join(names)}")
+        raise InputError(f"there is no kind {kind!r}{likely(kind.lower(), names)} Known are: {', '.join(names)}")
     for part, model in found:
         console.print(f"{part}: {{kind: {kind}}}")
         console.print(model.__doc__)
@@ -43,6 +44,8 @@ def kinds(kind: str | None = None, /) -> int:
         for row in _keys(model):
             table.add_row(*row)
         console.print(table)
+        if kind in NOTES:
+            console.print(NOTES[kind])
     return 0
 
 
@@ -67,11 +70,9 @@ def _default(value: Any) -> str:
         return str(value.get("kind", value))
     if isinstance(value, list | tuple):
         return f"[{', '.join(_default(each) for each in value)}]"
-    return (
-        {True: "true", False: "false", None: "null", "": '""'}.get(value, str(value))
-        if not isinstance(value, float)
-        else f"{value:g}"
-    )
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value) or '""'
 
 
 def _takes(about: dict[str, Any], parts: dict[str, Any]) -> str:

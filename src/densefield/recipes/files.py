@@ -57,7 +57,7 @@ def find_recipe(name_or_path: str, overrides: Sequence[str] = (), say: Callable[
         recipe: Recipe = getattr(module, name_or_path)
         if not overrides:
             return recipe
-        plain = recipe.model_dump(mode="json")
+        plain = recipe.model_dump(mode="json", exclude_unset=True)
     else:
         path = Path(name_or_path)
         if path.suffix not in (".yaml", ".yml"):
@@ -66,10 +66,18 @@ def find_recipe(name_or_path: str, overrides: Sequence[str] = (), say: Callable[
             raise InputError(
                 f"recipe {name_or_path!r} is not known{hint} Built in are: {', '.join(_HOMES)}; or give a .yaml file"
             )
-        plain = _read(path, say)
+        plain = _written_out(_read(path, say), name_or_path)
     for key, value in _flags(overrides):
         _lay(plain, key, value, name_or_path)
+        plain = _written_out(plain, f"--{key}", laid_over=True)
     return validated(plain, name_or_path)
+
+
+def _written_out(plain: dict[str, Any], source: str, *, laid_over: bool = False) -> dict[str, Any]:
+    try:
+        return expanded(plain, laid_over=laid_over)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -195,9 +203,7 @@ def _lay(plain: dict[str, Any], key: str, value: Any, source: str) -> None:
 def _begin_afresh(name: str, part: dict[str, Any], kind: Any) -> None:
     """Take out of a part what another `kind` does not take over; optimizers and schedules keep what both take."""
     known = {"optimizer": kinds.OPTIMIZERS, "schedule": kinds.SCHEDULES}.get(name)
-    models = {} if known is None else known.models
-    before, after = (models.get(str(each)) for each in (part.get("kind"), kind))
-    kept = {} if before is None or after is None else before.model_fields.keys() & after.model_fields.keys()
+    after = None if known is None else known.models.get(str(kind))
     for key in list(part):
-        if key not in kept or (before is not None and part[key] == before.model_fields[key].default):
+        if after is None or key not in after.model_fields:
             del part[key]

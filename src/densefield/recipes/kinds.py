@@ -28,10 +28,14 @@ SCHEDULES = Kinds(
     usual=training.constant,
 )
 
+# What `densefield kinds` tells of.
 PARTS = {
     "network": NETWORKS,
     "refinement": REFINEMENTS,
+    "refinement.kernels": Kinds((refine.SpatialKernel, refine.BilateralKernel)),
+    "refinement.compatibility": Kinds((refine.Potts, refine.Diagonal, refine.Matrix)),
     "refinement.embedder": EMBEDDERS,
+    "refinement.filter": Kinds((refine.EmbeddingFilter,)),
     "data": DATA,
     "stages.optimizer": OPTIMIZERS,
     "stages.schedule": SCHEDULES,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from densefield.bounds import Channels, Side, Weight
+from densefield.checks import check
 from densefield.data.transforms import (
     ColourJitter,
     Compose,
@@ -20,6 +21,7 @@ from densefield.data.transforms import (
     RandomWarp,
     Transform,
 )
+from densefield.explained import likely
 
 PAIRS = ("pair_window", "pair_rates", "pair_labels")  # what says how pair losses are made
 Magnification = Annotated[float, Field(ge=0.05, le=20)]
@@ -30,8 +32,16 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
+    def __reduce__(
+        self,
+    ) -> tuple[Any, ...]:  # the models of words are made while running, and have no place in a module
+        return type(self).model_validate_json, (self.model_dump_json(),)
+
     def changed(self, **changes: Any) -> Self:
-        """The same with some fields replaced, checked as a new one is."""
+        """The same with some fields replaced, checked as a new one is; `InputError` for a field that there is not."""
+        known = list(type(self).model_fields)
+        for name in changes:
+            check(name in known, f"{type(self).__name__}: has no {name!r}{likely(name, known)}")
         return type(self)(
             **{name: changes.get(name, getattr(self, name)) for name in {**type(self).model_fields, **changes}}
         )
@@ -103,6 +113,8 @@ class Loss(Section):
         weighted = "class_weights" if self.class_weights != "none" else "border" if self.border > 0 else None
         if weighted and self.cross_entropy == 0:
             raise ValueError(f"{weighted}: weighs the cross-entropy, which is 0; give it a weight, or leave this out")
+        if self.pair_window is not None and self.pair_window % 2 == 0:
+            raise ValueError(f"pair_window: wanted an odd number of pixels, received {self.pair_window}")
         for key in PAIRS:
             if self.pair_loss == 0 and getattr(self, key) is not None:
                 raise ValueError(

@@ -50,7 +50,10 @@ class StageRun(NamedTuple):
         try:
             self._hold_still(segmenter)
             learns = any(parameter.requires_grad for parameter in task.parameters())
-            check(learns, f"{self.title}: nothing learns; wanted refinement.learn, or a stage that trains the network")
+            check(
+                learns,
+                f"{self.title}: nothing learns; wanted a refinement that learns, or a stage that trains the network",
+            )
             self.stage.optimizer.build(module=task)
         finally:
             segmenter.network.requires_grad_(True).train()

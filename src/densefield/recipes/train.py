@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import nn
 
 from densefield import training
-from densefield.checks import check
+from densefield.checks import InputError, check
 from densefield.files import atomic_write
 from densefield.metrics import ConfusionMatrix
 from densefield.protocols import Pairs, geometry
@@ -137,6 +137,8 @@ def _segmenter(recipe: Recipe, pairs: Pairs, *, fresh: bool) -> Segmenter:
     )
     whole = recipe.refinement is None or geometry(segmenter.network).margin == 0
     check(whole, "refinement: wanted a network that scores every pixel (padding: same)")
+    if segmenter.refinement is not None:
+        _rehearse(segmenter)
     if recipe.weights is not None and fresh:
         start = Segmenter.load(recipe.weights)
         _check_alike(start, segmenter, recipe.weights)
@@ -152,6 +154,14 @@ def _refinement(recipe: Recipe, network: nn.Module, num_classes: int) -> nn.Modu
     trunk = getattr(network, "trunk", None)
     built: nn.Module = recipe.refinement.build(num_classes=num_classes, mean=mean, std=std, in_channels=3, trunk=trunk)
     return built
+
+
+def _rehearse(segmenter: Segmenter) -> None:
+    """Refine a small image once: numbers that do not fit are better refused before the network has learned."""
+    try:
+        segmenter.refine(torch.zeros(len(segmenter.classes), 16, 16), torch.zeros(3, 16, 16))
+    except InputError as error:
+        raise InputError(f"refinement: {error}") from error
 
 
 def _check_alike(start: Segmenter, segmenter: Segmenter, source: str) -> None:

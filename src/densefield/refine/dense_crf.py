@@ -65,7 +65,7 @@ class DenseCRF(nn.Module):
         check(0 <= finite_number("prune", prune) < 1, f"prune: wanted a marginal from 0 to below 1, received {prune}")
         check_kernels(kernels)
         self.normalization: Normalization = normalization
-        self.prune = prune
+        self.prune = float(prune)
         self.accurate, self.dense, self.recompute = bool(accurate), bool(dense), bool(recompute)
         self.learn_weights, self.learn_widths = bool(learn_weights), bool(learn_widths)
         self.learn_compatibility = bool(learn_compatibility)
@@ -79,7 +79,7 @@ class DenseCRF(nn.Module):
             )
         self._compatibility = compatibility
         self.log_weights: nn.Parameter | None = None
-        if learn_weights:
+        if learn_weights and self._kernels:
             weights = [as_tensor(kernel.weight).detach().cpu() for kernel in self._kernels]
             self.log_weights = _parameter(torch.stack(weights).log())
         self.log_widths = nn.ParameterDict()

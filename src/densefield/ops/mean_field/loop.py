@@ -201,7 +201,9 @@ def _backward(ctx: Any, kept: Sequence[Tensor], gradient: Tensor | None, _: Tens
                 saved, errors, energies[index], widths[index], features[at], built[at], of_lattices[at], wanted[1]
             )
     by_energies = [total.to(energy) for total, energy in zip(sums, energies, strict=True)]
-    return by_unary, by_initial, by_energies, by_widths, by_features, [None] * len(lattices), *([None] * 9)
+    # Where a CRF has no lattice there are empty lists of numbers, which torch takes for lists of tensors.
+    others: list[list[Any] | None] = [[] if isinstance(given, list) and not given else None for given in ctx.plain]
+    return by_unary, by_initial, by_energies, by_widths, by_features, [None] * len(lattices), *others
 
 
 loop.gradient(_backward, _setup_context, once=True)
