@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
 from densefield.checks import InputError
@@ -247,11 +248,17 @@ def _model(
         if name not in given:
             hint = places[name].annotation if name in places else _of_words(hints[name], of_files)
             default = parameter.default
-            fields[name] = hint if default is inspect.Parameter.empty else (hint, _plain(default))
+            fields[name] = (hint, _unwritten(hint) if default is inspect.Parameter.empty else _plain(default))
     doc = inspect.getdoc(builder)
     model = create_model(f"{builder.__name__}_words", __base__=Words, __doc__=doc, **fields)
     model.builder, model.given = staticmethod(builder), given & parameters.keys()
     return model
+
+
+def _unwritten(hint: Any) -> Any:
+    """What stands for a key without a default: the factory that its annotation names, or that it is needed."""
+    factories = [each.default_factory for each in getattr(hint, "__metadata__", ()) if isinstance(each, FieldInfo)]
+    return next((Field(default_factory=factory) for factory in factories if factory is not None), ...)
 
 
 def _either(hints: Sequence[Any]) -> Any:
