@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from typing_extensions import Self
 
 from densefield.bounds import Channels, Side, Weight
 from densefield.checks import check
@@ -27,6 +26,9 @@ PAIRS = ("pair_window", "pair_rates", "pair_labels")  # what says how pair losse
 Magnification = Annotated[float, Field(ge=0.05, le=20)]
 
 
+S = TypeVar("S", bound="Section")
+
+
 class Section(BaseModel):
     """Strict, frozen, and without room for unknown keys."""
 
@@ -37,7 +39,7 @@ class Section(BaseModel):
     ) -> tuple[Any, ...]:  # the models of words are made while running, and have no place in a module
         return type(self).model_validate_json, (self.model_dump_json(),)
 
-    def changed(self, **changes: Any) -> Self:
+    def changed(self: S, **changes: Any) -> S:
         """The same with some fields replaced, checked as a new one is; `InputError` for a field that there is not."""
         known = list(type(self).model_fields)
         for name in changes:
