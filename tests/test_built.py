@@ -65,6 +65,14 @@ def test_kind_and_all_arguments_are_remembered() -> None:
     assert words_of(network) == {"kind": "a_network", "num_classes": 5, "in_channels": 3, "dropout": 0.1}
 
 
+def test_a_function_may_have_a_kind_of_another_name() -> None:
+    @described("twin")
+    def made(num_classes: int) -> nn.Module:
+        return nn.Conv2d(1, num_classes, 1)
+
+    assert (kind_of(made), words_of(made(2))) == ("twin", {"kind": "twin", "num_classes": 2})
+
+
 def test_the_network_is_otherwise_untouched() -> None:
     assert set(a_network(5).state_dict()) == {"0.weight", "0.bias"}
     assert a_network.__name__ == "a_network"

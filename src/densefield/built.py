@@ -30,6 +30,8 @@ T = TypeVar("T")
 B = TypeVar("B", bound=Callable[..., Any])
 Builder = Callable[..., Any]
 
+_KINDS: dict[Builder, str] = {}  # by what `described` has marked
+
 
 class Built(NamedTuple):
     """The kind of the builder that made a module, and every argument it was given or took by default."""
@@ -46,15 +48,16 @@ def described(kind: str = "") -> Callable[[B], B]:
     """
 
     def mark(builder: B) -> B:
+        name = kind or builder.__name__
         if not isinstance(builder, type):
-            builder = typing.cast("B", _remembering(builder))
-        builder.__kind__ = kind or builder.__name__  # type: ignore[attr-defined]
+            builder = typing.cast("B", _remembering(builder, name))
+        _KINDS[builder] = name
         return builder
 
     return mark
 
 
-def _remembering(build: Callable[P, T]) -> Callable[P, T]:
+def _remembering(build: Callable[P, T], kind: str) -> Callable[P, T]:
     signature = inspect.signature(build)
 
     @functools.wraps(build)
@@ -63,7 +66,7 @@ def _remembering(build: Callable[P, T]) -> Callable[P, T]:
         if isinstance(result, nn.Module):
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            object.__setattr__(result, "built_by", Built(build.__name__, dict(bound.arguments)))
+            object.__setattr__(result, "built_by", Built(kind, dict(bound.arguments)))
         return result
 
     return builder
@@ -77,9 +80,7 @@ def built_by(module: nn.Module) -> Built | None:
 
 def kind_of(thing: object) -> str | None:
     """The kind of a builder, or of an object of exactly a described class; None for what is not described."""
-    own = vars(thing if isinstance(thing, type | types.FunctionType) else type(thing))
-    kind = own.get("__kind__")
-    return kind if isinstance(kind, str) else None
+    return _KINDS.get(thing if isinstance(thing, type | types.FunctionType) else type(thing))
 
 
 def words_of(thing: object) -> dict[str, Any] | None:
@@ -179,6 +180,9 @@ class Kinds:
         self.builders = {str(kind_of(builder)): builder for builder in builders}
         self._given, self._places, self._usual = frozenset(given), places or {}, kind_of(usual)
         self._of_files = of_files
+        classes = self.builders.items() if of_files else ()
+        # Each name that a kind may be written by.
+        self.names = {kind: kind for kind in self.builders} | {each.__name__: kind for kind, each in classes}
 
     @functools.cached_property
     def models(self) -> dict[str, type[Words]]:
@@ -191,14 +195,13 @@ class Kinds:
     @functools.cached_property
     def annotation(self) -> Any:
         """The type of a pydantic field for this place."""
-        also = {builder.__name__: kind for kind, builder in self.builders.items() if self._of_files}
 
         def named(value: Any) -> Any:
             value = _plain(value)
             if isinstance(value, Mapping):
                 kind = value.get("kind", self._usual)
                 if isinstance(kind, str):
-                    return {**value, "kind": also.get(kind, kind)}
+                    return {**value, "kind": self.names.get(kind, kind)}
             return value
 
         models = tuple(self.models.values())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from densefield import networks
@@ -178,8 +176,7 @@ def shares_trunk(refinement: nn.Module | None, network: nn.Module) -> bool:
 def build_refinement(words: Mapping[str, Any], network: nn.Module, source: str) -> nn.Module:
     """The module that `words` describe behind `network`, fresh tensors; every `InputError` begins with `source`."""
     kind = words.get("kind")
-    known = {name for kind, builder in REFINEMENTS.builders.items() for name in (kind, builder.__name__)}
-    check(kind in known, f"{source}: was saved with a {kind}; pass it as refinement=, received None")
+    check(kind in REFINEMENTS.names, f"{source}: was saved with a {kind}; pass it as refinement=, received None")
     if "network" in words and "arguments" in words:  # as 0.1.0's first files had the embedding network
         arguments = words["arguments"] if isinstance(words["arguments"], Mapping) else {}
         embedder = {**arguments, "kind": words["network"] or SHARED}
@@ -187,9 +184,7 @@ def build_refinement(words: Mapping[str, Any], network: nn.Module, source: str) 
             **{key: value for key, value in words.items() if key not in ("network", "arguments")},
             "embedder": embedder,
         }
-    # Checks of the CRF look at numbers, also while shapes alone are sketched.
-    with torch.device("cpu") if kind in ("dense_crf", "DenseCRF") else contextlib.nullcontext():
-        built: nn.Module = REFINEMENTS.build(words, f"{source}: refinement", trunk=getattr(network, "trunk", None))
+    built: nn.Module = REFINEMENTS.build(words, f"{source}: refinement", trunk=getattr(network, "trunk", None))
     return built
 
 

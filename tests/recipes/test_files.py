@@ -60,7 +60,7 @@ def test_a_wrong_flag_is_one_line_that_names_key_and_meant_key(flags: list[str],
 
 
 def test_an_unknown_recipe_names_the_likely_one() -> None:
-    with pytest.raises(InputError, match="did you mean camvid_fc_densenet56"):
+    with pytest.raises(InputError, match=r"did you mean 'camvid_fc_densenet56'\?"):
         find_recipe("camvid_fcdensenet56")
 
 

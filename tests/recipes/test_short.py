@@ -6,6 +6,7 @@ import pickle
 from typing import Any
 
 import pytest
+import yaml
 
 from densefield.checks import InputError
 from densefield.recipes.files import find_recipe, recipe_names, validated
@@ -26,8 +27,6 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def laid(tmp_path: Any, flags: list[str], **changes: Any) -> Recipe:
-    import yaml
-
     (tmp_path / "r.yaml").write_text(yaml.safe_dump({**PLAIN, **changes}))
     return find_recipe(str(tmp_path / "r.yaml"), flags)
 

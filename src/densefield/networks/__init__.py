@@ -1,7 +1,6 @@
 """Networks: image (B, C, H, W) → scores (B, K, h, w), one paper a file.
 
-Each has the integers `in_channels`, `num_classes`, `margin` (pixels its scores lose on every side), `stride` (tile
-origins must be multiples of it) and `reach` (a score depends on no input pixel further away).
+Each states of itself what `densefield.protocols.Network` explains.
 """
 
 from densefield.networks.deeplab import DeepLabLargeFOV, deeplab_largefov

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
 import re
@@ -15,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from densefield.checks import InputError, check
-from densefield.explained import explained
+from densefield.explained import explained, likely
 from densefield.files import atomic_write
 from densefield.recipes import kinds
 from densefield.recipes.older import leave_out_unread, of_older_run
@@ -61,11 +60,8 @@ def find_recipe(name_or_path: str, overrides: Sequence[str] = (), say: Callable[
     else:
         path = Path(name_or_path)
         if path.suffix not in (".yaml", ".yml"):
-            near = difflib.get_close_matches(name_or_path, _HOMES, n=1, cutoff=0.4)
-            hint = f"; did you mean {near[0]}?" if near else "."
-            raise InputError(
-                f"recipe {name_or_path!r} is not known{hint} Built in are: {', '.join(_HOMES)}; or give a .yaml file"
-            )
+            hint, known = likely(name_or_path, list(_HOMES)), ", ".join(_HOMES)
+            raise InputError(f"recipe {name_or_path!r} is not known{hint} Built in are: {known}; or give a .yaml file")
         plain = _written_out(_read(path, say), name_or_path)
     for key, value in _flags(overrides):
         _lay(plain, key, value, name_or_path)

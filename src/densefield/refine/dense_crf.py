@@ -17,9 +17,10 @@ from densefield.checks import check, finite_number, shown, whole_number
 from densefield.ops.mean_field.scores import check_scores
 from densefield.refine import energy as energies
 from densefield.refine.compatibility import Compatibility, Potts, as_tensor, check_compatibility
-from densefield.refine.kernels import BilateralKernel, Kernel, SpatialKernel, check_kernels, per_axis
+from densefield.refine.kernels import Kernel, check_kernels, per_axis
 from densefield.refine.mean_field import Normalization, Term, mean_field, pairwise_terms, run, with_lattices
 from densefield.refine.misuse import warn_of_wrong_scores
+from densefield.refine.presets import DEFAULT
 
 
 class Iteration(NamedTuple):
@@ -43,7 +44,7 @@ class DenseCRF(nn.Module):
     def __init__(
         self,
         num_classes: Count,
-        kernels: Sequence[Kernel] = (SpatialKernel(), BilateralKernel()),
+        kernels: Sequence[Kernel] = DEFAULT,
         compatibility: Compatibility | Sequence[Compatibility] = Potts(),  # noqa: B008 - frozen
         iterations: Annotated[int, Field(ge=0, le=1024)] = 10,
         normalization: Normalization = "symmetric",
@@ -96,7 +97,7 @@ class DenseCRF(nn.Module):
         """The CRF that Schwing and Urtasun (2015) train with the network: 2 weights, 2 + 5 widths of diagonal Σ."""
         return cls(
             num_classes,
-            kernels=per_axis((SpatialKernel(), BilateralKernel())),
+            kernels=per_axis(DEFAULT),
             iterations=iterations,
             learn_weights=True,
             learn_widths=True,
