@@ -92,6 +92,9 @@ def test_a_place_gives_what_is_not_written_there() -> None:
     assert (chosen.kind, chosen.depth, chosen.mode) == ("another", 2, "a")
     built = chosen.build(num_classes=7, in_channels=2, elsewhere=None)
     assert built_by(built) == Built("another", {"num_classes": 7, "in_channels": 2, "depth": 2, "mode": "a"})
+    assert built_by(chosen.build(7, 2)) == built_by(chosen.build(7, in_channels=2)) == built_by(built)
+    with pytest.raises(InputError, match="another: wanted num_classes, in_channels, received 3 values"):
+        chosen.build(7, 2, 1)
     assert NETWORKS.read({}, "here") == NETWORKS.read({"kind": "a_network", "dropout": 0.2}, "here")
 
 

@@ -117,15 +117,23 @@ class Words(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, validate_default=True)
     builder: ClassVar[Builder]
-    given: ClassVar[frozenset[str]] = frozenset()
+    given: ClassVar[tuple[str, ...]] = ()  # in the builder's order
     if TYPE_CHECKING:
         kind: str
 
-    def build(self, **given: Any) -> Any:
-        """Call the builder with these words, and with what it takes of what is `given` where they stand."""
+    def build(self, *first: Any, **given: Any) -> Any:
+        """Call the builder with these words, and with what it takes of what is `given` where they stand.
+
+        What comes by place is given in the order of the builder's signature: `network.build(num_classes, in_channels)`.
+        """
+        names = type(self).given
+        if len(first) > len(names):
+            wanted = ", ".join(names) or "nothing"
+            raise InputError(f"{kind_of(type(self).builder)}: wanted {wanted}, received {len(first)} values")
+        given = {**dict(zip(names, first, strict=False)), **given}
         fields = {key: getattr(self, key) for key in type(self).model_fields if key != "kind"}
         written = {key: _built(value, given) for key, value in fields.items()}
-        return type(self).builder(**{key: given[key] for key in type(self).given & given.keys()}, **written)
+        return type(self).builder(**{key: given[key] for key in names if key in given}, **written)
 
 
 def _built(value: Any, given: Mapping[str, Any]) -> Any:
@@ -140,7 +148,7 @@ class _Unchecked(Words):
     model_config = ConfigDict(extra="allow")
     kind: str
 
-    def build(self, **given: Any) -> Any:
+    def build(self, *first: Any, **given: Any) -> Any:
         raise InputError(f"words: those of {self.kind} are checked and built in a recipe; call {self.kind} itself")
 
 
@@ -254,7 +262,7 @@ def _model(
             fields[name] = (hint, _unwritten(hint) if default is inspect.Parameter.empty else _plain(default))
     doc = inspect.getdoc(builder)
     model = create_model(f"{builder.__name__}_words", __base__=Words, __doc__=doc, **fields)
-    model.builder, model.given = staticmethod(builder), given & parameters.keys()
+    model.builder, model.given = staticmethod(builder), tuple(name for name in parameters if name in given)
     return model
 
 

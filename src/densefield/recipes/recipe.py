@@ -83,7 +83,7 @@ class Recipe(Section):
 
     def pairs(self, split: str) -> Pairs:
         """One split of the data."""
-        found: Pairs = self.data.build(split=split)
+        found: Pairs = self.data.build(split)
         return found
 
     @property

@@ -54,7 +54,7 @@ class StageRun(NamedTuple):
                 learns,
                 f"{self.title}: nothing learns; wanted a refinement that learns, or a stage that trains the network",
             )
-            self.stage.optimizer.build(module=task)
+            self.stage.optimizer.build(task)
         finally:
             segmenter.network.requires_grad_(True).train()
 
@@ -145,7 +145,7 @@ class StageRun(NamedTuple):
             refinement=segmenter.refinement,
             num_classes=len(segmenter.classes),
             predict=segmenter.scores,
-            optimizer=lambda module: self.stage.optimizer.build(module=module),
+            optimizer=self.stage.optimizer.build,
             factor=self._factor,
             seed=self.recipe.seed + 1000 * self.number,
         )
