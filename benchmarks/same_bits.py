@@ -28,9 +28,6 @@ from densefield.networks import deeplab_largefov, embedding_network
 from densefield.ops.gaussian import gaussian_filter
 from densefield.ops.local_filter import Distance, affinity_filter
 from densefield.ops.permutohedral import build_lattice, lattice_filter
-from densefield.recipes.files import validated
-from densefield.recipes.machine import Machine
-from densefield.recipes.train import train
 from densefield.refine import (
     BilateralKernel,
     Compatibility,
@@ -42,6 +39,9 @@ from densefield.refine import (
     Potts,
     SpatialKernel,
 )
+from densefield.runs.files import validated
+from densefield.runs.machine import Machine
+from densefield.runs.train import train
 from densefield.segmenter import Segmenter
 
 Case = tuple[str, list[Tensor | None]]

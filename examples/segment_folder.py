@@ -1,6 +1,6 @@
 """How much of each image every class covers, as CSV.
 
-    python examples/segment_folder.py models/camvid_fc_densenet56.safetensors photos/ > cover.csv
+python examples/segment_folder.py models/camvid_fc_densenet56.safetensors photos/ > cover.csv
 """
 
 from __future__ import annotations

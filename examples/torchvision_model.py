@@ -1,6 +1,6 @@
 """Somebody else's network behind a Segmenter: any image, any size, tiles, drawings. Needs torchvision.
 
-    python examples/torchvision_model.py photo.jpg overlay.png
+python examples/torchvision_model.py photo.jpg overlay.png
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from densefield.refine import (
     pamr,
     random_walk,
 )
-from densefield.tiling import mirrored
+from densefield.segmenter.tiling import mirrored
 
 K, SIZE = 3, (7, 9)
 KERNELS = (SpatialKernel(2.0, 3.0), BilateralKernel(20.0, 20.0, 5.0))

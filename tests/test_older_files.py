@@ -14,11 +14,12 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from densefield.recipes.files import find_recipe, read_recipe, recipe_names
-from densefield.recipes.train import Machine, train
+from densefield.recipes import find_recipe, recipe_names
 from densefield.refine import DenseCRF, EmbeddingRefinement
+from densefield.runs.files import read_recipe
+from densefield.runs.train import Machine, train
 from densefield.segmenter import Segmenter
-from densefield.segmenter_config import shares_trunk
+from densefield.segmenter.description import shares_trunk
 
 WRITTEN = Path(__file__).parent / "older" / "0.1.0"
 MACHINE = Machine(accelerator="cpu", devices=1, workers=0, bar=False)

@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from densefield.protocols import Geometry, Network, geometry
-from densefield.segmenter_config import NETWORKS
+from densefield.segmenter.description import NETWORKS
 
 
 @pytest.mark.parametrize("kind", [kind for kind in NETWORKS.builders if kind != "embedding_network"])

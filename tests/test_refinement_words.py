@@ -27,7 +27,7 @@ from densefield.refine import (
     SpatialKernel,
 )
 from densefield.segmenter import Segmenter
-from densefield.segmenter_config import build_refinement, refinement_words, shares_trunk
+from densefield.segmenter.description import build_refinement, refinement_words, shares_trunk
 from drawing import seeded
 
 CLASSES = ClassList(("sky", "road", "tree"), default_colours(3))

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from densefield.checks import InputError, check
+from densefield.yaml_files import read_yaml
 
 Colour = tuple[int, int, int]
 
 IGNORED_COLOUR: Colour = (224, 224, 192)  # the cream that Pascal VOC draws around its objects
-MOST_BYTES = 256 * 1024  # a class list is a page of text; anything longer is the wrong file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,24 +169,7 @@ class ClassList:
     def read(cls, path: str | os.PathLike[str]) -> ClassList:
         """Read a YAML class list (see `from_dict`); raises `InputError` naming the file and what is wrong in it."""
         path = Path(path)
-        try:
-            with path.open("rb") as file:
-                raw = file.read(MOST_BYTES + 1)
-        except OSError as error:
-            where = "" if path.is_absolute() else f" below {Path.cwd()}, where the command was started"
-            raise InputError(
-                f"{path}: the class list cannot be read ({error.strerror}{where}); check the path"
-            ) from error
-        check(len(raw) <= MOST_BYTES, f"{path}: longer than {MOST_BYTES // 1024} KiB; wanted a short YAML class list")
-        try:
-            text = raw.decode("utf-8-sig")
-            # An alias can make a page of text stand for gigabytes; no class list needs one.
-            if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
-                raise InputError(f"{path}: holds a YAML alias (*name); write each entry out")
-            plain = yaml.safe_load(text)
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:  # dates, digits without end
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{path}: not a YAML class list ({reason}); see docs/data.md for one") from error
+        plain = read_yaml(path, "class list")
         check(isinstance(plain, (dict, list)), f"{path}: wanted a list of classes, each with name, colour and index")
         try:
             return cls.from_dict(plain)

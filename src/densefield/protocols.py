@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from densefield.bands import Reading
 from densefield.classes import ClassList
+from densefield.images.bands import Reading
 
 T = TypeVar("T")
 

@@ -222,7 +222,7 @@ def test_too_little_memory_is_one_line(
     def hungry(*arguments: object, **named: object) -> float:
         raise error
 
-    monkeypatch.setattr("densefield.recipes.train.train", hungry)
+    monkeypatch.setattr("densefield.runs.train.train", hungry)
     assert train(folder) == 2
     one_line(capsys, "out of memory", "batch_size")
 
@@ -231,7 +231,7 @@ def test_a_bug_is_no_lack_of_memory(folder: Path, monkeypatch: pytest.MonkeyPatc
     def wrong(*arguments: object, **named: object) -> float:
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr("densefield.recipes.train.train", wrong)
+    monkeypatch.setattr("densefield.runs.train.train", wrong)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         train(folder)
 

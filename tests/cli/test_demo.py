@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from densefield.cli.app import run
-from densefield.recipes.files import find_recipe
+from densefield.recipes import find_recipe
 
 
 def test_the_quick_demo_ends_with_both_figures_the_gain_and_its_report(

@@ -12,8 +12,8 @@ from densefield.cli.app import run
 from densefield.data import SampleScenes
 from densefield.data.sample import Sample
 from densefield.networks import deeplab_largefov, embedding_network
-from densefield.recipes.files import validated, write_recipe
 from densefield.refine import EmbeddingFilter, EmbeddingRefinement
+from densefield.runs.files import validated, write_recipe
 from densefield.segmenter import Segmenter
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)

@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from densefield.checks import InputError
 from densefield.cli.app import run
 from densefield.cli.guesses import Guess, beliefs
-from densefield.listing import Picture
+from densefield.images.listing import Picture
 
 SIZE = (40, 60)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from densefield.cli.app import run
-from densefield.recipes.kinds import PARTS
+from densefield.runs.kinds import PARTS
 
 
 def test_every_kind_is_listed_and_every_key_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,13 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from densefield import segmenter_config
-from densefield.bands import Reading
 from densefield.built import Kinds, described
 from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.cli.predict import predict
-from densefield.segmenter import Segmenter
+from densefield.images.bands import Reading
+from densefield.segmenter import Segmenter, description
 
 CLASSES = ClassList(names=("red", "green", "blue"), colours=((200, 0, 0), (0, 200, 0), (0, 0, 200)))
 
@@ -50,8 +49,8 @@ def brightest() -> Brightest:
 
 @pytest.fixture(autouse=True)
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = Kinds([*segmenter_config.NETWORKS.builders.values(), brightest])
-    monkeypatch.setattr(segmenter_config, "NETWORKS", known)
+    known = Kinds([*description.NETWORKS.builders.values(), brightest])
+    monkeypatch.setattr(description, "NETWORKS", known)
 
 
 @pytest.fixture

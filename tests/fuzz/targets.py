@@ -22,12 +22,13 @@ from PIL import Image
 from densefield.classes import ClassList
 from densefield.cli.guesses import Guess, beliefs
 from densefield.images import read_image, read_labels
-from densefield.listing import Picture
+from densefield.images.listing import Picture
 from densefield.networks import unet
-from densefield.recipes.files import find_recipe, read_recipe
+from densefield.recipes import find_recipe
 from densefield.refine import DenseCRF
+from densefield.runs.files import read_recipe
 from densefield.segmenter import Segmenter
-from densefield.segmenter_image import as_pixels
+from densefield.segmenter.pixels import as_pixels
 from densefield.training.checkpoints import AtomicCheckpointIO
 from densefield.weights import read_checkpoint
 

@@ -41,10 +41,10 @@ def affinity(
     """
     import torch
 
-    from densefield.bands import Reading
     from densefield.devices import device_named
     from densefield.draw import draw_affinity
     from densefield.images import read_image, write_image
+    from densefield.images.bands import Reading
     from densefield.refine import EmbeddingRefinement
     from densefield.segmenter import Segmenter
 

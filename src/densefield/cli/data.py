@@ -39,9 +39,9 @@ def check(
     classes
         The class list (YAML); without it classes.yaml in the directory, if there is one.
     """
-    from densefield.bands import Reading
     from densefield.classes import ClassList
     from densefield.data.audit import audit
+    from densefield.images.bands import Reading
 
     if classes is None and (directory / "classes.yaml").exists():
         classes = directory / "classes.yaml"

@@ -27,11 +27,11 @@ def demo(out: Path | None = None, *, quick: bool = False) -> int:
     console.print("densefield demo: a coarse network learns to find handwriting on photographs, from nothing, offline;")
     console.print("then it learns together with a dense CRF, which makes its masks sharp. Two minutes on two cores.")
     console.print("loading PyTorch ...")
-    from densefield.recipes.evaluate import evaluate, write_report
-    from densefield.recipes.machine import Machine
-    from densefield.recipes.run_folder import has_learned
     from densefield.recipes.samples import sample_demo, sample_demo_quick
-    from densefield.recipes.train import train
+    from densefield.runs.evaluate import evaluate, write_report
+    from densefield.runs.folder import has_learned
+    from densefield.runs.machine import Machine
+    from densefield.runs.train import train
     from densefield.segmenter import Segmenter
     from densefield.training import Interrupted
 

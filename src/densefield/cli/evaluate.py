@@ -66,15 +66,15 @@ def evaluate(
     sweep
         For a model with learned embeddings: also the mean IoU for windows of several sizes, applied several times.
     """
-    from densefield.bands import Reading
     from densefield.checks import InputError, check
     from densefield.devices import device_named
-    from densefield.recipes.evaluate import evaluate as measure
-    from densefield.recipes.evaluate import write_report
-    from densefield.recipes.files import find_recipe
-    from densefield.recipes.run_folder import RECIPE
-    from densefield.recipes.sweep import sweep_filter, swept_refinement
+    from densefield.images.bands import Reading
+    from densefield.recipes import find_recipe
     from densefield.refine import DenseCRF
+    from densefield.runs.evaluate import evaluate as measure
+    from densefield.runs.evaluate import write_report
+    from densefield.runs.folder import RECIPE
+    from densefield.runs.sweep import sweep_filter, swept_refinement
     from densefield.segmenter import Segmenter
 
     console = plain_console()

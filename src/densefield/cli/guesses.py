@@ -14,10 +14,10 @@ from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.cli.crf_kernels import CERTAINTY
 from densefield.data.sample import IGNORED, target_of
-from densefield.decoding import decoded
 from densefield.images import read_image
-from densefield.label_values import label_values
-from densefield.listing import Picture, picture_endings, pictures_of
+from densefield.images.decoding import decoded
+from densefield.images.label_values import label_values
+from densefield.images.listing import Picture, picture_endings, pictures_of
 
 _LEAST = 1e-5  # of a probability, before its logarithm is taken
 _MOST_LABELS = 64  # in one grey mask

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from densefield.checks import InputError, check
-from densefield.listing import Picture, list_pictures, pictures_of
+from densefield.images.listing import Picture, list_pictures, pictures_of
 
 STANDARD_INPUT = Path("-")
 

@@ -19,10 +19,10 @@ def kinds(kind: str | None = None, /) -> int:
     Args:
         kind: Such as unet, dense_crf or poly.
     """
+    from densefield.built.explained import likely
     from densefield.checks import InputError
-    from densefield.explained import likely
-    from densefield.recipes.kinds import PARTS
-    from densefield.recipes.short import NOTES
+    from densefield.runs.kinds import PARTS
+    from densefield.runs.short import NOTES
 
     console = plain_console()
     every = {(part, name): model for part, known in PARTS.items() for name, model in known.models.items()}

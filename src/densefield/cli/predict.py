@@ -41,11 +41,11 @@ def predict(
 
     Returns 0, or 2 when a file failed: the others are done all the same, and a summary names what failed and why.
     """
-    from densefield.bands import Reading
     from densefield.checks import check
     from densefield.cli.jobs import STANDARD_INPUT, find_sources, plan_jobs, summarize
     from densefield.cli.segmenting import failure, shown
     from densefield.devices import device_named
+    from densefield.images.bands import Reading
     from densefield.segmenter import Segmenter
 
     check(tile is None or tile >= 1, f"tile: wanted at least one pixel, received {tile}")

@@ -64,7 +64,6 @@ def refine(
 
     Returns 0, or 2 when a file failed: the others are done all the same, and a summary names what failed and why.
     """
-    from densefield.bands import Reading
     from densefield.checks import check
     from densefield.classes import ClassList
     from densefield.cli.guesses import Guess, find_guesses, suffixes_among, what_is_given
@@ -73,6 +72,7 @@ def refine(
     from densefield.cli.refining import Task, reason, refined
     from densefield.devices import device_named
     from densefield.files import Unwritable
+    from densefield.images.bands import Reading
 
     listed = None if classes is None else ClassList.read(classes)
     given = what_is_given(

@@ -71,12 +71,12 @@ def search(
     """
     import numpy as np
 
-    from densefield.bands import Reading
     from densefield.checks import InputError, check
     from densefield.cli.guesses import Guess, find_guesses, suffixes_among, what_is_given
     from densefield.cli.jobs import find_sources
     from densefield.cli.pool import outcomes
     from densefield.cli.searching import VALUES, Trials, check_classes, counts_of, mean_iou, settings_of, show, write
+    from densefield.images.bands import Reading
 
     given = what_is_given(
         labels,

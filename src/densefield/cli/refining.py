@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from densefield.bands import Reading
 from densefield.checks import InputError
 from densefield.classes import ClassList, default_colours
 from densefield.cli.guesses import Guess, beliefs
@@ -16,6 +15,7 @@ from densefield.cli.jobs import Job
 from densefield.draw import overlay as overlaid
 from densefield.files import atomic_write
 from densefield.images import read_image, write_image, write_labels, write_labels_like
+from densefield.images.bands import Reading
 
 if TYPE_CHECKING:
     from densefield.refine import Kernel

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from densefield.bands import Reading
 from densefield.checks import InputError, check
 from densefield.cli.guesses import Guess, beliefs
 from densefield.cli.terminal import plain_console
 from densefield.files import atomic_write
 from densefield.images import read_image, read_labels
-from densefield.listing import Picture
+from densefield.images.bands import Reading
+from densefield.images.listing import Picture
 
 VALUES = 256  # of labels in a mask
 

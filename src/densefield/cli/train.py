@@ -57,10 +57,11 @@ def train(
     """
     from pytorch_lightning.utilities import rank_zero_only
 
-    from densefield.recipes.files import find_recipe, read_recipe, recipe_names
-    from densefield.recipes.machine import Machine
-    from densefield.recipes.run_folder import RECIPE, SEGMENTER, has_learned
-    from densefield.recipes.train import train as run
+    from densefield.recipes import find_recipe, recipe_names
+    from densefield.runs.files import read_recipe
+    from densefield.runs.folder import RECIPE, SEGMENTER, has_learned
+    from densefield.runs.machine import Machine
+    from densefield.runs.train import train as run
     from densefield.training import Interrupted
 
     # Of several processes, each of which runs this command, the first speaks.

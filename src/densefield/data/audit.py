@@ -17,7 +17,7 @@ from densefield.classes import ClassList
 from densefield.data.pairs import Pairs, find_pairs
 from densefield.data.sample import describe_foreign, unseen_classes
 from densefield.images import AS_DECLARED, Reading, read_image, read_labels
-from densefield.listing import Picture
+from densefield.images.listing import Picture
 
 _SHOWN = 10  # problems of a kind in the table; the rest is counted
 

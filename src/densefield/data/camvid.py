@@ -13,11 +13,11 @@ from typing import Annotated
 from pydantic import Field
 from torch.utils.data import Dataset
 
-from densefield.bands import AS_DECLARED
 from densefield.built import described
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.data.sample import Sample, data_root, read_sample, trained_classes
+from densefield.images.bands import AS_DECLARED
 
 # In the files 11 means "unlabelled".
 FILE_CLASSES = ClassList(

@@ -14,12 +14,12 @@ from typing import Annotated
 from pydantic import Field
 from torch.utils.data import Dataset
 
-from densefield.bands import AS_DECLARED
 from densefield.built import described
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.data.pairs import find_pairs
 from densefield.data.sample import Sample, data_root, read_sample
+from densefield.images.bands import AS_DECLARED
 
 
 @described("cell_images")

@@ -10,14 +10,14 @@ from typing import Annotated
 from pydantic import Field
 from torch.utils.data import Dataset
 
-from densefield.bands import AS_DECLARED, Reading
-from densefield.bounds import Number
 from densefield.built import described
+from densefield.built.bounds import Number
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.data.pairs import Pairs, find_pairs
 from densefield.data.sample import Sample, read_sample, trained_classes
-from densefield.listing import below_here
+from densefield.images.bands import AS_DECLARED, Reading
+from densefield.images.listing import below_here
 
 
 @described()

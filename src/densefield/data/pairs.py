@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 
 from densefield.checks import check
-from densefield.listing import Listing, Picture, list_pictures
+from densefield.images.listing import Listing, Picture, list_pictures
 
 
 @dataclasses.dataclass(frozen=True)

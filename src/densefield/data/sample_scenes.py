@@ -18,12 +18,12 @@ import numpy.typing as npt
 from pydantic import Field
 from torch.utils.data import Dataset
 
-from densefield.bands import AS_DECLARED
-from densefield.bounds import Count
 from densefield.built import described
+from densefield.built.bounds import Count
 from densefield.checks import check
 from densefield.classes import ClassList, default_colours
 from densefield.data.sample import Sample
+from densefield.images.bands import AS_DECLARED
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.float32]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densefield.bounds import Channels, Count, Share
 from densefield.built import described
+from densefield.built.bounds import Channels, Count, Share
 from densefield.checks import check
 from densefield.networks.vgg import VGG
 

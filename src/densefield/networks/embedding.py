@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densefield.bounds import Channels
 from densefield.built import described
+from densefield.built.bounds import Channels
 from densefield.checks import InputError, check, check_map
 from densefield.networks.vgg import VGG, VGG16
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densefield.bounds import Channels, Count, Share
 from densefield.built import described
+from densefield.built.bounds import Channels, Count, Share
 from densefield.checks import check_map
 from densefield.networks.dense_block import DenseBlock, Layer, dense_layers
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densefield.bounds import Channels, Count, Share
 from densefield.built import described
+from densefield.built.bounds import Channels, Count, Share
 from densefield.checks import InputError, check, check_map
 
 LEVELS = 4  # poolings, and up-convolutions

@@ -18,11 +18,11 @@ from __future__ import annotations
 from densefield import data, networks, training
 from densefield.built import words
 from densefield.recipes.camvid_fc_densenet import MEAN, STD
-from densefield.recipes.recipe import Recipe, Stage
-from densefield.recipes.sections import Augmentation
 from densefield.refine import DenseCRF, EmbeddingFilter, EmbeddingRefinement
 from densefield.refine.kernels import per_axis
 from densefield.refine.presets import DEEPLAB_V1
+from densefield.runs.recipe import Recipe, Stage
+from densefield.runs.sections import Augmentation
 from densefield.training import ParameterGroup
 
 NETWORK = Stage(

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from densefield import data, networks, training
 from densefield.built import Words, words
-from densefield.recipes.recipe import Recipe, Stage
-from densefield.recipes.sections import Augmentation, Loss
+from densefield.runs.recipe import Recipe, Stage
+from densefield.runs.sections import Augmentation, Loss
 
 MEAN = (0.415, 0.427, 0.434)  # of the training frames
 STD = (0.306, 0.310, 0.306)

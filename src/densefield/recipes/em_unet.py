@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from densefield import data, networks, training
 from densefield.built import words
-from densefield.recipes.recipe import Recipe, Stage
-from densefield.recipes.sections import Augmentation, Loss
+from densefield.runs.recipe import Recipe, Stage
+from densefield.runs.sections import Augmentation, Loss
 
 em_unet = Recipe(
     name="em_unet",

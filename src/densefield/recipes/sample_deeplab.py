@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from densefield import data, networks, training
 from densefield.built import words
-from densefield.recipes.recipe import Recipe, Stage
 from densefield.refine import DenseCRF, EmbeddingFilter, EmbeddingRefinement
 from densefield.refine.kernels import per_axis
 from densefield.refine.presets import DEEPLAB_V1
+from densefield.runs.recipe import Recipe, Stage
 from densefield.training import ParameterGroup
 
 NETWORK = Stage(

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from densefield import data, networks, training
 from densefield.built import words
-from densefield.recipes.recipe import Recipe, Stage
-from densefield.recipes.sections import Loss
 from densefield.refine import BilateralKernel, DenseCRF, SpatialKernel
+from densefield.runs.recipe import Recipe, Stage
+from densefield.runs.sections import Loss
 
 # A coarse network alone, then with its dense CRF. The CRF has about the numbers that `sample_deeplab_crf` learns, held
 # still: to learn them doubles what a step costs. Dice, small batches: what is rare is found in few steps.

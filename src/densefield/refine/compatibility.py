@@ -9,8 +9,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from densefield.bounds import Number, Scale
 from densefield.built import described
+from densefield.built.bounds import Number, Scale
 from densefield.checks import InputError, check, check_finite, shown
 
 

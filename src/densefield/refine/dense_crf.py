@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 
-from densefield.bounds import Count, Share
 from densefield.built import described
+from densefield.built.bounds import Count, Share
 from densefield.checks import check, finite_number, shown, whole_number
 from densefield.ops.mean_field.scores import check_scores
 from densefield.refine import energy as energies

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from densefield.bounds import Channels, Scale
 from densefield.built import described
+from densefield.built.bounds import Channels, Scale
 from densefield.checks import check, finite_number, whole_number
 from densefield.ops.local_filter import Border, Distance, affinity_filter, check_window
 

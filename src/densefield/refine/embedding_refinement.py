@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from densefield.bounds import Number, Scale
 from densefield.built import described
+from densefield.built.bounds import Number, Scale
 from densefield.checks import check, check_map, finite_number, shown
 from densefield.refine.embedding_filter import EmbeddingFilter
 

@@ -14,8 +14,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from densefield.bounds import Number, Scale
 from densefield.built import described
+from densefield.built.bounds import Number, Scale
 from densefield.checks import InputError, check, check_finite, shown
 from densefield.ops import native
 from densefield.ops.mean_field import GridTerm, LatticeTerm

@@ -11,8 +11,8 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import nn
 
-from densefield.bounds import Positive, Share, Weight
 from densefield.built import described
+from densefield.built.bounds import Positive, Share, Weight
 from densefield.checks import check
 
 Epsilon: TypeAlias = Annotated[float, Field(gt=0, le=1)]

@@ -7,8 +7,8 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from densefield.bounds import Share
 from densefield.built import described
+from densefield.built.bounds import Share
 
 Every: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000_000, description="steps from one fall to the next")]
 Gamma: TypeAlias = Annotated[float, Field(gt=0, le=1)]

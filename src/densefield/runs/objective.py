@@ -1,0 +1,134 @@
+"""What a stage lowers: the loss of scores, refined or not, and the pair losses of embeddings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+
+from densefield import losses
+from densefield.checks import check
+from densefield.data import superpixels
+from densefield.protocols import Pairs, Refinement
+from densefield.runs.recipe import Recipe, Trains
+from densefield.runs.sections import Loss
+from densefield.refine import EmbeddingRefinement
+from densefield.segmenter import Segmenter
+from densefield.segmenter.pixels import network_input
+from densefield.training import Batch, Objective
+
+Lowered = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # scores, target, pixel_weights -> scalar
+
+
+def build_objective(recipe: Recipe, trains: Trains, segmenter: Segmenter, class_weights: Tensor | None) -> Objective:
+    """The loss of one batch for a stage that trains `trains` of `segmenter`.
+
+    Embeddings also learn from their pair losses; where the recipe has no other loss, from these alone. Raises
+    `InputError` for a recipe with nothing to learn from, and where a stage trains a refinement that the recipe lacks.
+    """
+    refinement, chosen = segmenter.refinement, recipe.loss
+    pair_loss = 0.0 if refinement is None else recipe.pair_loss
+    scored = chosen.cross_entropy > 0 or chosen.dice > 0
+    alone = trains == "refinement" and pair_loss > 0 and not scored
+    behind = trains == "refinement" and refinement is None
+    check(not behind, "stages: trains: wanted a refinement in the recipe (refinement.kind) where a stage trains it")
+    loss = None if alone else build_loss(chosen, class_weights)
+
+    def objective(batch: Batch) -> Tensor:
+        image, target = batch["image"], batch["target"]
+        embeddings = refinement.embeddings(image).float() if isinstance(refinement, EmbeddingRefinement) else None
+        total = image.new_zeros(())
+        if embeddings is not None and pair_loss > 0:
+            regions = _regions(image) if chosen.pair_labels == "superpixels" else target
+            total = total + pair_loss * losses.embedding_losses(
+                embeddings, regions, window=chosen.pair_window or 3, rates=chosen.pair_rates or (1, 2, 5)
+            )
+        if loss is None:
+            return total
+        with torch.set_grad_enabled(trains != "refinement"):
+            scores = segmenter.network(prepared(segmenter, recipe.channels_last, image)).float()
+        with torch.autocast(image.device.type, enabled=False):
+            scores = _refined(refinement, scores, image, embeddings)
+        return total + loss(scores, target, batch.get("pixel_weights"))
+
+    return objective
+
+
+def _refined(refinement: Refinement | None, scores: Tensor, image: Tensor, embeddings: Tensor | None) -> Tensor:
+    if isinstance(refinement, EmbeddingRefinement) and embeddings is not None:
+        filtered: Tensor = refinement.filter(scores, embeddings)
+        return filtered
+    if refinement is None:
+        return scores
+    result: Tensor = refinement(scores, image)
+    return result
+
+
+def _regions(image: Tensor) -> Tensor:  # (B, 3, H, W) in [0, 1] -> (B, H, W)
+    """Superpixels in place of labels."""
+    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return torch.from_numpy(np.stack([superpixels(one) for one in pixels])).to(image.device)
+
+
+def prepared(segmenter: Segmenter, channels_last: bool, image: Tensor) -> Tensor:
+    """`image` (B, 3, H, W) in [0, 1] as the network reads it."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    scaled = network_input(image, mean=segmenter.mean, std=segmenter.std, dtype=image.dtype)
+    return scaled.contiguous(memory_format=layout)
+
+
+def counted_class_weights(choice: Loss, pairs: Pairs, num_classes: int, console: Console) -> Tensor | None:
+    """Median frequency weights (K,) of the training targets, where `choice` wants them."""
+    if choice.class_weights == "none":
+        return None
+    console.print("counting class frequencies ...")
+    return losses.median_frequency_weights(
+        *losses.class_pixels((pairs[i].target for i in range(len(pairs))), num_classes)
+    )
+
+
+def build_loss(choice: Loss, class_weights: Tensor | None) -> Lowered:
+    """The weighted sum of cross-entropy and soft Dice that `choice` describes.
+
+    Where pixels are weighted by U-Net's border map, that map holds the class weights already (its w_c).
+    """
+    check(choice.cross_entropy > 0 or choice.dice > 0, "loss: cross_entropy and dice are both 0; nothing to learn from")
+
+    def loss(scores: Tensor, target: Tensor, pixel_weights: Tensor | None) -> Tensor:
+        total = scores.new_zeros(())
+        if choice.cross_entropy > 0:
+            weights = None if class_weights is None or pixel_weights is not None else class_weights.to(scores)
+            total = total + choice.cross_entropy * losses.cross_entropy(
+                scores, target, class_weights=weights, pixel_weights=pixel_weights
+            )
+        if choice.dice > 0:
+            total = total + choice.dice * losses.dice_loss(scores, target)
+        return total
+
+    return loss
+
+
+@dataclasses.dataclass(frozen=True)
+class BorderWeights:
+    """U-Net's weight map of a target (H, W) whose class 1 is the objects; an object, as loader workers pickle it."""
+
+    w0: float
+    sigma: float
+    class_weights: NDArray[np.float32] | None
+
+    def __call__(self, target: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return losses.border_weights(target == 1, class_weights=self.class_weights, w0=self.w0, sigma=self.sigma)
+
+
+def border_weights(choice: Loss, class_weights: Tensor | None, num_classes: int) -> BorderWeights | None:
+    """U-Net's weight map as `choice` describes it, or None; raises `InputError` unless there are two classes."""
+    if choice.border == 0:
+        return None
+    check(num_classes == 2, f"loss.border: wanted two classes (background, objects), received {num_classes}")
+    balance = None if class_weights is None else class_weights.numpy()
+    return BorderWeights(choice.border, choice.border_sigma or 5.0, balance)

@@ -1,0 +1,52 @@
+"""Batch normalisation's statistics taken anew over whole images, once the weights are final.
+
+Running averages remember the last few batches: augmented crops, seen with weights that still moved. Wu and Johnson,
+"Rethinking 'Batch' in BatchNorm", 2021, section 3, call the plain average over many images precise statistics.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from densefield.checks import check
+from densefield.protocols import Pairs, geometry
+from densefield.segmenter import Segmenter
+from densefield.segmenter.pixels import network_input
+
+
+def recalibrate(segmenter: Segmenter, pairs: Pairs, count: int) -> None:
+    """Replace every running mean and variance by their averages over `count` evenly spaced whole images of `pairs`.
+
+    Weights stay as they are. Raises `InputError` as `check_recalibration` does.
+    """
+    check_recalibration(segmenter, pairs, count)
+    network = segmenter.network.eval()
+    norms = _norms(network)
+    momenta = [norm.momentum for norm in norms]
+    device = next(network.parameters()).device
+    try:
+        for seen, index in enumerate(np.linspace(0, len(pairs) - 1, count).round().astype(int)):
+            for norm in norms:
+                norm.train()
+                norm.momentum = 1.0 / (seen + 1)  # makes the running average the plain one
+            pixels = torch.from_numpy(pairs[int(index)][0]).permute(2, 0, 1)[None].to(device)
+            with torch.no_grad():
+                network(network_input(pixels, mean=segmenter.mean, std=segmenter.std, dtype=torch.float32))
+    finally:
+        network.eval()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def check_recalibration(segmenter: Segmenter, pairs: Pairs, count: int) -> None:
+    """Raise `InputError` where there are no statistics, no whole images, or fewer than `count`; better said at once."""
+    network = segmenter.network
+    check(bool(_norms(network)), "recalibrate: this network has no batch normalisation; leave recalibrate out")
+    check(count <= len(pairs), f"recalibrate: wanted at most the {len(pairs)} training images, received {count}")
+    check(geometry(network).margin == 0, "recalibrate: wanted a network that takes whole images (padding: same)")
+
+
+def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -1,0 +1,97 @@
+"""The recipe: one frozen, typed description of a training run, from Python objects, YAML or command-line flags."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from densefield import training
+from densefield.built.bounds import Count, Side
+from densefield.built import Words, words
+from densefield.protocols import Pairs
+from densefield.runs.sections import PAIRS, Augmentation, Loss, Section
+
+if TYPE_CHECKING:
+    NetworkWords: TypeAlias = Words
+    RefinementWords: TypeAlias = Words
+    DataWords: TypeAlias = Words
+    OptimizerWords: TypeAlias = Words
+    ScheduleWords: TypeAlias = Words
+else:
+    from densefield.runs import kinds
+
+    NetworkWords, RefinementWords = kinds.NETWORKS.annotation, kinds.REFINEMENTS.annotation
+    DataWords = kinds.DATA.annotation
+    OptimizerWords, ScheduleWords = kinds.OPTIMIZERS.annotation, kinds.SCHEDULES.annotation
+
+Trains = Literal["network", "refinement", "all"]
+Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
+
+
+class Stage(Section):
+    """One phase of training; each starts from the best weights of the one before.
+
+    `trains`: "network" leaves the recipe's refinement out, "refinement" holds the network still and trains what stands
+    behind it, "all" trains both end to end. Where nothing stands behind it, "all" is the network.
+    """
+
+    trains: Trains = "all"
+    epochs: Count
+    batch_size: Count = 3
+    augmentation: Augmentation = Augmentation()
+    optimizer: OptimizerWords = Field(words(training.adamw), validate_default=True)
+    schedule: ScheduleWords = Field(words(training.constant), validate_default=True)
+    patience: Count | None = Field(None, description="validations without a better mean IoU before stopping")
+    validate_every: Count = Field(1, description="epochs from one validation to the next")
+
+
+class Recipe(Section):
+    """Everything that decides what a run makes; `mean` and `std` scale the image, one value a channel.
+
+    `weights` is a saved segmenter to start from, file or folder.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    network: NetworkWords
+    refinement: RefinementWords | None = None
+    weights: str | None = None
+    data: DataWords
+    loss: Loss = Loss()
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] = (0.5, 0.5, 0.5)
+    std: tuple[Annotated[float, Field(gt=0, le=1000)], ...] = (0.25, 0.25, 0.25)
+    tile: Side | None = None
+    seed: int = Field(0, ge=0, lt=2**32)
+    precision: Precision = "32-true"
+    channels_last: bool = True
+    recalibrate: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="whole training images over which batch normalisation's statistics are taken anew at the end",
+    )
+
+    @model_validator(mode="after")
+    def _alike(self) -> Recipe:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"std: wanted {len(self.mean)} values, one a channel as in mean, received {len(self.std)}")
+        for key in ("pair_loss", *PAIRS):
+            if not self.has_embeddings and getattr(self.loss, key) is not None:
+                raise ValueError(f"loss.{key}: belongs to an embedding filter (refinement.kind); leave it out")
+        return self
+
+    def pairs(self, split: str) -> Pairs:
+        """One split of the data."""
+        found: Pairs = self.data.build(split)
+        return found
+
+    @property
+    def has_embeddings(self) -> bool:
+        """Whether embeddings stand behind the network, and learn from pairs."""
+        return self.refinement is not None and self.refinement.kind == "embedding_filter"
+
+    @property
+    def pair_loss(self) -> float:
+        """The weight of the pair losses; 0 where there are no embeddings."""
+        return 0.0 if not self.has_embeddings else 1.0 if self.loss.pair_loss is None else self.loss.pair_loss

@@ -1,0 +1,229 @@
+"""From a recipe to trained weights: its stages one after another, and what they leave in the run's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from torch import nn
+
+from densefield import training
+from densefield.checks import InputError, check
+from densefield.files import atomic_write
+from densefield.metrics import ConfusionMatrix
+from densefield.protocols import Pairs, geometry
+from densefield.runs.machine import Machine, check_machine
+from densefield.runs.objective import counted_class_weights
+from densefield.runs.recalibrate import check_recalibration, recalibrate
+from densefield.runs.recipe import Recipe
+from densefield.runs.folder import (
+    BEST,
+    LAST,
+    RECALIBRATED,
+    RECIPE,
+    SEGMENTER,
+    begin,
+    best_so_far,
+    complete,
+    data_facts,
+    go_on,
+    has_learned,
+    held,
+    note_complete,
+    write_json,
+)
+from densefield.runs.stage import StageRun
+from densefield.runs.trainable import check_trainable
+from densefield.segmenter import Segmenter
+from densefield.segmenter.description import shares_trunk
+from densefield.weights import check_fit
+
+
+def train(
+    recipe: Recipe, folder: Path, *, resume: bool = False, machine: Machine | None = None, console: Console
+) -> float:
+    """Run all stages of `recipe` in `folder`; returns the best validation mean IoU.
+
+    The folder gets recipe.yaml, data.json, versions.json, segmenter.safetensors + .json (the best weights), and for
+    every stage last.ckpt, metrics.csv and TensorBoard's log. With `resume` a run there goes on, where `recipe` and its
+    data ask for nothing else than it was begun with, or for more epochs. Raises `InputError` when the folder holds
+    another run, and `training.Interrupted` after Ctrl-C or SIGTERM, with everything saved.
+    """
+    machine = machine or Machine()
+    processes = check_machine(machine, recipe.precision)
+    with training.StopSignals() as signals, contextlib.ExitStack() as stack:
+        train_pairs, val_pairs = (recipe.pairs(split) for split in ("train", "val"))
+        check(len(train_pairs) > 0, f"data: the training split of {recipe.data.kind} is empty")
+        check_trainable(recipe, train_pairs, val_pairs, processes)
+        torch.manual_seed(recipe.seed)
+        segmenter = _segmenter(recipe, train_pairs, fresh=not has_learned(folder))
+        if recipe.recalibrate:
+            check_recalibration(segmenter, train_pairs, recipe.recalibrate)
+        refinement = segmenter.refinement
+        runs = [
+            StageRun(recipe, stage, number, folder / f"stage-{number}", folder, machine, console, signals)
+            for number, stage in enumerate(recipe.stages, start=1)
+        ]
+        for run in runs:
+            segmenter.refinement = None if run.stage.trains == "network" else refinement
+            run.rehearse(segmenter)
+        segmenter.refinement = refinement
+        leader = not getattr(rank_zero_only, "rank", 0)  # of several processes the first looks after the folder
+        if leader:
+            stack.enter_context(held(folder))
+            _enter(recipe, folder, data_facts(train_pairs, val_pairs), resume, console)
+        class_weights = counted_class_weights(recipe.loss, train_pairs, len(segmenter.classes), console)
+        parameters = sum(parameter.numel() for parameter in segmenter.parameters())
+        behind = f" + {recipe.refinement.kind}" if recipe.refinement else ""
+        console.print(
+            f"{recipe.name}: {recipe.network.kind}{behind}, {parameters / 1e6:.2f} M parameters, "
+            f"{len(segmenter.classes)} classes, {len(train_pairs)} training and {len(val_pairs)} validation images "
+            f"-> {folder}"
+        )
+        if recipe.channels_last:
+            for parameter in segmenter.parameters():
+                if parameter.dim() == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        best = float(best_so_far(folder)["mean_iou"])
+        for run in runs:
+            segmenter.refinement = None if run.stage.trains == "network" else refinement
+            if complete(run.home, run.stage.epochs):
+                continue
+            (folder / RECALIBRATED).unlink(missing_ok=True)
+            if run.number > 1 and not (run.home / LAST).exists():
+                _take(segmenter, Segmenter.load(folder / SEGMENTER), str(folder / SEGMENTER))
+            floor = _floor(recipe, run.number, folder)
+            best = run.fit(segmenter, class_weights, train_pairs, val_pairs, floor=floor)
+            note_complete(run.home, run.stage.epochs)
+        if leader and recipe.recalibrate and not (folder / RECALIBRATED).exists():
+            best = _keep_recalibrated(recipe, segmenter, train_pairs, val_pairs, folder, best, console)
+    return best
+
+
+def _enter(recipe: Recipe, folder: Path, data: dict[str, Any], resume: bool, console: Console) -> None:
+    """Begin a run in `folder`, or see that the run there can go on."""
+    if (folder / RECIPE).exists() and has_learned(folder):
+        check(resume, f"{folder}: holds a run already; continue it with --resume, or choose another --out")
+        for line in go_on(folder, recipe, data):
+            console.print(f"{folder}: {line}")
+        return
+    if (folder / RECIPE).exists():
+        console.print(f"{folder}: the run there ended before it had learned anything; it begins anew")
+    else:
+        left = f"{folder}: holds weights or checkpoints, but no {RECIPE} that says of what"
+        check(not has_learned(folder), f"{left}; put it back, or choose another --out")
+        if resume:
+            console.print(f"{folder}: there is no run to go on with; it begins")
+    begin(folder, recipe, data)
+
+
+def _segmenter(recipe: Recipe, pairs: Pairs, *, fresh: bool) -> Segmenter:
+    """Network and refinement of `recipe`, for a `fresh` run with the weights that it starts from."""
+    classes = pairs.classes
+    network = recipe.network.build(num_classes=len(classes), in_channels=len(recipe.mean))
+    segmenter = Segmenter(
+        network,
+        classes,
+        mean=recipe.mean,
+        std=recipe.std,
+        refinement=_refinement(recipe, network, len(classes)),
+        tile=recipe.tile,
+        reading=pairs.reading,
+    )
+    whole = recipe.refinement is None or geometry(segmenter.network).margin == 0
+    check(whole, "refinement: wanted a network that scores every pixel (padding: same)")
+    if segmenter.refinement is not None:
+        _rehearse(segmenter)
+    if recipe.weights is not None and fresh:
+        start = Segmenter.load(recipe.weights)
+        _check_alike(start, segmenter, recipe.weights)
+        _take(segmenter, start, f"weights: {recipe.weights}")
+    return segmenter
+
+
+def _refinement(recipe: Recipe, network: nn.Module, num_classes: int) -> nn.Module | None:
+    """What stands behind `network`, fresh; embeddings see colour, whatever the network sees."""
+    if recipe.refinement is None:
+        return None
+    mean, std = (values if len(values) == 3 else (*values,) * 3 for values in (recipe.mean, recipe.std))
+    trunk = getattr(network, "trunk", None)
+    built: nn.Module = recipe.refinement.build(num_classes=num_classes, mean=mean, std=std, in_channels=3, trunk=trunk)
+    return built
+
+
+def _rehearse(segmenter: Segmenter) -> None:
+    """Refine a small image once: numbers that do not fit are better refused before the network has learned."""
+    try:
+        segmenter.refine(torch.zeros(len(segmenter.classes), 16, 16), torch.zeros(3, 16, 16))
+    except InputError as error:
+        raise InputError(f"refinement: {error}") from error
+
+
+def _check_alike(start: Segmenter, segmenter: Segmenter, source: str) -> None:
+    """Raise where weights were learned for other classes, or for images scaled otherwise."""
+    theirs, ours = start.classes.names, segmenter.classes.names
+    check(
+        theirs == ours,
+        f"weights: {source} knows {len(theirs)} classes ({_some(theirs)}), the data has {len(ours)} ({_some(ours)}); "
+        "wanted the same names in the same order: change the class list, or leave weights out",
+    )
+    for name, a, b in (("mean", start.mean, segmenter.mean), ("std", start.std, segmenter.std)):
+        check(
+            a == b, f"weights: {source} was trained with {name} {list(a)}, the recipe has {list(b)}; take over {name}"
+        )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+
+
+def _take(segmenter: Segmenter, other: Segmenter, source: str) -> None:
+    """The other's weights: the network's, and the refinement's where both have one of a kind."""
+    parts = [(segmenter.network, other.network)]
+    alike = [(type(one.refinement), shares_trunk(one.refinement, one.network)) for one in (segmenter, other)]
+    if segmenter.refinement is not None and other.refinement is not None and alike[0] == alike[1]:
+        parts.append((segmenter.refinement, other.refinement))
+    for mine, theirs in parts:
+        check_fit(mine.state_dict(), theirs.state_dict(), source)
+        mine.load_state_dict(theirs.state_dict())
+
+
+def _floor(recipe: Recipe, number: int, folder: Path) -> float:
+    """The best mean IoU so far of the same model: with a refinement behind it, it is another one."""
+    best = best_so_far(folder)
+    if recipe.refinement is None or "stage" not in best:
+        return float(best["mean_iou"])
+    bare = [recipe.stages[int(stage) - 1].trains == "network" for stage in (number, best["stage"])]
+    return float(best["mean_iou"]) if bare[0] == bare[1] else -math.inf
+
+
+def _keep_recalibrated(
+    recipe: Recipe,
+    segmenter: Segmenter,
+    train_pairs: Pairs,
+    val_pairs: Pairs,
+    folder: Path,
+    best: float,
+    console: Console,
+) -> float:
+    """Take the best weights' statistics anew, and keep them where validation is the better for it."""
+    console.print(f"taking normalisation statistics over {recipe.recalibrate} whole training images ...")
+    segmenter.load_state_dict(Segmenter.load(folder / SEGMENTER).state_dict())
+    recalibrate(segmenter, train_pairs, recipe.recalibrate)
+    confusion = ConfusionMatrix(len(segmenter.classes))
+    for index in range(len(val_pairs)):
+        image, target, _ = val_pairs[index]
+        confusion.update(segmenter(image).cpu(), target)
+    value = confusion.mean_iou()
+    console.print(f"val mean IoU {100 * value:.1f} % with them, {100 * best:.1f} % before")
+    if value > best:
+        segmenter.save(folder / SEGMENTER)
+        write_json(folder / BEST, {**best_so_far(folder), "mean_iou": value, "recalibrated": True})
+    with atomic_write(folder / RECALIBRATED) as file:
+        file.write(b"done\n")
+    return max(value, best)

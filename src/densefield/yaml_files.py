@@ -1,0 +1,50 @@
+"""YAML that a person wrote, read safely: no tags, no aliases, no page of text that stands for gigabytes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from densefield.checks import InputError, check
+
+MOST_BYTES = 256 * 1024  # a recipe or a class list takes two thousand; anything longer is the wrong file
+WRONG = (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError)  # ValueError: dates, digits without end
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-3 as a number, as people expect, and refuses aliases, which can blow up."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not taken; write the value out")
+        return super().compose_node(parent, index)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|nan)$"),
+    list("-+.0123456789"),
+)
+
+
+def parsed_yaml(text: str) -> Any:
+    """The value that `text` stands for; raises one of `WRONG`."""
+    return yaml.load(text, _Loader)
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """What the YAML file of a `what`, such as a recipe, holds; raises `InputError` naming the file."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        where = "" if path.is_absolute() else f" below {Path.cwd()}, where the command was started"
+        raise InputError(f"{path}: the {what} cannot be read ({error.strerror}{where}); check the path") from error
+    check(len(raw) <= MOST_BYTES, f"{path}: longer than {MOST_BYTES // 1024} KiB, which is too long for a {what}")
+    try:
+        return parsed_yaml(raw.decode("utf-8-sig"))
+    except WRONG as error:
+        raise InputError(f"{path}: not a YAML {what} ({' '.join(str(error).split())[:200]})") from error
