@@ -43,7 +43,7 @@ def scene(size: tuple[int, int], labels: int, corner: tuple[int, int]) -> tuple[
 
 
 def clusters(image: Tensor, count: int) -> Tensor:  # (1, 3, H, W) -> (1, H, W)
-    """Regions of like colour and place: k-means from evenly spread pixels."""
+    """Regions of like color and place: k-means from evenly spread pixels."""
     height, width = image.shape[2:]
     rows, columns = torch.meshgrid(torch.linspace(0, 0.5, height), torch.linspace(0, 0.5, width), indexing="ij")
     points = torch.cat([image[0], rows[None], columns[None]]).flatten(1).T

@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from densefield.classes import ClassList, default_colours
+from densefield.classes import ClassList, default_colors
 from densefield.losses import embedding_loss
 from densefield.networks import deeplab_largefov, embedding_network
 from densefield.ops.gaussian import gaussian_filter
@@ -138,7 +138,7 @@ def crfs() -> Iterator[Case]:
 def segmenters() -> Iterator[Case]:
     """Scores of segmenters that were saved and loaded, one with a CRF, one with embeddings."""
     torch.manual_seed(5)
-    classes, mean, std = ClassList(("a", "b", "c"), default_colours(3)), (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+    classes, mean, std = ClassList(("a", "b", "c"), default_colors(3)), (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
     embedder = embedding_network(3, dimension=5, taps=("image", "conv1_1", "conv2_1"), width=2)
     filtered = EmbeddingRefinement(embedder, EmbeddingFilter(5, 2, initial_lambda=0.3), mean=mean, std=std)
     image = (drawn(47, 61, 3) * 255).to(torch.uint8).numpy()

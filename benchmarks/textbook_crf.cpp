@@ -138,15 +138,15 @@ extern "C" void textbook_crf(const float* unary, const uint8_t* image, int heigh
                              float spatial_weight, float alpha, float beta, float bilateral_weight, int iterations,
                              float* marginals) {
     const int points = height * width;
-    std::vector<float> places(size_t(points) * 2), colours(size_t(points) * 5);
+    std::vector<float> places(size_t(points) * 2), colors(size_t(points) * 5);
     for (int y = 0; y < height; ++y)
         for (int x = 0; x < width; ++x) {
             const size_t p = size_t(y) * width + x;
             places[p * 2] = x / gamma, places[p * 2 + 1] = y / gamma;
-            colours[p * 5] = x / alpha, colours[p * 5 + 1] = y / alpha;
-            for (int c = 0; c < 3; ++c) colours[p * 5 + 2 + c] = image[p * 3 + c] / beta;
+            colors[p * 5] = x / alpha, colors[p * 5 + 1] = y / alpha;
+            for (int c = 0; c < 3; ++c) colors[p * 5 + 2 + c] = image[p * 3 + c] / beta;
         }
-    const Lattice lattices[2] = {Lattice(places, 2, points), Lattice(colours, 5, points)};
+    const Lattice lattices[2] = {Lattice(places, 2, points), Lattice(colors, 5, points)};
     const float weights[2] = {spatial_weight, bilateral_weight};
     std::vector<float> norms[2];
     for (int k = 0; k < 2; ++k) {

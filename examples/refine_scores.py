@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import torch
 
-from densefield.classes import ClassList, default_colours
+from densefield.classes import ClassList, default_colors
 from densefield.images import read_image, write_labels
 from densefield.refine import DenseCRF
 from densefield.refine.presets import DEEPLAB_V2
@@ -29,7 +29,7 @@ def main(photo: str, saved: str, sharpened: str) -> None:
     with torch.no_grad():
         refined = crf(scores, image)
     before, after = scores.argmax(dim=1)[0], refined.argmax(dim=1)[0]
-    classes = ClassList(names=tuple(f"class {index}" for index in range(count)), colours=default_colours(count))
+    classes = ClassList(names=tuple(f"class {index}" for index in range(count)), colors=default_colors(count))
     write_labels(sharpened, after.numpy(), classes)
     print(f"{(before != after).float().mean():.1%} of the pixels changed")
 

@@ -9,7 +9,7 @@ import sys
 
 from torch import Tensor, nn
 
-from densefield.classes import ClassList, default_colours
+from densefield.classes import ClassList, default_colors
 from densefield.draw import overlay
 from densefield.images import read_image, write_image
 from densefield.segmenter import Segmenter
@@ -32,7 +32,7 @@ def main(photo: str, drawn: str) -> None:
 
     weights = DeepLabV3_ResNet50_Weights.DEFAULT
     names = tuple(weights.meta["categories"])
-    classes = ClassList(names=names, colours=default_colours(len(names)))
+    classes = ClassList(names=names, colors=default_colors(len(names)))
     # The scaling that these weights were trained with. The network looks at the whole tile (its pooling spans it),
     # so a tile as large as the memory allows is best.
     segmenter = Segmenter(

@@ -29,8 +29,8 @@ def crf(**given: Any) -> Any:
     return refine.DenseCRF(**{"num_classes": 3, **made})(**{"scores": SCORES, "image": IMAGE, **given})
 
 
-def free_energy(beliefs: Any) -> Any:
-    return refine.DenseCRF(3).free_energy(beliefs, SCORES, IMAGE)
+def free_energy(marginals: Any) -> Any:
+    return refine.DenseCRF(3).free_energy(marginals, SCORES, IMAGE)
 
 
 def model() -> densecrf.DenseCRF2D:
@@ -75,7 +75,7 @@ DOORS: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (refine.FeatureKernel, {"theta": 1.0, "weight": 1.0, "covariance": ((1.0, 0.0), (0.0, 1.0))}),
     (refine.Matrix, {"values": ((1.0, 0.0), (0.0, 1.0))}),
     (crf, {"num_classes": 3, "iterations": 1, "prune": 0.1, "scores": SCORES, "image": IMAGE}),
-    (free_energy, {"beliefs": SCORES.softmax(1)}),
+    (free_energy, {"marginals": SCORES.softmax(1)}),
     (losses.dice_loss, {"scores": SCORES, "target": TARGET, "ignore_index": 255, "eps": 1e-6}),
     (losses.cross_entropy, {"scores": SCORES, "target": TARGET, "ignore_index": 255, "reduction": "sum"}),
     (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from densefield.checks import InputError
-from densefield.classes import ClassList, default_colours
+from densefield.classes import ClassList, default_colors
 
 ROADS = ClassList(("road", "tree"), ((128, 64, 128), (0, 128, 0)), ignore_index=11, ignore_declared=True)
 
@@ -16,18 +16,18 @@ def test_yaml_file_says_what_it_says(tmp_path):
     path.write_text(
         "ignore_index: 11\n"
         "classes:\n"
-        "  - {name: tree, colour: [0, 128, 0], index: 1}\n"
-        "  - {name: road, colour: '#804080', index: 0}\n"
+        "  - {name: tree, color: [0, 128, 0], index: 1}\n"
+        "  - {name: road, color: '#804080', index: 0}\n"
     )
     assert ClassList.read(path) == ROADS
 
 
-def test_bare_list_of_names_takes_places_and_default_colours(tmp_path):
+def test_bare_list_of_names_takes_places_and_default_colors(tmp_path):
     path = tmp_path / "classes.yaml"
     path.write_text("- sky\n- sea\n")
     read = ClassList.read(path)
     assert read.names == ("sky", "sea")
-    assert read.colours == default_colours(2)
+    assert read.colors == default_colors(2)
     assert not read.ignore_declared
 
 
@@ -35,9 +35,9 @@ def test_bare_list_of_names_takes_places_and_default_colours(tmp_path):
     "classes",
     [
         ROADS,
-        dataclasses.replace(ROADS, ignore_colours=((0, 0, 0),), ignore_index=255),
+        dataclasses.replace(ROADS, ignore_colors=((0, 0, 0),), ignore_index=255),
         dataclasses.replace(ROADS, values=(1, 2), ignore_index=0),
-        ClassList(ROADS.names, ROADS.colours, values=(0, 255)),
+        ClassList(ROADS.names, ROADS.colors, values=(0, 255)),
     ],
 )
 def test_dictionary_round_trip(classes):
@@ -52,14 +52,14 @@ def test_palette_by_hand():
     assert palette[1].tolist() == [0, 128, 0]
     assert palette[2].tolist() == [0, 0, 0]
     assert palette[11].tolist() == [224, 224, 192]
-    assert dataclasses.replace(ROADS, ignore_colours=((1, 2, 3),)).palette()[11].tolist() == [1, 2, 3]
+    assert dataclasses.replace(ROADS, ignore_colors=((1, 2, 3),)).palette()[11].tolist() == [1, 2, 3]
 
 
-def test_default_colours_differ_and_do_not_depend_on_the_number():
-    colours = default_colours(255)
-    assert len(set(colours)) == 255
-    assert colours[:11] == default_colours(11)
-    near = [np.abs(np.subtract(a, b)).sum() for i, a in enumerate(colours[:12]) for b in colours[:i]]
+def test_default_colors_differ_and_do_not_depend_on_the_number():
+    colors = default_colors(255)
+    assert len(set(colors)) == 255
+    assert colors[:11] == default_colors(11)
+    near = [np.abs(np.subtract(a, b)).sum() for i, a in enumerate(colors[:12]) for b in colors[:i]]
     assert min(near) > 60
 
 
@@ -69,9 +69,9 @@ def test_default_colours_differ_and_do_not_depend_on_the_number():
         ("- {name: a, index: 3}\n", "index"),
         ("- {name: a, index: 0}\n- {name: b, index: 0}\n", "taken by 'a'"),
         ("- a\n- a\n", "'a' stands there twice"),
-        ("- {name: a, colour: [1, 2]}\n", "colour"),
-        ("- {name: a, colour: [1, 2, 300]}\n", "colour"),
-        ("- {name: a, color: [1, 2, 3]}\n", "unknown key 'color'"),
+        ("- {name: a, color: [1, 2]}\n", "color"),
+        ("- {name: a, color: [1, 2, 300]}\n", "color"),
+        ("- {name: a, colr: [1, 2, 3]}\n", "unknown key 'colr'"),
         ("clases: [a]\n", "unknown key 'clases'"),
         ("classes: [a, b]\nignore_index: 1\n", "ignore_index"),
         ("classes: [a]\nignore_index: 256\n", "ignore_index"),
@@ -115,7 +115,7 @@ def test_values_are_what_files_hold(tmp_path):
     assert cells.foreign(labels) == [1, 254]
     assert cells.indices(labels[:, :2]).tolist() == [[0, 1]]
     assert cells.file_values()[[0, 1, 255]].tolist() == [0, 255, 254]
-    assert cells.palette()[1].tolist() == list(cells.colours[1])
+    assert cells.palette()[1].tolist() == list(cells.colors[1])
     assert "value" not in str(ROADS.to_dict())
 
 
@@ -125,3 +125,12 @@ def test_a_relative_path_says_what_it_is_relative_to(tmp_path, monkeypatch):
         InputError, match=rf"nowhere.classes\.yaml.*below {re.escape(str(tmp_path))}, where the command"
     ):
         ClassList.read(Path("nowhere") / "classes.yaml")
+
+
+def test_the_british_spelling_of_older_files_is_read() -> None:
+    older = {"classes": [{"name": "a", "colour": [1, 2, 3]}], "ignore_colours": [[9, 9, 9]]}
+    today = {"classes": [{"name": "a", "color": [1, 2, 3]}], "ignore_colors": [[9, 9, 9]]}
+    assert ClassList.from_dict(older) == ClassList.from_dict(today)
+    both = {"classes": [{"name": "a", "colour": [1, 2, 3], "color": [1, 2, 3]}]}
+    with pytest.raises(InputError, match="unknown key 'colour'"):
+        ClassList.from_dict(both)

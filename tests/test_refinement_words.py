@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from densefield.checks import InputError
-from densefield.classes import ClassList, default_colours
+from densefield.classes import ClassList, default_colors
 from densefield.networks import EmbeddingNetwork, deeplab_largefov, embedding_network, unet
 from densefield.networks.embedding import IN_VGG
 from densefield.refine import (
@@ -30,7 +30,7 @@ from densefield.segmenter import Segmenter
 from densefield.segmenter.description import build_refinement, refinement_words, shares_trunk
 from drawing import seeded
 
-CLASSES = ClassList(("sky", "road", "tree"), default_colours(3))
+CLASSES = ClassList(("sky", "road", "tree"), default_colors(3))
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 NETWORK = nn.Identity()
 

@@ -1,4 +1,4 @@
-"""The classes of a segmentation task: their names, their colours and the value that means "not labelled"."""
+"""The classes of a segmentation task: their names, their colors and the value that means "not labelled"."""
 
 from __future__ import annotations
 
@@ -15,42 +15,41 @@ import numpy.typing as npt
 from densefield.checks import InputError, check
 from densefield.yaml_files import read_yaml
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
-IGNORED_COLOUR: Colour = (224, 224, 192)  # the cream that Pascal VOC draws around its objects
+_TODAY = {"colour": "color", "ignore_colours": "ignore_colors"}
+IGNORED_COLOR: Color = (224, 224, 192)  # the cream that Pascal VOC draws around its objects
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassList:
-    """Names and RGB colours of classes 0 … K-1, in order of their index.
+    """Names and RGB colors of classes 0 … K-1, in order of their index.
 
     `values` are what masks hold for them in files, in 0 … 255: by default the indices. `ignore_index` is the value that
     means "not labelled", in 0 … 255 and none of the classes'. A list only promises that masks hold this value when
-    `ignore_declared` is True: otherwise it counts as a wrong label. `ignore_colours` are the colours that mean the same
-    in colour masks.
+    `ignore_declared` is True: otherwise it counts as a wrong label. `ignore_colors` are the colors that mean the same
+    in color masks.
     """
 
     names: tuple[str, ...]
-    colours: tuple[Colour, ...]
+    colors: tuple[Color, ...]
     ignore_index: int = 255
     ignore_declared: bool = False
-    ignore_colours: tuple[Colour, ...] = ()
+    ignore_colors: tuple[Color, ...] = ()
     values: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        names, colours = tuple(self.names), tuple(_colour(colour, "colours") for colour in self.colours)
+        names, colors = tuple(self.names), tuple(_color(color, "colors") for color in self.colors)
         object.__setattr__(self, "names", names)
-        object.__setattr__(self, "colours", colours)
-        object.__setattr__(self, "ignore_colours", tuple(_colour(c, "ignore_colours") for c in self.ignore_colours))
+        object.__setattr__(self, "colors", colors)
+        object.__setattr__(self, "ignore_colors", tuple(_color(c, "ignore_colors") for c in self.ignore_colors))
         check(1 <= len(names) <= 255, f"names: wanted 1 to 255 classes, received {len(names)}")
-        check(
-            len(colours) == len(names), f"colours: wanted one for each of {len(names)} names, received {len(colours)}"
-        )
+        check(len(colors) == len(names), f"colors: wanted one for each of {len(names)} names, received {len(colors)}")
         check(all(isinstance(name, str) and name for name in names), "names: wanted non-empty text for every class")
         twice = _first_repeated(names)
         check(twice is None, f"names: {twice!r} stands there twice; give each class its own name")
-        same = _first_repeated(colours + self.ignore_colours)
-        check(same is None, f"colours: {same} stands there twice; give each class its own colour")
+        same = _first_repeated(colors + self.ignore_colors)
+        check(same is None, f"colors: {same} stands there twice; give each class its own color")
         values = tuple(self.values) or tuple(range(len(names)))
         object.__setattr__(self, "values", values)
         right = len(values) == len(names) and all(_is_label(value) for value in values)
@@ -71,10 +70,10 @@ class ClassList:
         return len(self.names)
 
     def palette(self) -> npt.NDArray[np.uint8]:
-        """The colour of each class index, (256, 3) uint8: black for what is no class, cream for what is ignored."""
+        """The color of each class index, (256, 3) uint8: black for what is no class, cream for what is ignored."""
         palette = np.zeros((256, 3), np.uint8)
-        palette[[self.ignore_index, 255]] = self.ignore_colours[0] if self.ignore_colours else IGNORED_COLOUR
-        palette[: len(self)] = self.colours
+        palette[[self.ignore_index, 255]] = self.ignore_colors[0] if self.ignore_colors else IGNORED_COLOR
+        palette[: len(self)] = self.colors
         return palette
 
     def file_values(self) -> npt.NDArray[np.uint8]:
@@ -102,40 +101,41 @@ class ClassList:
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary of lists, numbers and text, for YAML or JSON; `from_dict` reads it."""
-        entries = zip(self.names, self.colours, strict=True)
+        entries = zip(self.names, self.colors, strict=True)
         plain: dict[str, Any] = {
-            "classes": [{"index": i, "name": name, "colour": list(colour)} for i, (name, colour) in enumerate(entries)]
+            "classes": [{"index": i, "name": name, "color": list(color)} for i, (name, color) in enumerate(entries)]
         }
         for entry, value in zip(plain["classes"], self.values, strict=True):
             if value != entry["index"]:
                 entry["value"] = value
         if self.ignore_declared or self.ignore_index != _free_value(self.values):
             plain["ignore_index"] = self.ignore_index
-        if self.ignore_colours:
-            plain["ignore_colours"] = [list(colour) for colour in self.ignore_colours]
+        if self.ignore_colors:
+            plain["ignore_colors"] = [list(color) for color in self.ignore_colors]
         return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any] | Sequence[Any]) -> ClassList:
-        """A class list from `{"classes": [{name, colour, index}, ...], "ignore_index": 255}` or from the bare list.
+        """A class list from `{"classes": [{name, color, index}, ...], "ignore_index": 255}` or from the bare list.
 
-        `colour` ([r, g, b] or "#rrggbb") and `index` may be left out: they then follow from the place in the list.
-        `value` is what masks hold for the class, where that is not its index.
+        `color` ([r, g, b] or "#rrggbb") and `index` may be left out: they then follow from the place in the list.
+        `value` is what masks hold for the class, where that is not its index. `colour`, as in older files, is read.
         """
-        plain = plain if isinstance(plain, Mapping) else {"classes": plain}
-        _known_keys(plain, ("classes", "ignore_index", "ignore_colours"), "class list")
+        plain = _spelled_today(plain if isinstance(plain, Mapping) else {"classes": plain})
+        _known_keys(plain, ("classes", "ignore_index", "ignore_colors"), "class list")
         entries = plain.get("classes")
         right = isinstance(entries, Sequence) and not isinstance(entries, str) and 1 <= len(entries) <= 255
-        check(right, "classes: wanted a list of 1 to 255 entries like {name: road, colour: [128, 64, 128], index: 0}")
+        check(right, "classes: wanted a list of 1 to 255 entries like {name: road, color: [128, 64, 128], index: 0}")
         assert isinstance(entries, Sequence)
         names: list[str | None] = [None] * len(entries)
-        colours: list[Colour] = list(default_colours(len(entries)))
+        colors: list[Color] = list(default_colors(len(entries)))
         values = list(range(len(entries)))
         for place, entry in enumerate(entries):
             entry = {"name": entry} if isinstance(entry, str) else entry
             where = f"classes[{place}]"
-            check(isinstance(entry, Mapping), f"{where}: wanted {{name: ..., colour: ..., index: ..., value: ...}}")
-            _known_keys(entry, ("name", "colour", "index", "value"), where)
+            check(isinstance(entry, Mapping), f"{where}: wanted {{name: ..., color: ..., index: ..., value: ...}}")
+            entry = _spelled_today(entry)
+            _known_keys(entry, ("name", "color", "index", "value"), where)
             name, index = entry.get("name"), entry.get("index", place)
             check(isinstance(name, str) and bool(name), f"{where}.name: wanted text")
             whole = isinstance(index, int) and not isinstance(index, bool)
@@ -146,22 +146,22 @@ class ClassList:
             )
             check(names[index] is None, f"{where}.index: {index} is taken by {names[index]!r}; give each class its own")
             names[index] = name
-            if entry.get("colour") is not None:
-                colours[index] = _colour(entry["colour"], f"{where}.colour")
+            if entry.get("color") is not None:
+                colors[index] = _color(entry["color"], f"{where}.color")
             if entry.get("value") is not None:
                 check(_is_label(entry["value"]), f"{where}.value: wanted a whole number from 0 to 255")
                 values[index] = entry["value"]
         ignored = plain.get("ignore_index")
         whole = ignored is None or (isinstance(ignored, int) and not isinstance(ignored, bool))
         check(whole, "ignore_index: wanted a whole number such as 255")
-        masked = plain.get("ignore_colours") or ()
-        check(isinstance(masked, Sequence) and not isinstance(masked, str), "ignore_colours: wanted a list of colours")
+        masked = plain.get("ignore_colors") or ()
+        check(isinstance(masked, Sequence) and not isinstance(masked, str), "ignore_colors: wanted a list of colors")
         return cls(
             names=tuple(str(name) for name in names),
-            colours=tuple(colours),
+            colors=tuple(colors),
             ignore_index=_free_value(values) if ignored is None else ignored,
             ignore_declared=ignored is not None or bool(masked),
-            ignore_colours=tuple(_colour(colour, "ignore_colours") for colour in masked),
+            ignore_colors=tuple(_color(color, "ignore_colors") for color in masked),
             values=tuple(values),
         )
 
@@ -170,40 +170,40 @@ class ClassList:
         """Read a YAML class list (see `from_dict`); raises `InputError` naming the file and what is wrong in it."""
         path = Path(path)
         plain = read_yaml(path, "class list")
-        check(isinstance(plain, (dict, list)), f"{path}: wanted a list of classes, each with name, colour and index")
+        check(isinstance(plain, (dict, list)), f"{path}: wanted a list of classes, each with name, color and index")
         try:
             return cls.from_dict(plain)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
 
-def default_colours(n: int) -> tuple[Colour, ...]:
-    """`n` distinct RGB colours, the same for every call: hues a golden angle apart, in four strengths in turn."""
-    check(0 <= n <= 255, f"n: wanted 0 to 255 colours, received {n}")
+def default_colors(n: int) -> tuple[Color, ...]:
+    """`n` distinct RGB colors, the same for every call: hues a golden angle apart, in four strengths in turn."""
+    check(0 <= n <= 255, f"n: wanted 0 to 255 colors, received {n}")
     strengths = ((0.72, 0.93), (0.85, 0.66), (0.42, 0.97), (0.95, 0.45))
-    colours: list[Colour] = []
+    colors: list[Color] = []
     step = 0
-    while len(colours) < n:
+    while len(colors) < n:
         saturation, value = strengths[(step // 7) % 4]
         red, green, blue = colorsys.hsv_to_rgb((0.58 + step * 0.61803398875) % 1.0, saturation, value)
-        colour = (round(255 * red), round(255 * green), round(255 * blue))
-        if colour not in colours:
-            colours.append(colour)
+        color = (round(255 * red), round(255 * green), round(255 * blue))
+        if color not in colors:
+            colors.append(color)
         step += 1
-    return tuple(colours)
+    return tuple(colors)
 
 
-def _colour(colour: Any, where: str) -> Colour:
+def _color(color: Any, where: str) -> Color:
     """(r, g, b) from three numbers or "#rrggbb"."""
-    if isinstance(colour, str) and len(colour) == 7 and colour[0] == "#":
+    if isinstance(color, str) and len(color) == 7 and color[0] == "#":
         try:
-            colour = tuple(bytes.fromhex(colour[1:]))
+            color = tuple(bytes.fromhex(color[1:]))
         except ValueError:
-            colour = ()
-    right = isinstance(colour, Sequence) and not isinstance(colour, str) and len(colour) == 3
-    right = right and all(isinstance(part, int) and 0 <= part <= 255 for part in colour)
+            color = ()
+    right = isinstance(color, Sequence) and not isinstance(color, str) and len(color) == 3
+    right = right and all(isinstance(part, int) and 0 <= part <= 255 for part in color)
     check(right, f'{where}: wanted three numbers from 0 to 255 such as [128, 64, 128], or "#804080"')
-    return (int(colour[0]), int(colour[1]), int(colour[2]))
+    return (int(color[0]), int(color[1]), int(color[2]))
 
 
 def _is_label(value: Any) -> bool:
@@ -213,6 +213,11 @@ def _is_label(value: Any) -> bool:
 def _free_value(values: Sequence[int]) -> int:
     """The greatest label value that is no class's: 255, unless a class has it."""
     return max(set(range(256)) - set(values))
+
+
+def _spelled_today(plain: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """`plain` with the keys that older files spell otherwise, unless it has them in both ways."""
+    return {_TODAY[key] if key in _TODAY and _TODAY[key] not in plain else key: plain[key] for key in plain}
 
 
 def _known_keys(plain: Mapping[Any, Any], known: tuple[str, ...], where: str) -> None:

@@ -56,7 +56,7 @@ def test_draws_what_the_filter_of_the_model_does(model: Path, photo: Path, row: 
     drawn = read_image(out)
     assert drawn.shape == wanted.shape
     panel = (drawn.shape[1] - 5 * 8) // 4
-    for number in (0, 2, 3):  # what colours embeddings get is decided by the surroundings
+    for number in (0, 2, 3):  # what colors embeddings get is decided by the surroundings
         left = 8 + number * (panel + 8)
         ours, whole = (sheet[:, left : left + panel].astype(int) for sheet in (drawn, wanted))
         assert np.abs(ours - whole).max() <= 1

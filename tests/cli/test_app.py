@@ -20,7 +20,7 @@ from densefield.cli.app import run
 from densefield.networks import unet
 from densefield.segmenter import Segmenter
 
-CLASSES = "- {name: ground, colour: [0, 0, 0], index: 0}\n- {name: thing, colour: [255, 0, 0], index: 1}\n"
+CLASSES = "- {name: ground, color: [0, 0, 0], index: 0}\n- {name: thing, color: [255, 0, 0], index: 1}\n"
 
 RECIPE = """
 name: own

@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 
 from densefield.checks import InputError
 from densefield.cli.app import run
-from densefield.cli.guesses import Guess, beliefs
+from densefield.cli.guesses import Guess, scores_of
 from densefield.images.listing import Picture
 
 SIZE = (40, 60)
@@ -54,8 +54,8 @@ def test_soft_masks_are_named_and_a_threshold_makes_two_classes(tmp_path: Path, 
     assert callable(soft)
     soft().save(tmp_path / "mask.png")
     with pytest.raises(InputError, match=r"mask\.png: holds \d+ values, as .*--threshold 128 makes two classes"):
-        beliefs(Guess(Picture(tmp_path / "mask.png"), scores=False), SIZE)
-    scores, values = beliefs(Guess(Picture(tmp_path / "mask.png"), scores=False, threshold=128), SIZE)
+        scores_of(Guess(Picture(tmp_path / "mask.png"), scores=False), SIZE)
+    scores, values = scores_of(Guess(Picture(tmp_path / "mask.png"), scores=False, threshold=128), SIZE)
     assert values.tolist() == [0, 255]
     assert (scores.argmax(0) == disc()).mean() > 0.97
 
@@ -63,8 +63,8 @@ def test_soft_masks_are_named_and_a_threshold_makes_two_classes(tmp_path: Path, 
 def test_a_jpeg_mask_is_refused_with_the_way_out(tmp_path: Path) -> None:
     hard().save(tmp_path / "mask.jpg", quality=75)
     with pytest.raises(InputError, match=r"a JPEG changes label values; .*--threshold 128"):
-        beliefs(Guess(Picture(tmp_path / "mask.jpg"), scores=False), SIZE)
-    scores, _ = beliefs(Guess(Picture(tmp_path / "mask.jpg"), scores=False, threshold=128), SIZE)
+        scores_of(Guess(Picture(tmp_path / "mask.jpg"), scores=False), SIZE)
+    scores, _ = scores_of(Guess(Picture(tmp_path / "mask.jpg"), scores=False, threshold=128), SIZE)
     np.testing.assert_array_equal(scores.argmax(0), disc())
 
 
@@ -72,7 +72,7 @@ def test_a_jpeg_mask_is_refused_with_the_way_out(tmp_path: Path) -> None:
 def test_labels_are_no_shades(tmp_path: Path, values: list[int]) -> None:
     mask = np.array(values, np.uint8)[np.arange(40 * 60).reshape(SIZE) * len(values) // (40 * 60)]
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    scores, found = beliefs(Guess(Picture(tmp_path / "mask.png"), scores=False), SIZE)
+    scores, found = scores_of(Guess(Picture(tmp_path / "mask.png"), scores=False), SIZE)
     assert found.tolist() == values
     np.testing.assert_array_equal(found[scores.argmax(0)], mask)
 
@@ -81,22 +81,22 @@ def test_a_palette_may_hold_as_many_labels_as_it_likes(tmp_path: Path) -> None:
     picture = Image.fromarray((np.arange(40 * 60).reshape(SIZE) % 200).astype(np.uint8))
     picture.putpalette([7, 8, 9] * 256)
     picture.save(tmp_path / "mask.png")
-    assert len(beliefs(Guess(Picture(tmp_path / "mask.png"), scores=False), SIZE)[1]) == 200
+    assert len(scores_of(Guess(Picture(tmp_path / "mask.png"), scores=False), SIZE)[1]) == 200
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_a_certainty_that_makes_the_own_label_least_likely_is_refused(tmp_path: Path, count: int) -> None:
     Image.fromarray((np.arange(40 * 60).reshape(SIZE) % count).astype(np.uint8)).save(tmp_path / "mask.png")
     with pytest.raises(InputError, match=rf"certainty: wanted more than 1/{count}"):
-        beliefs(Guess(Picture(tmp_path / "mask.png"), scores=False, certainty=1 / count), SIZE)
-    scores, _ = beliefs(Guess(Picture(tmp_path / "mask.png"), scores=False, certainty=1 / count + 0.01), SIZE)
+        scores_of(Guess(Picture(tmp_path / "mask.png"), scores=False, certainty=1 / count), SIZE)
+    scores, _ = scores_of(Guess(Picture(tmp_path / "mask.png"), scores=False, certainty=1 / count + 0.01), SIZE)
     np.testing.assert_array_equal(scores.argmax(0), np.arange(40 * 60).reshape(SIZE) % count)
 
 
 def test_a_single_map_of_logits_has_the_odds_of_a_sigmoid(tmp_path: Path) -> None:
     logits = np.random.default_rng(1).normal(0, 3, (1, *SIZE)).astype(np.float32)
     np.save(tmp_path / "s.npy", logits)
-    scores, values = beliefs(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
+    scores, values = scores_of(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
     assert values.tolist() == [0, 1]
     inside = torch.from_numpy(scores).softmax(0)[1].numpy()
     np.testing.assert_allclose(inside, 1 / (1 + np.exp(-logits[0].astype(np.float64))), rtol=1e-5)
@@ -106,8 +106,8 @@ def test_a_single_map_of_probabilities(tmp_path: Path) -> None:
     inside = np.random.default_rng(2).uniform(0.01, 0.99, (1, *SIZE)).astype(np.float32)
     np.save(tmp_path / "p.npy", inside)
     with pytest.raises(InputError, match="looks like probabilities"):
-        beliefs(Guess(Picture(tmp_path / "p.npy"), scores=True), SIZE)
-    scores, _ = beliefs(Guess(Picture(tmp_path / "p.npy"), scores=True, probabilities=True), SIZE)
+        scores_of(Guess(Picture(tmp_path / "p.npy"), scores=True), SIZE)
+    scores, _ = scores_of(Guess(Picture(tmp_path / "p.npy"), scores=True, probabilities=True), SIZE)
     np.testing.assert_allclose(torch.from_numpy(scores).softmax(0)[1].numpy(), inside[0], rtol=1e-5)
 
 
@@ -117,14 +117,14 @@ def test_probabilities_outside_0_to_1_are_refused(tmp_path: Path, outside: float
     values[0, 3, 4] = outside
     np.save(tmp_path / "p.npy", values)
     with pytest.raises(InputError, match=r"p\.npy: holds values from .*; wanted probabilities between 0 and 1"):
-        beliefs(Guess(Picture(tmp_path / "p.npy"), scores=True, probabilities=True), SIZE)
+        scores_of(Guess(Picture(tmp_path / "p.npy"), scores=True, probabilities=True), SIZE)
 
 
 def test_probabilities_in_half_precision_may_round_upwards(tmp_path: Path) -> None:
     values = np.zeros((2, *SIZE), np.float16)
     values[0] = np.nextafter(np.float16(1), np.float16(2))
     np.save(tmp_path / "p.npy", values)
-    scores, _ = beliefs(Guess(Picture(tmp_path / "p.npy"), scores=True, probabilities=True), SIZE)
+    scores, _ = scores_of(Guess(Picture(tmp_path / "p.npy"), scores=True, probabilities=True), SIZE)
     assert (scores.argmax(0) == 0).all()
 
 
@@ -147,7 +147,7 @@ def header(text: str) -> bytes:
 def test_a_damaged_file_of_scores_is_one_line(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "s.npy").write_bytes(data)
     with pytest.raises(InputError, match=r"s\.npy: not a readable \.npy file .*numpy\.save") as caught:
-        beliefs(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
+        scores_of(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
     assert "\n" not in str(caught.value)
 
 
@@ -157,7 +157,7 @@ def test_scores_of_another_size_are_refused_before_they_fill_the_memory(tmp_path
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
         file.truncate(file.tell() + 4 * 255 * 60_000**2)  # sparse: terabytes that take no room
     with pytest.raises(InputError, match=r"s\.npy: is 60000×60000 pixels, the image 60×40"):
-        beliefs(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
+        scores_of(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
 
 
 def test_the_command_line_takes_threshold_and_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,16 +184,16 @@ def test_a_score_of_minus_infinity_says_that_a_label_cannot_be(tmp_path: Path) -
     scores = np.zeros((3, SIZE[0], SIZE[1]), np.float32)
     scores[0, :5] = -np.inf
     np.save(tmp_path / "s.npy", scores)
-    found, _ = beliefs(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
+    found, _ = scores_of(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
     assert np.array_equal(found, scores)
     for wrong in (np.full_like(scores[:, 0, 0], -np.inf), [0.0, np.nan, 0.0], [0.0, np.inf, 0.0]):
         scores[:, 0, 0] = wrong
         np.save(tmp_path / "s.npy", scores)
         with pytest.raises(InputError, match=r"s\.npy: holds NaN or Inf; wanted finite scores, or -Inf for some"):
-            beliefs(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
+            scores_of(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
     np.save(tmp_path / "s.npy", scores[:1])
     with pytest.raises(InputError, match="holds NaN or Inf"):
-        beliefs(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
+        scores_of(Guess(Picture(tmp_path / "s.npy"), scores=True), SIZE)
 
 
 @pytest.mark.parametrize("command", [["refine"], ["refine", "search"]])

@@ -22,14 +22,14 @@ from densefield.cli.predict import predict
 from densefield.images.bands import Reading
 from densefield.segmenter import Segmenter, description
 
-CLASSES = ClassList(names=("red", "green", "blue"), colours=((200, 0, 0), (0, 200, 0), (0, 0, 200)))
+CLASSES = ClassList(names=("red", "green", "blue"), colors=((200, 0, 0), (0, 200, 0), (0, 0, 200)))
 
 
-OFFSETS = (0.0, 1e-4, 2e-4)  # less than a step of 8-bit colours: so that no two scores are equal
+OFFSETS = (0.0, 1e-4, 2e-4)  # less than a step of 8-bit colors: so that no two scores are equal
 
 
 class Brightest(nn.Module):
-    """Each pixel's scores are its colour channels, blurred over 3×3 pixels: the result is known by hand."""
+    """Each pixel's scores are its color channels, blurred over 3×3 pixels: the result is known by hand."""
 
     in_channels, num_classes, margin, stride, reach = 3, 3, 0, 1, 1
 
@@ -103,7 +103,7 @@ def test_labels_overlay_and_scores_of_one_image(
     with Image.open(out / "a.png") as labels:
         assert labels.mode == "P"
         assert np.array(labels).tolist() == expected.argmax(axis=0).tolist()
-        assert np.array(labels.convert("RGB"))[5, 5].tolist() == list(CLASSES.colours[expected.argmax(axis=0)[5, 5]])
+        assert np.array(labels.convert("RGB"))[5, 5].tolist() == list(CLASSES.colors[expected.argmax(axis=0)[5, 5]])
     with Image.open(out / "overlays" / "a.png") as overlay:
         assert overlay.size == (31, 23)
     assert "1 segmented into" in capsys.readouterr().out
@@ -290,14 +290,14 @@ def test_a_tile_that_is_too_small_is_named(run: Path, tmp_path: Path, capsys: py
 
 
 def test_results_hold_the_values_of_the_class_list(tmp_path: Path) -> None:
-    classes = ClassList(CLASSES.names, CLASSES.colours, values=(0, 255, 7))
+    classes = ClassList(CLASSES.names, CLASSES.colors, values=(0, 255, 7))
     Segmenter(brightest(), classes, mean=(0.0,) * 3, std=(1.0,) * 3).save(tmp_path / "run" / "segmenter.safetensors")
     photo = save(tmp_path / "a.png", 3)
     assert predict(tmp_path / "run", tmp_path / "a.png", out=tmp_path / "out", device="cpu") == 0
     with Image.open(tmp_path / "out" / "a.png") as result:
         indices = known_scores(photo).argmax(0)
         np.testing.assert_array_equal(np.array(result), np.array([0, 255, 7])[indices])
-        np.testing.assert_array_equal(np.array(result.convert("RGB")), np.array(CLASSES.colours)[indices])
+        np.testing.assert_array_equal(np.array(result.convert("RGB")), np.array(CLASSES.colors)[indices])
 
 
 def test_bands_of_the_command_line_and_of_the_training(

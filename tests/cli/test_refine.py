@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from densefield.checks import InputError
-from densefield.classes import ClassList, default_colours
+from densefield.classes import ClassList, default_colors
 from densefield.cli.crf_kernels import Numbers
 from densefield.cli.refine import refine, search
 from rounding import sums_to_one
@@ -74,10 +74,10 @@ def test_a_palette_and_unsure_pixels_are_kept_apart(photos: Path) -> None:
         np.testing.assert_array_equal(np.array(result), np.where(right() == 0, 1, 3))
 
 
-def test_scores_become_labels_in_the_colours_of_the_classes(photos: Path) -> None:
+def test_scores_become_labels_in_the_colors_of_the_classes(photos: Path) -> None:
     ramp = np.linspace(-1, 1.6, 24, dtype=np.float32)[None].repeat(16, 0)  # above zero from column 10 on
     np.save(photos / "scores.npy", np.stack([-ramp, ramp]))
-    (photos / "classes.yaml").write_text("- {name: sky, colour: [1, 2, 3]}\n- {name: hill, colour: [4, 5, 6]}\n")
+    (photos / "classes.yaml").write_text("- {name: sky, color: [1, 2, 3]}\n- {name: hill, color: [4, 5, 6]}\n")
     args: dict[str, Any] = {"scores": photos / "scores.npy", "out": photos / "out", "classes": photos / "classes.yaml"}
     assert refine(photos / "images" / "a.jpg.png", **args) == 0
     with Image.open(photos / "out" / "a.jpg.png") as result:
@@ -86,12 +86,12 @@ def test_scores_become_labels_in_the_colours_of_the_classes(photos: Path) -> Non
     args.pop("classes")
     assert refine(photos / "images" / "a.jpg.png", overwrite=True, **args) == 0
     with Image.open(photos / "out" / "a.jpg.png") as result:
-        assert tuple(result.getpalette()[:3]) == default_colours(2)[0]
+        assert tuple(result.getpalette()[:3]) == default_colors(2)[0]
 
 
 def test_presets_and_flags_change_the_kernels(photos: Path) -> None:
     image, mask = photos / "images" / "a.jpg.png", photos / "rough" / "a.jpg.png"
-    # A wide colour kernel cannot see the edge: the mask stays as it is.
+    # A wide color kernel cannot see the edge: the mask stays as it is.
     numbers = Numbers(alpha=2.0, beta=500.0)
     assert refine(image, labels=mask, out=photos / "out", preset="deeplab-v2", numbers=numbers) == 0
     np.testing.assert_array_equal(read(photos / "out" / "a.jpg.png"), read(mask))
@@ -266,7 +266,7 @@ def test_both_commands_are_ready_for_the_command_line(photos: Path) -> None:
 
 
 def test_classes_name_what_is_unsure(photos: Path) -> None:
-    classes = ClassList(("a", "b"), default_colours(2), ignore_index=200)
+    classes = ClassList(("a", "b"), default_colors(2), ignore_index=200)
     rough = np.where(np.arange(24) < 6, 0, np.where(np.arange(24) < 20, 200, 1))[None].repeat(16, 0)
     save(photos / "mask.png", rough)
     (photos / "classes.yaml").write_text(yaml.safe_dump(classes.to_dict()))

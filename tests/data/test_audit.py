@@ -81,7 +81,7 @@ def test_undeclared_255_is_named_with_and_without_a_list(folders):
     assert "ignore_index: 255" in found.problems[0].message
     assert kinds(audit(*folders)) == ["no class list"]
     assert "255" in audit(*folders).problems[0].message
-    declared = ClassList(CLASSES.names, CLASSES.colours, ignore_declared=True)
+    declared = ClassList(CLASSES.names, CLASSES.colors, ignore_declared=True)
     assert audit(*folders, declared).good
 
 

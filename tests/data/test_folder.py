@@ -30,9 +30,9 @@ def test_pairs_by_name(folders):
     assert folder[1].name == "x"
 
 
-def test_class_list_from_a_file_and_colour_masks(folders, tmp_path):
+def test_class_list_from_a_file_and_color_masks(folders, tmp_path):
     path = tmp_path / "classes.yaml"
-    path.write_text("- {name: a, colour: [255, 0, 0]}\n- {name: b, colour: [0, 255, 0]}\n")
+    path.write_text("- {name: a, color: [255, 0, 0]}\n- {name: b, color: [0, 255, 0]}\n")
     write_image(folders[1] / "x.png", np.array([[[0, 255, 0], [255, 0, 0]] * 2] * 3, np.uint8))
     assert Folder(*folders, path)[1].target.tolist() == [[1, 0, 1, 0]] * 3
 

@@ -24,7 +24,7 @@ def test_read_sample(tmp_path):
 
 @pytest.mark.parametrize("declared", [True, False])
 def test_foreign_values_against_sets(declared):
-    classes = ClassList(LIST.names, LIST.colours, ignore_index=7, ignore_declared=declared)
+    classes = ClassList(LIST.names, LIST.colors, ignore_index=7, ignore_declared=declared)
     labels = np.array([[-1, 0, 1, 2, 7, 255, 40_000]])
     allowed = {0, 1} | ({7} if declared else set())
     assert classes.foreign(labels) == sorted(set(labels.ravel().tolist()) - allowed)

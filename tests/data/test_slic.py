@@ -12,7 +12,7 @@ from drawing import seeded
 
 
 def quarters() -> np.ndarray:
-    """Four colours, and a grain that no region may follow."""
+    """Four colors, and a grain that no region may follow."""
     image = np.zeros((48, 64, 3), np.uint8)
     image[:19, :30], image[:19, 30:], image[19:, :30], image[19:, 30:] = (200, 30, 30), (30, 200, 30), 40, 220
     return (image + np.random.default_rng(seeded()).integers(0, 10, image.shape)).astype(np.uint8)
@@ -52,8 +52,8 @@ def test_images_of_few_pixels(size: tuple[int, int]) -> None:
 def test_they_are_a_target_of_the_pair_loss() -> None:
     image = quarters()
     target = torch.from_numpy(superpixels(image, count=12))[None]
-    colours = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 10
-    assert embedding_losses(colours, target) < embedding_losses(colours, target.roll((5, 5), (1, 2)))
+    colors = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 10
+    assert embedding_losses(colors, target) < embedding_losses(colors, target.roll((5, 5), (1, 2)))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(seeded())
 
 
-def test_colours_are_the_main_directions(rng: np.random.Generator) -> None:
+def test_colors_are_the_main_directions(rng: np.random.Generator) -> None:
     mixing = rng.normal(size=(7, 3)) * (5, 2, 1)
     embeddings = np.einsum("dc,chw->dhw", mixing, rng.uniform(-1, 1, (3, 20, 30))) + 3
     drawn = draw.draw_embeddings(embeddings)
@@ -91,15 +91,15 @@ def test_the_four_panels_pixel_by_pixel(
     image = rng.integers(0, 256, (12, 15, 3), dtype=np.uint8)
     embeddings = rng.normal(size=(4, 12, 15)) / 4
     sheet = draw.draw_affinity(image, embeddings, row, column, window=window, rate=rate, scale=0.7, sigma_range=0.3)
-    patch, coloured, learned, photometric = panels(sheet, window)
+    patch, colored, learned, photometric = panels(sheet, window)
     everywhere = draw.draw_embeddings(embeddings)
     for i, j in np.ndindex(window, window):
         y, x = row + rate * (i - window // 2), column + rate * (j - window // 2)
         if not (0 <= y < 12 and 0 <= x < 15):
-            assert all(tuple(panel[i, j]) == draw.UNCOUNTED for panel in (patch, coloured, learned, photometric))
+            assert all(tuple(panel[i, j]) == draw.UNCOUNTED for panel in (patch, colored, learned, photometric))
             continue
         assert tuple(patch[i, j]) == tuple(image[y, x])
-        assert tuple(coloured[i, j]) == tuple(everywhere[y, x])
+        assert tuple(colored[i, j]) == tuple(everywhere[y, x])
         mask = math.exp(-0.7 * sum(abs(embeddings[d, y, x] - embeddings[d, row, column]) for d in range(4)))
         assert tuple(learned[i, j]) == tuple(draw.score_map([[mask]], low=0, high=1)[0, 0])
         apart = sum(((int(image[y, x, c]) - int(image[row, column, c])) / 255) ** 2 for c in range(3))
@@ -117,9 +117,9 @@ def test_the_masks_are_those_that_filters_use(rng: np.random.Generator, distance
     impulses = torch.eye(25, dtype=torch.float64).reshape(1, 25, 5, 5)
     there = torch.from_numpy(embeddings)[None]
     learned = affinity_filter(impulses, there, 0.6, window=5, distance=distance)[0, :, 2, 2].reshape(5, 5)
-    colours = torch.from_numpy(image / 255.0).permute(2, 0, 1)[None]
-    # The widest sigma in space leaves the colours' part alone.
-    photometric = joint_bilateral_filter(impulses, colours, sigma_space=1e9, sigma_range=0.4, window=5)
+    colors = torch.from_numpy(image / 255.0).permute(2, 0, 1)[None]
+    # The widest sigma in space leaves the colors' part alone.
+    photometric = joint_bilateral_filter(impulses, colors, sigma_space=1e9, sigma_range=0.4, window=5)
     for panel, shares in zip(panels(sheet, 5)[2:], (learned, photometric[0, :, 2, 2].reshape(5, 5)), strict=True):
         centre = (
             math.exp(0.6 * float((embeddings[:, 2, 2] ** 2).sum())) if distance == "dot" and shares is learned else 1
@@ -128,7 +128,7 @@ def test_the_masks_are_those_that_filters_use(rng: np.random.Generator, distance
         assert np.abs(panel.astype(int) - wanted.astype(int)).max() <= 1
 
 
-def test_the_pixel_is_framed_to_be_seen_on_any_colour() -> None:
+def test_the_pixel_is_framed_to_be_seen_on_any_color() -> None:
     for value in (0, 255):
         image = np.full((9, 9, 3), value, np.uint8)
         sheet = draw.draw_affinity(image, np.zeros((2, 9, 9)), 4, 4)

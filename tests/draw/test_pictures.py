@@ -10,7 +10,7 @@ from densefield.checks import InputError
 from densefield.classes import ClassList
 from drawing import seeded
 
-CLASSES = ClassList(names=("sky", "road", "car"), colours=((10, 20, 30), (200, 100, 0), (0, 0, 255)))
+CLASSES = ClassList(names=("sky", "road", "car"), colors=((10, 20, 30), (200, 100, 0), (0, 0, 255)))
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_paint_labels_looks_each_pixel_up(rng):
     painted = draw.paint_labels(labels, CLASSES)
     assert painted.dtype == np.uint8
     for i, j in np.ndindex(labels.shape):
-        wanted = CLASSES.palette()[255] if labels[i, j] == 255 else CLASSES.colours[labels[i, j]]
+        wanted = CLASSES.palette()[255] if labels[i, j] == 255 else CLASSES.colors[labels[i, j]]
         assert tuple(painted[i, j]) == tuple(wanted)
 
 
@@ -36,11 +36,11 @@ def test_boundaries_by_loop(rng):
         assert lines[i, j] == (right or below)
 
 
-def test_overlay_mixes_colours_and_leaves_ignored_pixels(rng):
+def test_overlay_mixes_colors_and_leaves_ignored_pixels(rng):
     image = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
     labels = np.array([[0, 0, 1, 1, 255, 255]] * 4)
     drawn = draw.overlay(image, labels, CLASSES, alpha=0.25, line=None)
-    wanted = 0.75 * image[:, :2] + 0.25 * np.array(CLASSES.colours[0])
+    wanted = 0.75 * image[:, :2] + 0.25 * np.array(CLASSES.colors[0])
     assert np.abs(drawn[:, :2] - wanted).max() <= 0.5
     np.testing.assert_array_equal(drawn[:, 4:], image[:, 4:])
     lined = draw.overlay(image, labels, CLASSES, alpha=0.25, line=(1, 2, 3))
@@ -60,7 +60,7 @@ def test_score_map_grows_lighter_and_marks_what_is_not_finite():
     assert (drawn[0, 41:] == draw.UNCOUNTED).all()
     assert tuple(drawn[0, 0]) == tuple(draw.RAMP[0])
     assert tuple(drawn[0, 40]) == tuple(draw.RAMP[-1])
-    # Fixed ends make maps comparable: what lies beyond takes the end's colour. A flat map is no error.
+    # Fixed ends make maps comparable: what lies beyond takes the end's color. A flat map is no error.
     np.testing.assert_array_equal(draw.score_map([[5.0]], low=0, high=1)[0, 0], draw.RAMP[-1])
     assert draw.score_map(np.ones((2, 2))).shape == (2, 2, 3)
 

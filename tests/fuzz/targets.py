@@ -20,7 +20,7 @@ from mutations import altered, damaged
 from PIL import Image
 
 from densefield.classes import ClassList
-from densefield.cli.guesses import Guess, beliefs
+from densefield.cli.guesses import Guess, scores_of
 from densefield.images import read_image, read_labels
 from densefield.images.listing import Picture
 from densefield.networks import unet
@@ -33,10 +33,10 @@ from densefield.training.checkpoints import AtomicCheckpointIO
 from densefield.weights import read_checkpoint
 
 CLASSES = """classes:
-  - {index: 0, name: road, colour: [128, 64, 128]}
-  - {index: 1, name: tree, colour: "#008000"}
+  - {index: 0, name: road, color: [128, 64, 128]}
+  - {index: 1, name: tree, color: "#008000"}
 ignore_index: 255
-ignore_colours: [[0, 0, 0]]
+ignore_colors: [[0, 0, 0]]
 """
 RECIPE = """name: own
 network: {kind: unet, padding: same, width: 2}
@@ -77,9 +77,9 @@ def targets() -> dict[str, Target]:
         "checkpoint": Target(_repacked(_checkpoint()), read_checkpoint),
         "checkpoint of training": Target(_repacked(_checkpoint()), AtomicCheckpointIO().load_checkpoint),
         "checkpoint's bytes": Target(_bytes("a.ckpt", _checkpoint()), read_checkpoint),
-        "scores": Target(_bytes("a.npy", _npy()), lambda path: beliefs(Guess(Picture(path), scores=True), (6, 7))),
+        "scores": Target(_bytes("a.npy", _npy()), lambda path: scores_of(Guess(Picture(path), scores=True), (6, 7))),
         "scores as npz": Target(
-            _bytes("a.npy", _npz()), lambda path: beliefs(Guess(Picture(path), scores=True), (6, 7))
+            _bytes("a.npy", _npz()), lambda path: scores_of(Guess(Picture(path), scores=True), (6, 7))
         ),
         "classes": Target(_bytes("classes.yaml", CLASSES.encode()), ClassList.read),
         "classes' values": Target(_tree("classes.yaml", yaml.safe_load(CLASSES), _yaml), ClassList.read),
@@ -164,9 +164,9 @@ def _pictures() -> dict[str, bytes]:
         file = io.BytesIO()
         picture.save(file, Image.registered_extensions()[f".{name}"], **options)
         sound[name] = file.getvalue()
-    colours = np.repeat(np.random.default_rng(1).integers(0, 65536, (9, 11, 1), np.uint16), 3, 2)
+    colors = np.repeat(np.random.default_rng(1).integers(0, 65536, (9, 11, 1), np.uint16), 3, 2)
     file = io.BytesIO()
-    tifffile.imwrite(file, colours, photometric="rgb", compression="zlib")
+    tifffile.imwrite(file, colors, photometric="rgb", compression="zlib")
     sound["wide.tif"] = file.getvalue()
     return sound
 

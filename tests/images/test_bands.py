@@ -54,7 +54,7 @@ def test_16_bit_grey_is_ranged_by_its_type(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_16_bit_colour_keeps_to_the_same_rule(tmp_path, suffix):
+def test_16_bit_color_keeps_to_the_same_rule(tmp_path, suffix):
     pixels = np.array([[[65535, 32768, 0], [257, 514, 1028]]], np.uint16)
     if suffix == "tif":
         tifffile.imwrite(tmp_path / "wide.tif", pixels, photometric="rgb")
@@ -96,8 +96,8 @@ def test_greys_whose_file_says_that_zero_is_white(tmp_path, photometric, dtype):
 def test_floats_within_0_and_1(tmp_path):
     tifffile.imwrite(tmp_path / "f.tif", np.array([[0, 0.5, 1]], np.float32), photometric="minisblack")
     assert read_image(tmp_path / "f.tif")[0, :, 0].tolist() == [0, 128, 255]
-    colours = np.array([[[0, 0.5, 1]]], np.float32)
-    tifffile.imwrite(tmp_path / "f.tif", colours, photometric="rgb")
+    colors = np.array([[[0, 0.5, 1]]], np.float32)
+    tifffile.imwrite(tmp_path / "f.tif", colors, photometric="rgb")
     assert read_image(tmp_path / "f.tif").tolist() == [[[0, 128, 255]]]
 
 
@@ -182,7 +182,7 @@ def test_words_and_wrong_numbers():
             Reading.of_words(*words)
 
 
-def test_lzw_packed_colours_of_16_bits(tmp_path):
+def test_lzw_packed_colors_of_16_bits(tmp_path):
     pixels = np.random.default_rng(3).integers(0, 65536, (5, 7, 3), np.uint16)
     _, encoded = cv2.imencode(".tif", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_TIFF_COMPRESSION, 5])
     assert tifffile.TiffFile(io.BytesIO(encoded.tobytes())).pages[0].compression == 5

@@ -1,4 +1,4 @@
-"""Masks' values as their files hold them, and palettes and colours against the class list."""
+"""Masks' values as their files hold them, and palettes and colors against the class list."""
 
 import io
 
@@ -11,10 +11,10 @@ from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.images import read_labels
 
-COLOURS = ((0, 0, 0), (0, 128, 0), (200, 0, 0))
-CLASSES = ClassList(("back", "tree", "car"), COLOURS)
+COLORS = ((0, 0, 0), (0, 128, 0), (200, 0, 0))
+CLASSES = ClassList(("back", "tree", "car"), COLORS)
 IGNORING = ClassList(
-    ("tree", "car"), ((0, 128, 0), (200, 0, 0)), ignore_declared=True, ignore_colours=((0, 0, 0),), ignore_index=9
+    ("tree", "car"), ((0, 128, 0), (200, 0, 0)), ignore_declared=True, ignore_colors=((0, 0, 0),), ignore_index=9
 )
 VALUES = np.array([[0, 1, 2, 1]], np.uint8)
 
@@ -25,18 +25,18 @@ def saved(picture, format="PNG", **options):
     return io.BytesIO(file.getvalue())
 
 
-def palette_mask(values, *colours):
+def palette_mask(values, *colors):
     picture = Image.fromarray(np.array(values, np.uint8))
-    picture.putpalette([part for colour in colours for part in colour])
+    picture.putpalette([part for color in colors for part in color])
     return saved(picture)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
-def test_a_reordered_palette_is_read_by_colour(order):
+def test_a_reordered_palette_is_read_by_color(order):
     # What an optimizer does: the same picture, its palette in another order.
     place = {value: at for at, value in enumerate(order)}
     moved = [[place[value] for value in VALUES[0].tolist()]]
-    mask = palette_mask(moved, *(COLOURS[value] for value in order))
+    mask = palette_mask(moved, *(COLORS[value] for value in order))
     assert read_labels(mask, CLASSES).tolist() == VALUES.tolist()
 
 
@@ -49,8 +49,8 @@ def test_a_palette_of_white_and_black():
 def test_a_palette_for_looking_at_says_nothing():
     voc = ((0, 0, 0), (128, 0, 0), (0, 128, 1))
     assert read_labels(palette_mask(VALUES, *voc), CLASSES).tolist() == VALUES.tolist()
-    assert read_labels(palette_mask(VALUES, *reversed(COLOURS))).tolist() == VALUES.tolist()  # no list, no colours
-    # Black means "not labelled" in this list's colour masks; here it is but the first colour of a plain palette.
+    assert read_labels(palette_mask(VALUES, *reversed(COLORS))).tolist() == VALUES.tolist()  # no list, no colors
+    # Black means "not labelled" in this list's color masks; here it is but the first color of a plain palette.
     assert read_labels(palette_mask([[0, 1]], (0, 0, 0), (128, 0, 0)), IGNORING).tolist() == [[0, 1]]
 
 
@@ -67,15 +67,15 @@ def test_equal_channels_are_grey(mode):
         mask = saved(Image.fromarray(values).convert(mode))
         assert read_labels(mask).tolist() == values.tolist()
         assert read_labels(mask, CLASSES).tolist() == values.tolist()
-    # Greys that are the list's colours are colours.
+    # Greys that are the list's colors are colors.
     two = ClassList(("white", "black"), ((255, 255, 255), (0, 0, 0)))
     assert read_labels(saved(Image.fromarray(VALUES[:, :1]).convert(mode)), two).tolist() == [[1]]
 
 
-def test_soft_colours_are_named_as_such():
+def test_soft_colors_are_named_as_such():
     ramp = np.zeros((1, 40, 3), np.uint8)
     ramp[0, :, 1] = np.arange(40)
-    with pytest.raises(InputError, match=r"colour \[0, 1, 0\] and 38 others.*soft edges"):
+    with pytest.raises(InputError, match=r"color \[0, 1, 0\] and 38 others.*soft edges"):
         read_labels(saved(Image.fromarray(ramp)), CLASSES)
 
 
@@ -132,5 +132,5 @@ def test_lossy_transparency_is_seen_too():
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8))
     with pytest.raises(InputError, match=r"lossy compression changes label values"):
         read_labels(saved(picture, format="WEBP", quality=80), CLASSES)
-    whole = Image.fromarray(np.array(COLOURS, np.uint8)[VALUES]).convert("RGBA")
+    whole = Image.fromarray(np.array(COLORS, np.uint8)[VALUES]).convert("RGBA")
     assert read_labels(saved(whole, format="WEBP", lossless=True), CLASSES).tolist() == VALUES.tolist()

@@ -15,7 +15,7 @@ CLASSES = ClassList(
     ("road", "tree", "car"),
     ((128, 64, 128), (0, 128, 0), (64, 0, 128)),
     ignore_declared=True,
-    ignore_colours=((0, 0, 0),),
+    ignore_colors=((0, 0, 0),),
 )
 
 
@@ -23,13 +23,13 @@ def noise(height=5, width=7, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def png(width, height, depth, colour_type, rows):
+def png(width, height, depth, color_type, rows):
     """A PNG file written by hand, chunk by chunk."""
 
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
@@ -150,8 +150,8 @@ def test_palettes_are_not_expanded(tmp_path):
     assert read_labels(tmp_path / "mask.png").tolist() == labels.tolist()
     with Image.open(tmp_path / "mask.png") as picture:
         assert picture.mode == "P"
-        colours = np.asarray(picture.convert("RGB"))
-    assert colours.tolist() == [[[128, 64, 128], [0, 128, 0], [64, 0, 128], [0, 0, 0]]]
+        colors = np.asarray(picture.convert("RGB"))
+    assert colors.tolist() == [[[128, 64, 128], [0, 128, 0], [64, 0, 128], [0, 0, 0]]]
 
 
 def test_wide_labels_keep_their_values(tmp_path):
@@ -159,14 +159,14 @@ def test_wide_labels_keep_their_values(tmp_path):
     assert read_labels(tmp_path / "wide.png").tolist() == [[3, 40_000]]
 
 
-def test_colour_masks(tmp_path):
+def test_color_masks(tmp_path):
     path = tmp_path / "mask.png"
     write_image(path, np.array([[[0, 128, 0], [64, 0, 128]], [[0, 0, 0], [128, 64, 128]]], np.uint8))
     assert read_labels(path, CLASSES).tolist() == [[1, 2], [255, 0]]
     with pytest.raises(InputError, match=r"mask\.png.*class list"):
         read_labels(path)
     write_image(path, np.array([[[0, 128, 1]]], np.uint8))
-    with pytest.raises(InputError, match=r"mask\.png.*colour \[0, 128, 1\]"):
+    with pytest.raises(InputError, match=r"mask\.png.*color \[0, 128, 1\]"):
         read_labels(path, CLASSES)
 
 
@@ -191,10 +191,10 @@ def test_labels_are_written_as_the_values_that_the_list_declares(tmp_path):
     write_labels(tmp_path / "m.png", np.array([[0, 1, 255]]), cells)
     with Image.open(tmp_path / "m.png") as picture:
         assert np.array(picture).tolist() == [[0, 255, 254]]
-        colours = np.asarray(picture.convert("RGB")).tolist()
-    assert colours == [[[1, 2, 3], [4, 5, 6], [224, 224, 192]]]
-    write_image(tmp_path / "colours.png", np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8))
-    assert read_labels(tmp_path / "colours.png", cells).tolist() == [[0, 255]]
+        colors = np.asarray(picture.convert("RGB")).tolist()
+    assert colors == [[[1, 2, 3], [4, 5, 6], [224, 224, 192]]]
+    write_image(tmp_path / "colors.png", np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8))
+    assert read_labels(tmp_path / "colors.png", cells).tolist() == [[0, 255]]
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])

@@ -32,10 +32,10 @@ def softmax(logits: Array) -> Array:  # over axis 0
 
 def mean_field(unary: Array, pairs: list[tuple[Array, Array]], iterations: int) -> Array:
     """Marginals (K, N) of energies (K, N) with pairs of a kernel matrix (N, N) and a compatibility (K, K)."""
-    beliefs = softmax(-unary)
+    marginals = softmax(-unary)
     for _ in range(iterations):
-        beliefs = softmax(-unary - sum(energies @ beliefs @ kernel.T for kernel, energies in pairs))
-    return beliefs
+        marginals = softmax(-unary - sum(energies @ marginals @ kernel.T for kernel, energies in pairs))
+    return marginals
 
 
 class Exact:

@@ -84,8 +84,8 @@ def test_steps_energies_and_gradients() -> None:
     crf = DenseCRF(5, presets.DEEPLAB_V2, iterations=2)
     many, alone = list(crf.iterate(scores, image)), list(crf.iterate(scores[:1], image[:1]))
     assert all(torch.equal(a.scores[:1], b.scores) for a, b in zip(many, alone, strict=True))
-    labels, beliefs = scores.argmax(1), scores.softmax(1)
-    for method, given in ((crf.energy, labels), (crf.free_energy, beliefs)):
+    labels, marginals = scores.argmax(1), scores.softmax(1)
+    for method, given in ((crf.energy, labels), (crf.free_energy, marginals)):
         assert torch.equal(method(given, scores, image)[:1], method(given[:1], scores[:1], image[:1]))
     leaves = [scores.clone().requires_grad_(), scores[:1].clone().requires_grad_()]
     for leaf in leaves:

@@ -119,7 +119,7 @@ def test_iterations_begin_with_the_scores_and_end_with_the_result() -> None:
     assert [state.step for state in states] == [0, 1, 2, 3, 4]
     torch.testing.assert_close(states[0].scores, given.log_softmax(1))
     torch.testing.assert_close(states[-1].scores, crf(given, image))
-    assert torch.equal(states[2].beliefs, states[2].scores.exp())
+    assert torch.equal(states[2].marginals, states[2].scores.exp())
 
 
 def test_nothing_is_learned_unless_asked() -> None:
@@ -283,12 +283,12 @@ def test_energies_of_labels_that_cannot_be() -> None:
     labels = given.argmax(1)
     low = given.clamp_min(-1e6)
     assert torch.equal(crf.energy(labels, given, image), crf.energy(labels, low, image))
-    beliefs = crf(given, image).exp().requires_grad_()
-    free = crf.free_energy(beliefs, given, image)
-    assert torch.equal(free, crf.free_energy(beliefs, low, image))
+    marginals = crf(given, image).exp().requires_grad_()
+    free = crf.free_energy(marginals, given, image)
+    assert torch.equal(free, crf.free_energy(marginals, low, image))
     free.sum().backward()
-    assert beliefs.grad is not None
-    assert bool(torch.isfinite(beliefs.grad).all())
+    assert marginals.grad is not None
+    assert bool(torch.isfinite(marginals.grad).all())
     labels[1, 2, 3] = 1
     assert crf.energy(labels, given, image).isposinf().tolist() == [False, True]
 
@@ -337,7 +337,7 @@ def test_a_lattice_that_does_not_fit_says_so(monkeypatch: pytest.MonkeyPatch) ->
         DenseCRF(2)(torch.zeros(1, 2, *size), torch.zeros(1, 3, *size, dtype=torch.uint8))
 
 
-def test_tiny_colour_widths_serve_or_say_so() -> None:
+def test_tiny_color_widths_serve_or_say_so() -> None:
     given, image = scores(1, 3, 6, 7), picture(1, 3, 6, 7)
     refined = DenseCRF(3, (BilateralKernel(80.0, 0.01, 10.0),))(given, image)
     assert bool(torch.isfinite(refined).all())

@@ -59,15 +59,15 @@ def test_stands_behind_any_network_in_a_segmenter() -> None:
             bright = nn.functional.avg_pool2d(image[:, :1], 8)
             return torch.cat([-bright, bright], dim=1)
 
-    class Colours(nn.Module):
+    class Colors(nn.Module):
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             return 4 * image
 
     image = torch.zeros(3, 32, 32)
     image[:, :, 13:] = 1
     options = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-    classes = ClassList(names=("dark", "bright"), colours=((0, 0, 0), (255, 255, 255)))
-    module = EmbeddingRefinement(Colours(), EmbeddingFilter(), **options)
+    classes = ClassList(names=("dark", "bright"), colors=((0, 0, 0), (255, 255, 255)))
+    module = EmbeddingRefinement(Colors(), EmbeddingFilter(), **options)
     plain = Segmenter(Coarse(), classes, **options)(image)
     refined = Segmenter(Coarse(), classes, refinement=module, **options)(image)
     target = (image[0] > 0.5).long()

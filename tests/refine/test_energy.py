@@ -42,16 +42,16 @@ def test_energies_are_sums_over_pairs_and_the_free_energy_bounds_their_partition
         wanted.append(total)
     np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-10)
 
-    beliefs = crf(scores).exp()
+    marginals = crf(scores).exp()
     log_partition = np.logaddexp.reduce([-energy for energy in wanted])
-    q = beliefs[0].flatten(1).numpy()
+    q = marginals[0].flatten(1).numpy()
     divergence = 0.0
     for labels, energy in zip(labellings.flatten(1).tolist(), wanted, strict=True):
         log_q = sum(math.log(q[label, i]) for i, label in enumerate(labels))
         divergence += math.exp(log_q) * (log_q + energy + log_partition)
     # KL(Q || P) >= 0. Where a pixel meets itself, Q holds q² and the labelling q: that half term is no divergence.
     own = 0.5 * sum(kernel[i, i] * (q[:, i] @ pair @ q[:, i] - np.diag(pair) @ q[:, i]) for i in range(6))
-    free = float(crf.free_energy(beliefs, scores))
+    free = float(crf.free_energy(marginals, scores))
     assert free + log_partition == pytest.approx(divergence + own, rel=1e-9, abs=1e-9)
     assert divergence >= 0
 
@@ -59,12 +59,12 @@ def test_energies_are_sums_over_pairs_and_the_free_energy_bounds_their_partition
 def test_updates_lower_the_free_energy() -> None:
     scores = 2 * torch.randn(2, 4, 8, 9, generator=torch.Generator().manual_seed(seeded()), dtype=torch.float64)
     crf = DenseCRF(4, (SpatialKernel(2.0, 1.0),))
-    energies = torch.stack([crf.free_energy(state.beliefs, scores) for state in crf.iterate(scores)])
+    energies = torch.stack([crf.free_energy(state.marginals, scores) for state in crf.iterate(scores)])
     assert energies.shape == (11, 2)
     assert bool((energies.diff(dim=0) < 1e-9).all())
 
 
-def test_a_sure_belief_has_the_energy_of_its_labels() -> None:
+def test_a_sure_marginal_has_the_energy_of_its_labels() -> None:
     scores = torch.randn(1, 3, 4, 5, generator=torch.Generator().manual_seed(seeded(2)), dtype=torch.float64)
     image = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(seeded(3)), dtype=torch.float64)
     labels = scores.argmax(1)
@@ -73,7 +73,7 @@ def test_a_sure_belief_has_the_energy_of_its_labels() -> None:
     torch.testing.assert_close(crf.free_energy(sure, scores, image), crf.energy(labels, scores, image))
 
 
-def test_labels_and_beliefs_are_checked() -> None:
+def test_labels_and_marginals_are_checked() -> None:
     crf, scores = DenseCRF(3, (SpatialKernel(),)), torch.zeros(1, 3, 4, 5)
     with pytest.raises(InputError, match="labels: holds class 3"):
         crf.energy(torch.full((1, 4, 5), 3), scores)
@@ -81,7 +81,7 @@ def test_labels_and_beliefs_are_checked() -> None:
         crf.energy(torch.full((1, 4, 5), -1), scores)
     with pytest.raises(InputError, match="labels: wanted shape"):
         crf.energy(torch.zeros(1, 5, 4, dtype=torch.int64), scores)
-    with pytest.raises(InputError, match="beliefs: wanted the shape"):
+    with pytest.raises(InputError, match="marginals: wanted the shape"):
         crf.free_energy(torch.zeros(1, 3, 5, 4), scores)
-    with pytest.raises(InputError, match=r"beliefs: wanted probabilities, received -1\.09861; .* take the exp"):
+    with pytest.raises(InputError, match=r"marginals: wanted probabilities, received -1\.09861; .* take the exp"):
         crf.free_energy(crf(scores), scores)

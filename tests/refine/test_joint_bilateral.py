@@ -17,8 +17,8 @@ def test_equals_its_formula_pixel_by_pixel():
             total, norm = torch.zeros(2, dtype=torch.float64), 0.0
             for v in range(max(0, y - 2), min(6, y + 3)):
                 for u in range(max(0, x - 2), min(7, x + 3)):
-                    colour = (image[0, :, y, x] - image[0, :, v, u]).square().sum().item() / (2 * 0.3**2)
-                    weight = math.exp(-((y - v) ** 2 + (x - u) ** 2) / (2 * 1.5**2) - colour)
+                    color = (image[0, :, y, x] - image[0, :, v, u]).square().sum().item() / (2 * 0.3**2)
+                    weight = math.exp(-((y - v) ** 2 + (x - u) ** 2) / (2 * 1.5**2) - color)
                     total, norm = total + weight * scores[0, :, v, u], norm + weight
             torch.testing.assert_close(result[0, :, y, x], total / norm)
 

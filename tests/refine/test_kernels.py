@@ -44,8 +44,8 @@ def test_a_bilateral_kernel_is_the_formula_of_the_paper(exact: Any) -> None:
     for i in range(6):
         for j in range(6):
             rows, columns = i // 3 - j // 3, i % 3 - j % 3
-            colours = (image[0, :, i] - image[0, :, j]) / torch.tensor([10.0, 20.0, 30.0])
-            wanted = math.exp(-(rows**2) / 32 - columns**2 / 8 - 0.5 * float(colours.square().sum()))
+            colors = (image[0, :, i] - image[0, :, j]) / torch.tensor([10.0, 20.0, 30.0])
+            wanted = math.exp(-(rows**2) / 32 - columns**2 / 8 - 0.5 * float(colors.square().sum()))
             assert got[i, j] == pytest.approx(wanted, rel=1e-12)
 
 

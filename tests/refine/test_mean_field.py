@@ -115,10 +115,10 @@ def test_dense_kernels_are_exact(exact: Any, normalization: Normalization) -> No
     leaf = unary.clone().requires_grad_()
     hold(wanted, lambda: mean_field(leaf, kernels, image=image, **given))
     hold(wanted, lambda: mean_field(leaf, kernels, image=image, recompute=True, **given))
-    narrow, colours = unary.float(), image.float()
+    narrow, colors = unary.float(), image.float()
     with Rounding(torch.float32) as rounding:
-        double = mean_field(narrow.double(), kernels, image=colours.double(), **given)
-    single = mean_field(narrow, kernels, image=colours, **given)
+        double = mean_field(narrow.double(), kernels, image=colors.double(), **given)
+    single = mean_field(narrow, kernels, image=colors, **given)
     assert single.dtype == torch.float32
     rounding.within([single], [double])
 

@@ -23,8 +23,8 @@ def test_equals_its_formula_pixel_by_pixel():
             ]
             seen = torch.stack([image[0, :, v, u] for v, u in places])  # centres among them
             others = [place for i, place in enumerate(places) if i % 9 != 4]
-            colours = torch.stack([image[0, :, v, u] for v, u in others])
-            alpha = (-(colours - image[0, :, y, x]).abs() / (1e-8 + 0.1 * seen.std(0))).mean(1).softmax(0)
+            colors = torch.stack([image[0, :, v, u] for v, u in others])
+            alpha = (-(colors - image[0, :, y, x]).abs() / (1e-8 + 0.1 * seen.std(0))).mean(1).softmax(0)
             step[0, :, y, x] = sum(a * wanted[0, :, v, u] for a, (v, u) in zip(alpha, others, strict=True))
         wanted = step
     torch.testing.assert_close(pamr(masks, image, iterations=2, dilations=dilations), wanted)

@@ -19,8 +19,8 @@ from densefield.refine import BilateralKernel, Kernel, SpatialKernel, presets
 def test_published_settings(
     preset: tuple[Kernel, ...], bilateral: tuple[float, ...], spatial: tuple[float, ...]
 ) -> None:
-    smooth, colour = preset
+    smooth, color = preset
     assert isinstance(smooth, SpatialKernel)
-    assert isinstance(colour, BilateralKernel)
-    assert (colour.weight, colour.theta_alpha, colour.theta_beta) == bilateral
+    assert isinstance(color, BilateralKernel)
+    assert (color.weight, color.theta_alpha, color.theta_beta) == bilateral
     assert (smooth.weight, smooth.theta_gamma) == spatial

@@ -38,7 +38,7 @@ def test_points_lie_on_a_linear_scale_inside_the_frame():
     assert "val, epoch 3: 35" in chart
 
 
-def test_several_lines_share_one_scale_and_have_own_colours():
+def test_several_lines_share_one_scale_and_have_own_colors():
     chart = line_chart({"a": [(0, 0), (1, 1)], "b": [(0, 1), (1, 0)]}, x_label="x", y_label="y")
     first, second = drawn_points(chart)
     assert first[0][1] == second[1][1]

@@ -22,7 +22,7 @@ from densefield.metrics import ConfusionMatrix
 from densefield.report import Example, write_evaluation
 
 CLASSES = ClassList(
-    names=("sky", "<script>alert(1)</script>", 'a "car" & more'), colours=((9, 9, 90), (9, 90, 9), (90, 9, 9))
+    names=("sky", "<script>alert(1)</script>", 'a "car" & more'), colors=((9, 9, 90), (9, 90, 9), (90, 9, 9))
 )
 VOID = {"meta", "img"}
 
@@ -198,6 +198,6 @@ def test_in_a_browser(tmp_path, confusion, dark):
     # Nothing is wider than a phone: both edges show the ground from top to bottom.
     assert (pixels[:, :8] == ground).all()
     assert (pixels[:, -8:] == ground).all()
-    # The pictures of errors are there, in their colours.
-    for colour in (draw.WRONG, draw.UNCOUNTED):
-        assert (pixels == colour).all(-1).sum() > 1000
+    # The pictures of errors are there, in their colors.
+    for color in (draw.WRONG, draw.UNCOUNTED):
+        assert (pixels == color).all(-1).sum() > 1000

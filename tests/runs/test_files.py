@@ -21,7 +21,7 @@ def test_flags_lie_over_the_recipe() -> None:
     flags = ["--stages.0.epochs", "5", "--stages.0.optimizer.rate=2e-3", "--data.root", "/some/where", "--seed", "7"]
     recipe = find_recipe("camvid_fc_densenet56", flags)
     assert recipe.stages[0].epochs == 5
-    assert recipe.stages[0].optimizer.rate == 2e-3
+    assert recipe.stages[0].optimizer.learning_rate == 2e-3
     assert recipe.data.kind == "camvid"
     assert recipe.data.root == "/some/where"
     assert recipe.seed == 7
@@ -71,7 +71,7 @@ def test_a_yaml_number_in_scientific_notation_is_a_number(tmp_path: Path) -> Non
         "name: own\nnetwork: {kind: fc_densenet56}\ndata: {kind: samples}\n"
         "stages:\n  - epochs: 1\n    optimizer: {rate: 1e-3}\n"
     )
-    assert find_recipe(str(path)).stages[0].optimizer.rate == 1e-3
+    assert find_recipe(str(path)).stages[0].optimizer.learning_rate == 1e-3
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_published_settings_are_those_of_the_paper() -> None:
     for name in ("camvid_fc_densenet56", "camvid_fc_densenet67", "camvid_fc_densenet103", "camvid_classic_upsampling"):
         first, second = find_recipe(name).stages
         assert (first.augmentation.crop, first.batch_size, first.augmentation.flip) == ((224, 224), 3, True)
-        assert (first.optimizer.kind, first.optimizer.rate, first.optimizer.weight_decay) == ("rmsprop", 1e-3, 1e-4)
+        assert (first.optimizer.kind, first.optimizer.learning_rate, first.optimizer.weight_decay) == ("rmsprop", 1e-3, 1e-4)
         assert (first.schedule.kind, first.schedule.gamma) == ("exponential", 0.995)
-        assert (second.augmentation.crop, second.optimizer.rate) == (None, 1e-4)
+        assert (second.augmentation.crop, second.optimizer.learning_rate) == (None, 1e-4)
         assert (first.patience, second.patience) == (100, 50)
 
 

@@ -32,7 +32,7 @@ PLAIN: dict[str, Any] = {
 
 
 def class_list(*names: str) -> dict[str, Any]:
-    return {"classes": [{"index": i, "name": name, "colour": [i, i, i]} for i, name in enumerate(names)]}
+    return {"classes": [{"index": i, "name": name, "color": [i, i, i]} for i, name in enumerate(names)]}
 
 
 DATA = {
@@ -143,7 +143,7 @@ def names(*listed: str) -> dict[str, Any]:
         (
             recipe(),
             facts(classes={**class_list("sky", "tree", "car"), "ignore_index": 254}),
-            ["the class list's colours or label values"],
+            ["the class list's colors or label values"],
         ),
     ],
 )

@@ -104,7 +104,7 @@ def test_an_optimizer_gets_what_its_recipe_says() -> None:
     adam = optimizer(kind="adam", momentum=0.8, eps=1e-4)
     assert isinstance(adam, torch.optim.Adam)
     assert (adam.defaults["betas"], adam.defaults["eps"]) == ((0.8, 0.999), 1e-4)
-    assert isinstance(optimizer(rate=0.1), torch.optim.AdamW)
+    assert isinstance(optimizer(learning_rate=0.1), torch.optim.AdamW)
     groups = optimizer(kind="sgd", groups=[{"pattern": "bias", "factor": 10}]).param_groups
     assert sorted(group["lr"] for group in groups) == [1e-3, 1e-2]
 
@@ -119,7 +119,7 @@ def test_a_schedule_without_warmup_begins_at_its_peak() -> None:
 def test_another_optimizer_or_schedule_drops_the_keys_that_it_does_not_know() -> None:
     flags = ["--stages.0.optimizer.kind", "sgd", "--stages.0.schedule.kind", "cosine"]
     recipe = find_recipe("camvid_fc_densenet56", [*flags, "--stages.0.optimizer.rate", "0.5"])
-    assert recipe.stages[0].optimizer == OPTIMIZERS.read({"kind": "sgd", "rate": 0.5, "weight_decay": 1e-4}, "")
+    assert recipe.stages[0].optimizer == OPTIMIZERS.read({"kind": "sgd", "learning_rate": 0.5, "weight_decay": 1e-4}, "")
     assert recipe.stages[0].schedule == SCHEDULES.read({"kind": "cosine"}, "")
 
 

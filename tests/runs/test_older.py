@@ -53,7 +53,7 @@ PLAIN: dict[str, Any] = {
         }
     ],
 }
-CLASSES = {"classes": [{"index": 0, "name": "ground", "colour": [0, 0, 0]}]}
+CLASSES = {"classes": [{"index": 0, "name": "ground", "color": [0, 0, 0]}]}
 DATA = {
     "classes": CLASSES,
     "training": {"images": 8, "names": "abc"},
@@ -105,7 +105,7 @@ def test_it_goes_on_and_is_a_run_of_today_from_then_on(run: Path) -> None:
 
 
 def test_other_classes_than_its_segmenter_s_are_refused(run: Path) -> None:
-    other = {"classes": [{"index": 0, "name": "sky", "colour": [0, 0, 0]}]}
+    other = {"classes": [{"index": 0, "name": "sky", "color": [0, 0, 0]}]}
     with pytest.raises(InputError, match="class 0 was 'ground', now 'sky'"):
         go_on(run, wanted(), {**DATA, "classes": other})
     (run / "segmenter.json").write_text("{}")

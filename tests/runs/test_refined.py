@@ -23,7 +23,7 @@ from densefield.segmenter.description import shares_trunk
 
 MACHINE = Machine(accelerator="cpu", devices=1, workers=0, bar=False)
 QUIET = Console(quiet=True)
-STAGE = {"epochs": 1, "batch_size": 3, "optimizer": {"kind": "adam", "rate": 1e-2}}
+STAGE = {"epochs": 1, "batch_size": 3, "optimizer": {"kind": "adam", "learning_rate": 1e-2}}
 CRF = {"kind": "dense_crf", "theta_alpha": 20.0, "bilateral_weight": 2.0, "spatial_weight": 1.0}
 EMBEDDINGS = {
     "kind": "embedding_filter",

@@ -103,10 +103,18 @@ def test_another_optimizer_keeps_what_was_written(tmp_path: Any) -> None:
         stages = [{"epochs": 1, "optimizer": written}]
         return laid(tmp_path, ["--stages.0.optimizer.kind", kind], stages=stages).stages[0].optimizer
 
-    assert optimizer({"rate": 0.02}, "sgd").rate == 0.02
-    assert optimizer({"rate": 0.02}, "adamw").rate == 0.02
-    assert optimizer({"kind": "sgd", "rate": 0.01, "momentum": 0.9}, "rmsprop").momentum == 0.9
+    assert optimizer({"rate": 0.02}, "sgd").learning_rate == 0.02
+    assert optimizer({"rate": 0.02}, "adamw").learning_rate == 0.02
+    assert optimizer({"kind": "sgd", "learning_rate": 0.01, "momentum": 0.9}, "rmsprop").momentum == 0.9
     assert optimizer({"kind": "rmsprop", "alpha": 0.5}, "sgd").momentum == 0.9
+
+
+def test_the_optimizer_s_rate_is_what_older_recipes_call_its_learning_rate(tmp_path: Any) -> None:
+    stages = [{"epochs": 1, "optimizer": {"kind": "sgd", "rate": 0.25}}]
+    assert recipe(stages=stages).stages[0].optimizer.learning_rate == 0.25
+    assert laid(tmp_path, ["--stages.0.optimizer.rate", "0.5"], stages=stages).stages[0].optimizer.learning_rate == 0.5
+    with pytest.raises(InputError, match="optimizer: rate is learning_rate"):
+        recipe(stages=[{"epochs": 1, "optimizer": {"rate": 0.1, "learning_rate": 0.1}}])
 
 
 @pytest.mark.parametrize("name", recipe_names())

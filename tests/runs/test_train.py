@@ -40,7 +40,7 @@ TINY = {
             "epochs": 2,
             "batch_size": 3,
             "augmentation": {"flip": True, "jitter": 0.2, "scale": [0.8, 1.25], "crop": [32, 32]},
-            "optimizer": {"kind": "rmsprop", "rate": 1e-3},
+            "optimizer": {"kind": "rmsprop", "learning_rate": 1e-3},
             "schedule": {"kind": "exponential", "gamma": 0.5},
         }
     ],
@@ -184,7 +184,7 @@ def test_a_finished_run_resumed_changes_nothing(uninterrupted: Path) -> None:
 
 def test_a_second_stage_begins_with_the_best_of_the_first(tmp_path: Path) -> None:
     first = {**TINY["stages"][0], "epochs": 1}  # type: ignore[index]
-    still = {**first, "optimizer": {"kind": "sgd", "rate": 1e-30, "weight_decay": 0.0}, "patience": 1}
+    still = {**first, "optimizer": {"kind": "sgd", "learning_rate": 1e-30, "weight_decay": 0.0}, "patience": 1}
     train(tiny(stages=[first, still]), tmp_path, machine=MACHINE, console=QUIET)
     best = load_file(tmp_path / "segmenter.safetensors")
     last = torch.load(tmp_path / "stage-2" / "last.ckpt", weights_only=True)["state_dict"]
@@ -235,7 +235,7 @@ def test_another_number_of_processes_does_not_go_on_within_an_epoch(tmp_path: Pa
 
 
 def test_a_run_whose_patience_ended_when_it_was_stopped_has_nothing_left_to_do(tmp_path: Path) -> None:
-    still = {**TINY["stages"][0], "epochs": 6, "optimizer": {"kind": "sgd", "rate": 1e-30}, "patience": 1}  # type: ignore[index]
+    still = {**TINY["stages"][0], "epochs": 6, "optimizer": {"kind": "sgd", "learning_rate": 1e-30}, "patience": 1}  # type: ignore[index]
     train(tiny(stages=[still]), tmp_path / "whole", machine=MACHINE, console=QUIET)
     rows = (tmp_path / "whole" / "stage-1" / "metrics.csv").read_text().split()[1:]
     assert 1 < len(rows) < 6
@@ -246,7 +246,7 @@ def test_a_run_whose_patience_ended_when_it_was_stopped_has_nothing_left_to_do(t
 
 
 def test_a_run_that_diverges_stops_with_one_line_and_keeps_nothing_of_it(tmp_path: Path) -> None:
-    wild = {**TINY["stages"][0], "optimizer": {"kind": "sgd", "rate": 1e6}, "schedule": {}}  # type: ignore[index]
+    wild = {**TINY["stages"][0], "optimizer": {"kind": "sgd", "learning_rate": 1e6}, "schedule": {}}  # type: ignore[index]
     with pytest.raises(InputError, match=r"stage 1/1 epoch 1: .*(NaN|nan|inf).*\(rate 1\.0e\+06, precision 32-true\)"):
         train(tiny(stages=[wild]), tmp_path / "run", machine=MACHINE, console=QUIET)
     assert not (tmp_path / "run" / "segmenter.safetensors").exists()

@@ -24,7 +24,7 @@ from densefield.segmenter.description import SegmenterConfig
 from densefield.segmenter.pixels import as_pixels
 from densefield.weights import read_tensors, write_tensors
 
-CLASSES = ClassList(names=("sky", "road", "car"), colours=((0, 0, 255), (128, 128, 128), (255, 0, 0)))
+CLASSES = ClassList(names=("sky", "road", "car"), colors=((0, 0, 255), (128, 128, 128), (255, 0, 0)))
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
 
@@ -184,7 +184,7 @@ def test_large_images_are_tiled_without_being_asked(monkeypatch: pytest.MonkeyPa
     assert max(max(size) for size in sizes[1:]) == 1024
 
 
-def test_refinement_sees_the_whole_image_in_its_own_colours(photo: np.ndarray[Any, Any]) -> None:
+def test_refinement_sees_the_whole_image_in_its_own_colors(photo: np.ndarray[Any, Any]) -> None:
     refined = segmenter(torch.float64, refinement=Remembers(), tile=8, overlap=2)
     plain = by_hand(refined, photo)
     expected = plain + torch.tensor([0.0, 5.0, 0.0])[:, None, None] * torch.tensor(photo / 255).mean(dim=2)

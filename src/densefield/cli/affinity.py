@@ -1,4 +1,4 @@
-"""`densefield affinity`: a picture of which neighbours a pixel takes for its like, by embeddings and by colours."""
+"""`densefield affinity`: a picture of which neighbours a pixel takes for its like, by embeddings and by colors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def affinity(
     range: str | None = None,
     device: str = "auto",
 ) -> int:
-    """Draw a pixel's patch, its embeddings, its mask in the embedding filter, and the mask of its colours alone.
+    """Draw a pixel's patch, its embeddings, its mask in the embedding filter, and the mask of its colors alone.
 
     Args:
         model: A training run's folder, or a .safetensors file, whose refinement is an embedding filter.
@@ -34,7 +34,7 @@ def affinity(
         pixel: Row and column, counted from 0.
         out: The PNG to write.
         window: How many pixels wide the patch is; odd; by default as wide as the filter's window.
-        sigma_range: The width of the mask of colours, for colours in [0, 1].
+        sigma_range: The width of the mask of colors, for colors in [0, 1].
         bands: Which bands of the image are red, green and blue, such as 4,3,2; by default those of the training.
         range: Which values of the image are black and white, such as 0,4095; by default as in the training.
         device: Where to compute: cpu, cuda, cuda:1, mps, or auto for the best there is.

@@ -31,7 +31,7 @@ COMMANDS = {
     ),
     "affinity": (
         "affinity:affinity",
-        "Draw a pixel's patch, its embeddings, its mask in the embedding filter, and the mask of its colours alone.",
+        "Draw a pixel's patch, its embeddings, its mask in the embedding filter, and the mask of its colors alone.",
     ),
     "refine": ("refine:refine", "Sharpen rough masks or scores with a dense CRF."),
     "refine search": (

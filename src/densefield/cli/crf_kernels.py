@@ -24,10 +24,10 @@ Preset: TypeAlias = Literal[
 class Numbers:
     """What takes the place of a preset's widths and weights, where it is given."""
 
-    alpha: Annotated[float | None, Parameter(help="Width in pixels over which colour matters.")] = None
-    beta: Annotated[float | None, Parameter(help="Width in colour, 8-bit units.")] = None
+    alpha: Annotated[float | None, Parameter(help="Width in pixels over which color matters.")] = None
+    beta: Annotated[float | None, Parameter(help="Width in color, 8-bit units.")] = None
     gamma: Annotated[float | None, Parameter(help="Width in pixels of the kernel that only smooths.")] = None
-    bilateral_weight: Annotated[float | None, Parameter(help="Weight of the kernel of places and colours.")] = None
+    bilateral_weight: Annotated[float | None, Parameter(help="Weight of the kernel of places and colors.")] = None
     spatial_weight: Annotated[float | None, Parameter(help="Weight of the kernel that only smooths.")] = None
 
 

@@ -164,7 +164,7 @@ def _missing(source: Picture, given: Guess, found: Mapping[str, Picture], what: 
     return f"{source}: has no {what} of its name{behind} in {given.path}{hint}"
 
 
-def beliefs(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def scores_of(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Scores (K, H, W) for an image of `size`, and what each of the K stands for (K,).
 
     That is the mask's value, or with a class list the class's index.

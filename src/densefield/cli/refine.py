@@ -56,7 +56,7 @@ def refine(
         device: Where to compute: cpu, cuda, cuda:1, mps, or auto for the best there is; any but cpu takes one image
             at a time.
         accurate: Average shifted lattices: slower, closer to the exact model.
-        classes: A class list (YAML): what the mask's values or colours mean, and the colours of the results.
+        classes: A class list (YAML): what the mask's values or colors mean, and the colors of the results.
         overlay: Also draw the result over the image, as OUT/overlays/NAME.png.
         save_scores: Also keep log-marginals, float32 (K, H, W), as OUT/scores/NAME.npy.
         workers: How many images at a time, each in its own process; 0: one a processor.

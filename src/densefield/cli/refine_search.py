@@ -49,9 +49,9 @@ def search(
         truth: A folder of the right masks, with the images' names.
         labels: A folder of rough masks to refine.
         scores: A folder of scores before softmax (K, H, W) as .npy to refine.
-        alpha: Widths in pixels over which colour matters.
-        beta: Widths in colour, 8-bit units.
-        bilateral_weight: Weights of the kernel of places and colours.
+        alpha: Widths in pixels over which color matters.
+        beta: Widths in color, 8-bit units.
+        bilateral_weight: Weights of the kernel of places and colors.
         gamma: Widths in pixels of the kernel that only smooths.
         spatial_weight: Weights of the kernel that only smooths.
         iterations: How many updates.

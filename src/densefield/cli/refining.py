@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from densefield.checks import InputError
-from densefield.classes import ClassList, default_colours
-from densefield.cli.guesses import Guess, beliefs
+from densefield.classes import ClassList, default_colors
+from densefield.cli.guesses import Guess, scores_of
 from densefield.cli.jobs import Job
 from densefield.draw import overlay as overlaid
 from densefield.files import atomic_write
@@ -44,7 +44,7 @@ def refined(task: Task) -> None:
     if isinstance(task.guess, InputError):
         raise task.guess
     image = read_image(task.job.source, task.reading)
-    scores, values = beliefs(task.guess, image.shape[:2])
+    scores, values = scores_of(task.guess, image.shape[:2])
     crf = DenseCRF(scores.shape[0], task.kernels, iterations=task.iterations, accurate=task.accurate)
     with torch.no_grad():
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
@@ -69,7 +69,7 @@ def refined(task: Task) -> None:
 
 def _plain(count: int) -> ClassList:
     """Classes that are nothing but their numbers."""
-    return ClassList(tuple(str(number) for number in range(count)), default_colours(count))
+    return ClassList(tuple(str(number) for number in range(count)), default_colors(count))
 
 
 def reason(error: Exception) -> str:

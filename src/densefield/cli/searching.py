@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from densefield.checks import InputError, check
-from densefield.cli.guesses import Guess, beliefs
+from densefield.cli.guesses import Guess, scores_of
 from densefield.cli.terminal import plain_console
 from densefield.files import atomic_write
 from densefield.images import read_image, read_labels
@@ -83,7 +83,7 @@ def counts_of(task: Trials) -> NDArray[np.int64]:  # (1 + settings, values, valu
     from densefield.metrics.confusion import confusion_counts
 
     image = read_image(task.image, task.reading)
-    scores, values = beliefs(task.guess, image.shape[:2])
+    scores, values = scores_of(task.guess, image.shape[:2])
     truth = read_labels(task.truth)
     check(
         truth.shape == image.shape[:2],

@@ -10,7 +10,7 @@ from rich.console import Console
 def plain_console(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = True) -> Console:
     """A console for text that comes from outside: "car [parked]", "[/b]" and ":car:" are printed literally.
 
-    Colours are given as `rich.text.Text`, not as markup.
+    Colors are given as `rich.text.Text`, not as markup.
     """
     return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap)
 

@@ -103,7 +103,7 @@ class Audit:
                 name = Text("")
             elif value in self.classes.values:
                 index = self.classes.values.index(value)
-                red, green, blue = self.classes.colours[index]
+                red, green, blue = self.classes.colors[index]
                 name = Text.assemble(("██", f"rgb({red},{green},{blue})"), f" {self.classes.names[index]}")
             elif value == self.classes.ignore_index and self.classes.ignore_declared:
                 name = Text("not labelled (ignored)", style="dim")

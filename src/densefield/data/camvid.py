@@ -34,7 +34,7 @@ FILE_CLASSES = ClassList(
         "Pedestrian",
         "Bicyclist",
     ),
-    colours=(
+    colors=(
         (128, 128, 128),
         (128, 0, 0),
         (192, 192, 128),
@@ -49,7 +49,7 @@ FILE_CLASSES = ClassList(
     ),
     ignore_index=11,
     ignore_declared=True,
-    ignore_colours=((0, 0, 0),),
+    ignore_colors=((0, 0, 0),),
 )
 
 

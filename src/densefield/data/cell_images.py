@@ -31,7 +31,7 @@ class CellImages(Dataset[Sample]):
     """
 
     classes: ClassList = ClassList(
-        names=("membrane", "cell"), colours=((20, 20, 60), (240, 200, 90)), ignore_declared=True
+        names=("membrane", "cell"), colors=((20, 20, 60), (240, 200, 90)), ignore_declared=True
     )
     reading = AS_DECLARED
 

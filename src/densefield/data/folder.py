@@ -48,7 +48,7 @@ def folder(
 
 
 class Folder(Dataset[Sample]):
-    """Images in one folder, masks of the same names in another; masks hold class indices or the classes' colours.
+    """Images in one folder, masks of the same names in another; masks hold class indices or the classes' colors.
 
     `classes` is a `ClassList` or the path of its YAML file. `split` is "all", or "train" and "val" with a share
     `val` of the images held out: always the same, chosen by a hash of their names, so that new images move few.

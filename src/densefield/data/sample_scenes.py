@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from densefield.built import described
 from densefield.built.bounds import Count
 from densefield.checks import check
-from densefield.classes import ClassList, default_colours
+from densefield.classes import ClassList, default_colors
 from densefield.data.sample import Sample
 from densefield.images.bands import AS_DECLARED
 
@@ -113,7 +113,7 @@ class SampleScenes(Dataset[Sample]):
         self.split, self.size = split, size
         self.classes = ClassList(
             names=("background", *(str(digit) for digit in self.digits)),
-            colours=((0, 0, 0), *default_colours(len(self.digits))),
+            colors=((0, 0, 0), *default_colors(len(self.digits))),
             ignore_declared=True,
         )
         self.names: list[str] = [f"{split}-{index:05d}" for index in range(count)]
@@ -185,9 +185,9 @@ def _written(shape: Mask, size: int, rng: np.random.Generator) -> Mask:  # (size
     linear = np.array([[cosine, -sine], [sine, cosine]]) @ np.array([[1.0, slant], [0.0, 1.0]])
     linear = linear @ np.diag([width, height]) / shape.shape[0]
     reach = np.abs(linear) @ np.full(2, shape.shape[0] / 2)
-    centre = rng.uniform(np.minimum(0.9 * reach, size / 2), np.maximum(size - 0.9 * reach, size / 2))
+    center = rng.uniform(np.minimum(0.9 * reach, size / 2), np.maximum(size - 0.9 * reach, size / 2))
     middle = (shape.shape[0] - 1) / 2
-    matrix = np.hstack([linear, (centre - linear @ np.full(2, middle))[:, None]])
+    matrix = np.hstack([linear, (center - linear @ np.full(2, middle))[:, None]])
     strength = cv2.warpAffine(shape, matrix, (size, size), flags=cv2.INTER_LINEAR)
     # The edge is about one and a half pixels wide at every size, as a sharp photograph of a pen stroke would have it.
     slope = 0.11 * height / 8
@@ -195,14 +195,14 @@ def _written(shape: Mask, size: int, rng: np.random.Generator) -> Mask:  # (size
 
 
 def _apply_ink(image: npt.NDArray[np.float32], ink: Mask, rng: np.random.Generator) -> None:
-    """Lay ink of a random colour over `image` in place; of eight random colours the one that stands out best."""
+    """Lay ink of a random color over `image` in place; of eight random colors the one that stands out best."""
     inside = ink > 0.1
     ground = image[inside].mean(axis=0)
     pens = [
         255.0 * np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.0, 1.0), rng.choice([0.15, 0.6, 1.0])))
         for _ in range(8)
     ]
-    pen = max(pens, key=lambda colour: float(np.abs(colour - ground).sum()))
+    pen = max(pens, key=lambda color: float(np.abs(color - ground).sum()))
     opacity = ink[..., None] * np.float32(rng.uniform(0.85, 1.0))
     image += opacity * (pen.astype(np.float32) - image)
 

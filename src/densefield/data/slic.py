@@ -15,10 +15,10 @@ def superpixels(
     count: int = 200,
     compactness: float = 10.0,
 ) -> npt.NDArray[np.int64]:  # (H, W)
-    """Number about `count` compact regions of like colour: connected, from 0 on, never 255, which means "not labelled".
+    """Number about `count` compact regions of like color: connected, from 0 on, never 255, which means "not labelled".
 
     Achanta et al., "SLIC Superpixels Compared to State-of-the-art Superpixel Methods", PAMI 2012, by scikit-image:
-    k-means of colour in Lab and position; more `compactness` gives rounder regions that follow edges less. The result
+    k-means of color in Lab and position; more `compactness` gives rounder regions that follow edges less. The result
     is a target for `embedding_loss`. Raises `InputError` for other images than uint8 (H, W, 3).
     """
     from skimage.segmentation import slic  # here, because it takes a second to import and few data need it

@@ -1,4 +1,4 @@
-"""Pictures of embeddings: as colours, and as what a pixel's neighbours look like to it."""
+"""Pictures of embeddings: as colors, and as what a pixel's neighbours look like to it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _PANEL = 216  # pixels: about how wide an enlarged window is
 
 
 def draw_embeddings(embeddings: ArrayLike | Tensor) -> Picture:
-    """Embeddings (D, H, W) as colours: red, green and blue are their three main directions, each stretched.
+    """Embeddings (D, H, W) as colors: red, green and blue are their three main directions, each stretched.
 
-    Alike colours mean alike embeddings. Directions are those of the greatest variance (PCA), and turned so that their
+    Alike colors mean alike embeddings. Directions are those of the greatest variance (PCA), and turned so that their
     largest entry is positive: the same embeddings give the same picture. Raises `InputError` for other shapes and NaN.
     """
     values = _vectors(embeddings)
@@ -55,7 +55,7 @@ def draw_affinity(
     distance: Literal["l1", "l2", "dot"] = "l1",
     sigma_range: float = 0.1,
 ) -> Picture:
-    """Which neighbours a pixel takes for its like: its patch, their embeddings, the learned mask, the mask of colours.
+    """Which neighbours a pixel takes for its like: its patch, their embeddings, the learned mask, the mask of colors.
 
     Figure 2 of Harley et al. (2016): in a window around (`row`, `column`), enlarged, exp(-scale d(e_i, e_j)) beside the
     bilateral filter's exp(-|I_i - I_j|² / 2 sigma_range²) of the image in [0, 1]; yellow is 1, violet 0, grey outside
@@ -78,9 +78,9 @@ def draw_affinity(
     outside = (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)
     rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
 
-    colours = image / 255.0
+    colors = image / 255.0
     apart = _distances(values[:, rows, columns], values[:, row, column], distance)
-    strange = ((colours[rows, columns] - colours[row, column]) ** 2).sum(axis=2) / (2 * sigma_range**2)
+    strange = ((colors[rows, columns] - colors[row, column]) ** 2).sum(axis=2) / (2 * sigma_range**2)
     panels = [
         np.where(outside[..., None], np.array(UNCOUNTED, np.uint8), whole[rows, columns])
         for whole in (image, draw_embeddings(values))
@@ -89,29 +89,29 @@ def draw_affinity(
     for exponent in (factor * apart, strange):
         panels.append(score_map(np.where(outside, np.nan, np.exp(-exponent)), low=0.0, high=1.0))
     cell = max(3, _PANEL // window)
-    captions = ("patch", "embeddings", "embedding mask", "colour mask")
+    captions = ("patch", "embeddings", "embedding mask", "color mask")
     return side_by_side([_enlarged(panel, cell) for panel in panels], captions)
 
 
-def _distances(vectors: NDArray[np.floating], centre: NDArray[np.floating], distance: str) -> NDArray[np.float64]:
-    """From `centre` (D,) to `vectors` (D, h, w), as `affinity_filter` measures them."""
-    vectors, centre = vectors.astype(np.float64), centre.astype(np.float64)
+def _distances(vectors: NDArray[np.floating], center: NDArray[np.floating], distance: str) -> NDArray[np.float64]:
+    """From `center` (D,) to `vectors` (D, h, w), as `affinity_filter` measures them."""
+    vectors, center = vectors.astype(np.float64), center.astype(np.float64)
     check(distance in ("l1", "l2", "dot"), f"distance: wanted l1, l2 or dot, received {distance!r}")
     if distance == "dot":
-        return -np.tensordot(centre, vectors, axes=1)
-    difference = vectors - centre[:, None, None]
+        return -np.tensordot(center, vectors, axes=1)
+    difference = vectors - center[:, None, None]
     return np.abs(difference).sum(axis=0) if distance == "l1" else (difference**2).sum(axis=0) / 2
 
 
 def _enlarged(panel: Picture, cell: int) -> Picture:
-    """Every pixel as a square of `cell` pixels; the middle one framed, black within white, to be seen on any colour."""
+    """Every pixel as a square of `cell` pixels; the middle one framed, black within white, to be seen on any color."""
     large = panel.repeat(cell, axis=0).repeat(cell, axis=1)
     first = panel.shape[0] // 2 * cell
-    for inset, colour in ((0, 255), (1, 0)):
+    for inset, color in ((0, 255), (1, 0)):
         start, end = first + inset, first + cell - inset
         frame = large[start:end, start:end]
         inside = frame[1:-1, 1:-1].copy()
-        frame[:] = colour
+        frame[:] = color
         frame[1:-1, 1:-1] = inside
     return large
 

@@ -10,15 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from densefield.checks import check
-from densefield.classes import ClassList, Colour
+from densefield.classes import ClassList, Color
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 
-RIGHT: Colour = (255, 255, 255)
-WRONG: Colour = (214, 39, 40)
-UNCOUNTED: Colour = (200, 200, 200)
+RIGHT: Color = (255, 255, 255)
+WRONG: Color = (214, 39, 40)
+UNCOUNTED: Color = (200, 200, 200)
 
-# Dark violet to yellow, even in lightness, so that it reads in grey and for the colour-blind.
+# Dark violet to yellow, even in lightness, so that it reads in grey and for the color-blind.
 RAMP = np.array(
     [(38, 18, 74), (64, 58, 130), (49, 98, 141), (34, 136, 138), (54, 172, 116), (136, 202, 66), (250, 226, 42)],
     np.float64,
@@ -26,7 +26,7 @@ RAMP = np.array(
 
 
 def paint_labels(labels: ArrayLike, classes: ClassList) -> Picture:
-    """The class colours of labels (H, W): see `ClassList.palette` for values that are no class."""
+    """The class colors of labels (H, W): see `ClassList.palette` for values that are no class."""
     painted: Picture = classes.palette()[_label_map("labels", labels)]
     return painted
 
@@ -46,9 +46,9 @@ def overlay(
     classes: ClassList,
     *,
     alpha: float = 0.5,
-    line: Colour | None = (255, 255, 255),
+    line: Color | None = (255, 255, 255),
 ) -> Picture:
-    """Class colours over the image with opacity `alpha`, and lines of colour `line` (or none) where classes meet.
+    """Class colors over the image with opacity `alpha`, and lines of color `line` (or none) where classes meet.
 
     The image stays as it is where the label is no class (`ignore_index`). Raises `InputError` for sizes that differ.
     """
@@ -75,7 +75,7 @@ def error_map(labels: ArrayLike, target: ArrayLike, *, ignore_index: int = 255) 
 
 
 def score_map(values: ArrayLike, *, low: float | None = None, high: float | None = None) -> Picture:
-    """One score or belief per pixel (H, W) as a colour from violet (`low`) to yellow (`high`); grey where not finite.
+    """One score or marginal per pixel (H, W) as a color from violet (`low`) to yellow (`high`); grey where not finite.
 
     `low` and `high` are the smallest and largest finite value by default: give them to compare maps.
     """
@@ -100,7 +100,7 @@ def side_by_side(
     *,
     columns: int | None = None,
     gap: int = 8,
-    background: Colour = (255, 255, 255),
+    background: Color = (255, 255, 255),
 ) -> Picture:
     """The pictures in rows of `columns` (default: one row), each with its caption above, on one sheet.
 
@@ -143,7 +143,7 @@ def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.I
 
 
 def _label_map(name: str, labels: ArrayLike) -> NDArray[np.integer]:
-    """`labels` as an integer array (H, W) within 0 … 255, which is what a palette can colour."""
+    """`labels` as an integer array (H, W) within 0 … 255, which is what a palette can color."""
     values = np.asarray(labels)
     check(values.ndim == 2, f"{name}: wanted shape (H, W), received {values.shape}")
     check(values.dtype.kind in "iub", f"{name}: wanted an array of class indices (integers), received {values.dtype}")

@@ -20,7 +20,7 @@ _DIM = 4  # a picture of a wide type whose greatest value is below a quarter of 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How files are read as RGB: `bands`, counted from 1, are red, green and blue (or one: grey); values from
+    """How files are read as RGB: `bands`, counted from 1, are red, green and blue (or one: gray); values from
     `range[0]`, black, to `range[1]`, white. By default what the file declares."""
 
     bands: tuple[int, ...] | None = None
@@ -59,7 +59,7 @@ AS_DECLARED = Reading()
 def rgb(found: Decoded, reading: Reading = AS_DECLARED) -> Pixels:  # (H, W, 3)
     """What a file holds as 8-bit RGB.
 
-    Three bands are red, green and blue, a single one is grey, declared transparency is laid on white; of other bands
+    Three bands are red, green and blue, a single one is gray, declared transparency is laid on white; of other bands
     `reading.bands` has to choose. Unsigned integers of n bits are divided by 2ⁿ - 1, floats in [0, 1] taken as they
     are; of other types `reading.range` has to say what is black and white.
     """
@@ -112,13 +112,13 @@ def _numbers(found: Decoded) -> tuple[Numbers, float | None, bool]:
     if found.numbers is not None:
         values = found.numbers
         white = _white(values, found.bits)
-        return _upright_greys(values, white, found), white, found.alpha
+        return _upright_grays(values, white, found), white, found.alpha
     picture = found.picture
     assert picture is not None
     if picture.mode.startswith("I;16"):
         values = np.asarray(picture)[:, :, None]
         white = 2.0 ** (found.bits if found.bits > 8 else 16) - 1
-        return _upright_greys(values, white, found), white, False
+        return _upright_grays(values, white, found), white, False
     if picture.mode == "I":  # signed, and wide enough for anything; these two formats put 16 bits into it
         return np.asarray(picture)[:, :, None], 65535.0 if found.format in ("PNG", "PPM") else None, False
     if picture.mode == "F":
@@ -139,7 +139,7 @@ def _white(values: Numbers, bits: int) -> float | None:
     return 2.0**bits - 1 if values.dtype.kind == "u" and bits <= 16 else None
 
 
-def _upright_greys(values: Numbers, white: float | None, found: Decoded) -> Numbers:
+def _upright_grays(values: Numbers, white: float | None, found: Decoded) -> Numbers:
     """Greys whose file says that 0 is white, turned over."""
     if not found.white_is_zero or white is None or values.shape[2] > 1:
         return values

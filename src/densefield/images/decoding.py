@@ -63,7 +63,7 @@ def decoded(source: Source) -> Iterator[Decoded]:
     name = name if page is None else str(source)
     try:
         with contextlib.ExitStack() as stack:
-            # Given a path, Pillow maps grey TIFF files into memory with the sides of the turned picture: scrambled.
+            # Given a path, Pillow maps gray TIFF files into memory with the sides of the turned picture: scrambled.
             file = stack.enter_context(open(place, "rb")) if isinstance(place, (str, os.PathLike)) else place
             stack.enter_context(warnings.catch_warnings())
             # Pillow warns of big pictures, odd EXIF and palettes; too big is judged here, the rest harms nobody.

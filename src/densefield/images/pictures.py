@@ -35,9 +35,9 @@ def read_image(source: Source, reading: Reading = AS_DECLARED) -> Pixels:  # (H,
 def read_labels(source: Source, classes: ClassList | None = None) -> npt.NDArray[np.integer]:  # (H, W)
     """Read a mask's label values just as the file holds them: palettes are never expanded, nothing is rescaled.
 
-    A colour mask is translated by the colours of `classes` to their `values` (`ignore_colours` to `ignore_index`), and
-    so is a palette that holds them at other places. Raises `InputError` like `read_image`, and for lossy masks, colour
-    masks without `classes` and unknown colours.
+    A color mask is translated by the colors of `classes` to their `values` (`ignore_colors` to `ignore_index`), and
+    so is a palette that holds them at other places. Raises `InputError` like `read_image`, and for lossy masks, color
+    masks without `classes` and unknown colors.
     """
     with decoded(source) as found:
         return label_values(found, classes)
@@ -60,7 +60,7 @@ def write_labels(
     labels: npt.NDArray[np.integer],  # (H, W)
     classes: ClassList,
 ) -> None:
-    """Write class indices as a PNG whose pixels are the classes' `values` and whose palette shows their colours.
+    """Write class indices as a PNG whose pixels are the classes' `values` and whose palette shows their colors.
 
     What is no class is written as it is (255 as `ignore_index` where a class has the value 255).
     """
@@ -83,7 +83,7 @@ def write_labels_like(
     labels: Pixels,  # (H, W)
     mask: Source,
 ) -> None:
-    """Write label values as a PNG of the kind of `mask`: with its palette, grey of as many bits, or black and white."""
+    """Write label values as a PNG of the kind of `mask`: with its palette, gray of as many bits, or black and white."""
     with decoded(mask) as found:
         palette = found.picture.getpalette() if found.picture is not None and found.picture.mode == "P" else None
         bits = found.bits if found.picture is not None and found.picture.mode in ("1", "L") else 8
@@ -99,7 +99,7 @@ def write_labels_like(
 
 
 def _few_bits(labels: Pixels, bits: int) -> bytes:
-    """A grey PNG of 1, 2 or 4 bits a pixel (ISO 15948, sections 7.2 and 11.2), which Pillow does not write."""
+    """A gray PNG of 1, 2 or 4 bits a pixel (ISO 15948, sections 7.2 and 11.2), which Pillow does not write."""
     height, width = labels.shape
     each = 8 // bits
     padded = np.zeros((height, -(-width // each), each), np.uint8)

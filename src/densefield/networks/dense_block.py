@@ -169,21 +169,21 @@ class _Stack(torch.autograd.Function):
             for layer, (gamma, beta, weight, bias) in zip(layers, _fours(parameters), strict=True):
                 norm, channels = layer.norm, weight.shape[1]
                 if training:
-                    centre, spread = mean[:channels], var[:channels]
-                    norm.running_mean.lerp_(centre, norm.momentum)
+                    center, spread = mean[:channels], var[:channels]
+                    norm.running_mean.lerp_(center, norm.momentum)
                     norm.running_var.lerp_(spread * (pixels / (pixels - 1)), norm.momentum)
                     norm.num_batches_tracked.add_(1)
                 else:
-                    centre, spread = norm.running_mean.clone(), norm.running_var
+                    center, spread = norm.running_mean.clone(), norm.running_var
                 inverse = (spread + norm.eps).rsqrt()
                 active = room(channels) if store else _first_channels(scratch, channels)
-                _activate(stack, centre, inverse, gamma, beta, out=active)
+                _activate(stack, center, inverse, gamma, beta, out=active)
                 made = functional.conv2d(active, weight.to(dtype), bias.to(dtype), padding=layer.conv.padding)
                 mask = made.new_empty(0)
                 if layer.dropout.training and layer.dropout.p > 0:
                     made, mask = torch.native_dropout(made, layer.dropout.p, True)
                 put(made)
-                saved += [centre, inverse, mask, active if store else made.new_empty(0)]
+                saved += [center, inverse, mask, active if store else made.new_empty(0)]
         ctx.save_for_backward(stack, *parameters, *saved)
         ctx.count = len(layers)
         ctx.sizes = [piece.shape[1] for piece in pieces]
@@ -204,18 +204,18 @@ class _Stack(torch.autograd.Function):
         scratch = torch.empty_like(gathered)
         total, along = torch.zeros(2, widest, dtype=parameters[0][0].dtype, device=stack.device)  # Σ D, Σ D x̂
 
-        def complete(start: int, stop: int, centre: Tensor, inverse: Tensor) -> Tensor:
+        def complete(start: int, stop: int, center: Tensor, inverse: Tensor) -> Tensor:
             part = gathered[:, start:stop]
             if ctx.training:
                 slope = along[start:stop] * inverse[start:stop] / pixels
                 part.addcmul_(stack[:, start:stop], _wide(-slope))
-                part.add_(_wide(slope * centre[start:stop] - total[start:stop] / pixels))
+                part.add_(_wide(slope * center[start:stop] - total[start:stop] / pixels))
             return part
 
         gradients: list[Tensor] = []
         for index in reversed(range(ctx.count)):
             gamma, beta, weight, _ = parameters[index]
-            centre, inverse, mask, active = saved[index]
+            center, inverse, mask, active = saved[index]
             channels, growth = weight.shape[1], weight.shape[0]
             made = grad[:, channels - skipped : channels - skipped + growth]
             if index + 1 < ctx.count:
@@ -224,7 +224,7 @@ class _Stack(torch.autograd.Function):
                 made = torch.ops.aten.native_dropout_backward(made, mask, _dropout_scale(ctx.dropout[index]))
             room = _first_channels(scratch, channels)
             if not active.numel():
-                active = _activate(stack, centre, inverse, gamma, beta, out=room)
+                active = _activate(stack, center, inverse, gamma, beta, out=room)
             below, d_weight, d_bias = torch.ops.aten.convolution_backward(
                 made.contiguous(memory_format=torch.channels_last),
                 active,
@@ -240,7 +240,7 @@ class _Stack(torch.autograd.Function):
             )
             torch.ops.aten.threshold_backward.grad_input(below, active, 0, grad_input=below)
             d_beta = below.sum((0, 2, 3), dtype=total.dtype)
-            torch.sub(stack[:, :channels], _wide(centre), out=room).mul_(below)
+            torch.sub(stack[:, :channels], _wide(center), out=room).mul_(below)
             d_gamma = room.sum((0, 2, 3), dtype=total.dtype).mul_(inverse)
             scale = gamma * inverse
             if index + 1 == ctx.count:
@@ -259,10 +259,10 @@ class _Stack(torch.autograd.Function):
     backward = staticmethod(differentiable_once("DenseBlock", _gradients))
 
 
-def _activate(stack: Tensor, centre: Tensor, inverse: Tensor, gamma: Tensor, beta: Tensor, *, out: Tensor) -> Tensor:
+def _activate(stack: Tensor, center: Tensor, inverse: Tensor, gamma: Tensor, beta: Tensor, *, out: Tensor) -> Tensor:
     """ReLU of the batch-normalised first channels of `stack`, written to `out`."""
     scale = gamma * inverse
-    return torch.addcmul(_wide(beta - centre * scale), stack[:, : len(scale)], _wide(scale), out=out).relu_()
+    return torch.addcmul(_wide(beta - center * scale), stack[:, : len(scale)], _wide(scale), out=out).relu_()
 
 
 def _wide(vector: Tensor) -> Tensor:  # (C,) -> (1, C, 1, 1)

@@ -103,7 +103,7 @@ class FCDenseNet(nn.Module):
             )
             made = count * growth_rate
         self.classifier = nn.Conv2d(channels + made, num_classes, 1)
-        _initialise(self)
+        _initialize(self)
 
     def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)
         check_map("image", image, self.in_channels)
@@ -160,7 +160,7 @@ class ClassicUpsampling(nn.Module):
             )
             made = width
         self.classifier = nn.Conv2d(made, num_classes, 1)
-        _initialise(self)
+        _initialize(self)
 
     def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)
         check_map("image", image, self.in_channels)
@@ -255,7 +255,7 @@ def _reach(down: Sequence[int], up: Sequence[int], *, transposed_size: int) -> i
     return max(left, right)
 
 
-def _initialise(network: nn.Module) -> None:
+def _initialize(network: nn.Module) -> None:
     """HeUniform weights, zero biases (section 4.1)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

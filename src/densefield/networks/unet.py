@@ -75,7 +75,7 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(_Pair(2 * after, after, padding, batch_norm) for after in reversed(widths[:-1]))
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Conv2d(width, num_classes, 1)
-        _initialise(self)
+        _initialize(self)
 
     def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H - 2 margin, W - 2 margin)
         check_map("image", image, self.in_channels)
@@ -97,7 +97,7 @@ class UNet(nn.Module):
         features = skips.pop()
         for up, pair in zip(self.up_convolutions, self.up, strict=True):
             features = up(features)
-            skip = _centre(skips.pop(), features.shape[2], features.shape[3])
+            skip = _center(skips.pop(), features.shape[2], features.shape[3])
             features = pair(torch.cat([skip, features], dim=1))
         scores = self.classifier(features)
         return scores[:, :, :height, :width]
@@ -116,7 +116,7 @@ class _Pair(nn.Sequential):
         super().__init__(*modules)
 
 
-def _centre(skip: Tensor, height: int, width: int) -> Tensor:
+def _center(skip: Tensor, height: int, width: int) -> Tensor:
     top, left = (skip.shape[2] - height) // 2, (skip.shape[3] - width) // 2
     return skip[:, :, top : top + height, left : left + width]
 
@@ -158,7 +158,7 @@ def _margin_and_reach(padding: str) -> tuple[int, int]:
     return (lost if padding == "valid" else 0), max(left, right)
 
 
-def _initialise(network: nn.Module) -> None:
+def _initialize(network: nn.Module) -> None:
     """Gaussian weights of deviation √(2/N), N the inputs of one output, so that feature variance stays near one."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

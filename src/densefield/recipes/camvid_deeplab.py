@@ -30,7 +30,7 @@ NETWORK = Stage(
     epochs=30,
     batch_size=4,
     augmentation=Augmentation(scale=(0.5, 1.25), crop=(224, 288), flip=True, jitter=0.3),
-    optimizer=words(training.adamw, rate=2e-3, weight_decay=1e-2),
+    optimizer=words(training.adamw, learning_rate=2e-3, weight_decay=1e-2),
     schedule=words(training.cosine),
     validate_every=6,
 )
@@ -40,7 +40,9 @@ TOGETHER = Stage(
     epochs=4,
     batch_size=4,
     augmentation=Augmentation(scale=(0.75, 1.25), crop=(224, 288), flip=True, jitter=0.3),
-    optimizer=words(training.adamw, rate=2e-4, weight_decay=1e-2, groups=(ParameterGroup("^refinement", 25.0),)),
+    optimizer=words(
+        training.adamw, learning_rate=2e-4, weight_decay=1e-2, groups=(ParameterGroup("^refinement", 25.0),)
+    ),
     schedule=words(training.cosine),
     validate_every=2,
 )
@@ -48,11 +50,11 @@ TOGETHER = Stage(
 EMBEDDINGS = TOGETHER.changed(
     trains="refinement",
     epochs=3,
-    optimizer=words(training.adam, rate=1e-3, weight_decay=0.0),
+    optimizer=words(training.adam, learning_rate=1e-3, weight_decay=0.0),
     validate_every=3,
 )
 WITH_EMBEDDINGS = TOGETHER.changed(
-    optimizer=words(training.adamw, rate=2e-4, weight_decay=1e-2, groups=(ParameterGroup("^refinement", 2.5),))
+    optimizer=words(training.adamw, learning_rate=2e-4, weight_decay=1e-2, groups=(ParameterGroup("^refinement", 2.5),))
 )
 
 camvid_deeplab_cpu = Recipe(

@@ -24,7 +24,7 @@ em_unet = Recipe(
             epochs=600,
             batch_size=1,
             augmentation=Augmentation(elastic=10.0, rotation=15.0, crop=(572, 572), dihedral=True, jitter=0.2),
-            optimizer=words(training.sgd, rate=1e-3, momentum=0.99, weight_decay=0.0),
+            optimizer=words(training.sgd, learning_rate=1e-3, momentum=0.99, weight_decay=0.0),
             schedule=words(training.poly),
             validate_every=10,
             patience=10,

@@ -21,7 +21,7 @@ NETWORK = Stage(
     trains="network",
     epochs=10,
     batch_size=8,
-    optimizer=words(training.adamw, rate=3e-3, weight_decay=1e-2),
+    optimizer=words(training.adamw, learning_rate=3e-3, weight_decay=1e-2),
     schedule=words(training.cosine),
     validate_every=5,
 )
@@ -29,13 +29,15 @@ TOGETHER = Stage(
     trains="all",
     epochs=4,
     batch_size=8,
-    optimizer=words(training.adamw, rate=5e-4, weight_decay=1e-2, groups=(ParameterGroup("^refinement", 10.0),)),
+    optimizer=words(
+        training.adamw, learning_rate=5e-4, weight_decay=1e-2, groups=(ParameterGroup("^refinement", 10.0),)
+    ),
     schedule=words(training.cosine),
     validate_every=2,
 )
-EMBEDDINGS = TOGETHER.changed(trains="refinement", optimizer=words(training.adam, rate=1e-3, weight_decay=0.0))
+EMBEDDINGS = TOGETHER.changed(trains="refinement", optimizer=words(training.adam, learning_rate=1e-3, weight_decay=0.0))
 WITH_EMBEDDINGS = TOGETHER.changed(
-    optimizer=words(training.adamw, rate=5e-4, weight_decay=1e-2, groups=(ParameterGroup("^refinement", 2.0),))
+    optimizer=words(training.adamw, learning_rate=5e-4, weight_decay=1e-2, groups=(ParameterGroup("^refinement", 2.0),))
 )
 
 sample_deeplab_crf = Recipe(

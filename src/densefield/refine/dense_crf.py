@@ -28,7 +28,7 @@ class Iteration(NamedTuple):
 
     step: int
     scores: Tensor  # (B, K, *size), log-marginals
-    beliefs: Tensor  # (B, K, *size), marginals
+    marginals: Tensor  # (B, K, *size), marginals
 
 
 @described("dense_crf")
@@ -177,14 +177,14 @@ class DenseCRF(nn.Module):
 
     def free_energy(
         self,
-        beliefs: Tensor,  # (B, K, *size), Q
+        marginals: Tensor,  # (B, K, *size), Q
         scores: Tensor,
         image: Tensor | None = None,
         features: Tensor | Sequence[Tensor] = (),
     ) -> Tensor:  # (B,)
         """The free energy of marginals, which the updates lower; the formula stands at `refine.energy.free_energy`."""
         unary = self._unary(scores)
-        return energies.free_energy(beliefs, unary, self._terms(unary, image, features), self.normalization)
+        return energies.free_energy(marginals, unary, self._terms(unary, image, features), self.normalization)
 
     def _check(self, scores: Tensor) -> None:
         right = isinstance(scores, Tensor) and scores.dim() >= 3 and scores.shape[1] == self.num_classes

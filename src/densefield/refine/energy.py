@@ -32,7 +32,7 @@ def energy(
 
 
 def free_energy(
-    beliefs: Tensor,  # (B, K, *size), Q
+    marginals: Tensor,  # (B, K, *size), Q
     unary: Tensor,  # (B, K, *size)
     terms: Sequence[Term],
     normalization: Normalization = "symmetric",
@@ -40,22 +40,22 @@ def free_energy(
     """F(Q) = Σ Q log Q + Σ Q U + ½ Σ_m Σ_ij Q_i · μ_m k̃_m(i, j) Q_j = KL(Q ‖ P) - log Z.
 
     Fixed points of the updates are its stationary points. pydensecrf's `klDivergence` does not halve the last sum.
-    Summed in float64. Raises `InputError` where shapes differ and where beliefs are negative.
+    Summed in float64. Raises `InputError` where shapes differ and where marginals are negative.
     """
-    check_tensor("beliefs", beliefs, f"a tensor {tuple(unary.shape)}")
+    check_tensor("marginals", marginals, f"a tensor {tuple(unary.shape)}")
     check(
-        beliefs.shape == unary.shape and not beliefs.is_complex(),
-        f"beliefs: wanted the shape {tuple(unary.shape)} of the scores, received {tuple(beliefs.shape)}",
+        marginals.shape == unary.shape and not marginals.is_complex(),
+        f"marginals: wanted the shape {tuple(unary.shape)} of the scores, received {tuple(marginals.shape)}",
     )
     # A finite difference may step a little below 0; log-marginals, which the layer returns, lie far below it.
-    least = float(beliefs.detach().min()) if beliefs.numel() else 0.0
-    check(least >= -1e-3, f"beliefs: wanted probabilities, received {least:g}; of log-marginals take the exp()")
+    least = float(marginals.detach().min()) if marginals.numel() else 0.0
+    check(least >= -1e-3, f"marginals: wanted probabilities, received {least:g}; of log-marginals take the exp()")
 
     def of_one(energies: Tensor, mine: Sequence[Term], q: Tensor | None) -> Tensor:
         assert q is not None
         return _free_energy(q.flatten(2), energies, mine, normalization)
 
-    return each_item(of_one, unary, terms, beliefs.to(unary.dtype))
+    return each_item(of_one, unary, terms, marginals.to(unary.dtype))
 
 
 def _free_energy(

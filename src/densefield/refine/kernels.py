@@ -1,4 +1,4 @@
-"""The kernels of a dense CRF: how much two pixels have to do with each other, by their places, colours or features.
+"""The kernels of a dense CRF: how much two pixels have to do with each other, by their places, colors or features.
 
 Each is exp(-½ Σ_a ((x_ia - x_ja) / θ_a)²) with a weight; a frozen description whose numbers may be tensors, so that
 gradients reach them. Names as in Krähenbühl and Koltun 2011, equation 3.
@@ -61,7 +61,7 @@ class SpatialKernel:
 @described("bilateral")
 @dataclasses.dataclass(frozen=True, eq=False)
 class BilateralKernel:
-    """Close pixels of like colour: θ_α in pixels, one or one an axis; θ_β in 8-bit units, one or one a channel."""
+    """Close pixels of like color: θ_α in pixels, one or one an axis; θ_β in 8-bit units, one or one a channel."""
 
     theta_alpha: Width = 80.0
     theta_beta: Width = 13.0

@@ -1,4 +1,4 @@
-"""PAMR: pixel-adaptive mask refinement by the colours of a few near and far neighbours."""
+"""PAMR: pixel-adaptive mask refinement by the colors of a few near and far neighbors."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def pamr(
     iterations: int = 10,
     dilations: Sequence[int] = DILATIONS,
 ) -> Tensor:  # (B, K, H, W)
-    """Replace mask values by means of their 3 x 3 neighbours at all dilations, weighed by alpha, `iterations` times.
+    """Replace mask values by means of their 3 x 3 neighbors at all dilations, weighed by alpha, `iterations` times.
 
     alpha_ij = softmax over j of the mean over channels of -|x_i - x_j| / (0.1 sigma_i), sigma_i the standard deviation
-    among i and its neighbours: Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels", CVPR 2020.
+    among i and its neighbors: Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels", CVPR 2020.
     Outside the image lies its nearest pixel. The weights carry no gradient, as published; masks do.
     Half types are computed in float32. Raises `InputError` for shapes that do not fit.
     """
@@ -45,20 +45,20 @@ def pamr(
     # One by one: threads round the deviations of a batch by its size.
     weights = torch.cat([_weights(one, dilations) for one in guide.split(1)]).to(wide.dtype)
     for _ in range(iterations):
-        neighbours = _neighbours(wide, dilations)
-        wide = sum((weights[:, j : j + 1] * x for j, x in enumerate(neighbours)), torch.zeros_like(wide))
+        neighbors = _neighbors(wide, dilations)
+        wide = sum((weights[:, j : j + 1] * x for j, x in enumerate(neighbors)), torch.zeros_like(wide))
     return wide.to(masks.dtype)
 
 
 def _weights(image: Tensor, dilations: Sequence[int]) -> Tensor:  # (B, J, H, W)
-    neighbours = _neighbours(image, dilations)
-    centres = [image] * len(dilations)  # published: the centre stands once for each dilation
-    deviation = torch.stack([*neighbours, *centres]).std(dim=0)
-    difference = torch.stack([(image - x).abs() for x in neighbours], dim=1)  # (B, J, C, H, W)
+    neighbors = _neighbors(image, dilations)
+    centers = [image] * len(dilations)  # published: the center stands once for each dilation
+    deviation = torch.stack([*neighbors, *centers]).std(dim=0)
+    difference = torch.stack([(image - x).abs() for x in neighbors], dim=1)  # (B, J, C, H, W)
     return (-difference / (1e-8 + 0.1 * deviation[:, None])).mean(2).softmax(dim=1)
 
 
-def _neighbours(values: Tensor, dilations: Sequence[int]) -> list[Tensor]:
+def _neighbors(values: Tensor, dilations: Sequence[int]) -> list[Tensor]:
     height, width = values.shape[2:]
     result = []
     for d in dilations:

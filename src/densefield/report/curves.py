@@ -14,7 +14,7 @@ from densefield.checks import InputError
 Series = Mapping[str, Sequence[tuple[float, float]]]  # a line's name → its points
 Curves = Mapping[str, Series]  # a chart's title → its lines
 
-COLOURS = 6  # --s1 … --s6 of the page
+COLORS = 6  # --s1 … --s6 of the page
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 14, 44
 
@@ -92,23 +92,23 @@ def line_chart(
     for number, (name, points) in enumerate(lines.items()):
         if not points:
             continue
-        colour = f"var(--s{number % COLOURS + 1})"
-        dashes = "" if number < COLOURS else ' stroke-dasharray="6 4"'
+        color = f"var(--s{number % COLORS + 1})"
+        dashes = "" if number < COLORS else ' stroke-dasharray="6 4"'
         places = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
         parts.append(
-            f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="2.2"'
+            f'<polyline points="{places}" fill="none" stroke="{color}" stroke-width="2.2"'
             f' stroke-linejoin="round"{dashes}/>'
         )
         # Many points: small dots would hide the line, so only the places to hover remain.
         radius = 3.0 if len(points) <= 40 else 1.2
         parts.extend(
-            f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="{radius}" fill="{colour}" stroke="transparent"'
+            f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="{radius}" fill="{color}" stroke="transparent"'
             f' stroke-width="8"><title>{escape(name)}, {escape(x_label)} {_plain(x)}: {y:.4g}</title></circle>'
             for x, y in points
         )
     label = escape(f"{y_label} by {x_label}: {', '.join(lines)}", quote=True)
     legend = "".join(
-        f'<span><i style="background:var(--s{number % COLOURS + 1})"></i>{escape(name)}</span>'
+        f'<span><i style="background:var(--s{number % COLORS + 1})"></i>{escape(name)}</span>'
         for number, (name, points) in enumerate(lines.items())
         if points
     )

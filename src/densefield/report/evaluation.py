@@ -68,7 +68,7 @@ table.classes { border-collapse: collapse; width: 100%; min-width: 460px; font-v
 @media (max-width: 400px) { .figures dd { font-size: 1.4rem; } .figures div:first-child dd { font-size: 1.9rem; } }
 """
 
-GREY = np.array([0.299, 0.587, 0.114])  # the lightness of RGB (ITU-R BT.601)
+GRAY = np.array([0.299, 0.587, 0.114])  # the lightness of RGB (ITU-R BT.601)
 
 
 class Example(NamedTuple):
@@ -159,8 +159,8 @@ def _classes(confusion: ConfusionMatrix, classes: ClassList, alone: ConfusionMat
     ]
     shown = [column for column in columns if column is not None]
     rows = [
-        f"<tr><td>{swatch(classes.colours[number])}{escape(name)}</td>"
-        f"{''.join(_bar(float(values[number]), colour) for _, values, colour in shown)}</tr>"
+        f"<tr><td>{swatch(classes.colors[number])}{escape(name)}</td>"
+        f"{''.join(_bar(float(values[number]), color) for _, values, color in shown)}</tr>"
         for number, name in enumerate(classes.names)
     ]
     heads = "".join(f"<th>{title}</th>" for title, _, _ in shown)
@@ -173,12 +173,12 @@ def _classes(confusion: ConfusionMatrix, classes: ClassList, alone: ConfusionMat
     )
 
 
-def _bar(share: float, colour: str) -> str:
+def _bar(share: float, color: str) -> str:
     """A table cell with a number and a bar."""
     width = 0.0 if share != share else 100 * share
     return (
         f'<td class="value"><div class="bar"><b>{percent(share)}</b>'
-        f'<i><u style="width:{width:.1f}%;background:{colour}"></u></i></div></td>'
+        f'<i><u style="width:{width:.1f}%;background:{color}"></u></i></div></td>'
     )
 
 
@@ -192,7 +192,7 @@ def _confusions(confusion: ConfusionMatrix, classes: ClassList) -> str:
         note = f" The grid shows the {MOST_CLASSES} most frequent of {len(classes)} classes."
     grid = heat_map(counts, classes.names, kept)
     pairs = "".join(
-        f"<li>{swatch(classes.colours[i])}{escape(classes.names[i])} taken for {swatch(classes.colours[j])}"
+        f"<li>{swatch(classes.colors[i])}{escape(classes.names[i])} taken for {swatch(classes.colors[j])}"
         f"{escape(classes.names[j])}: <b>{percent(share)} %</b> of its pixels</li>"
         for i, j, share in largest_confusions(counts)
     )
@@ -219,7 +219,7 @@ def _learning(curve: Curves) -> str:
 
 
 def _images(heading: str, examples: Sequence[Example], classes: ClassList) -> str:
-    """Each example's pictures, before and after its refinement where it has one, and the colours' meaning."""
+    """Each example's pictures, before and after its refinement where it has one, and the colors' meaning."""
     seen: set[int] = set()
     rows = []
     for example in examples:
@@ -236,7 +236,7 @@ def _images(heading: str, examples: Sequence[Example], classes: ClassList) -> st
             f'</span></h3><div class="pictures{both}">{figures}</div></div>'
         )
     keys = "".join(
-        f"<span>{swatch(classes.colours[number])}{escape(classes.names[number])}</span>"
+        f"<span>{swatch(classes.colors[number])}{escape(classes.names[number])}</span>"
         for number in sorted(seen)
         if number < len(classes)
     )
@@ -258,9 +258,9 @@ def _pictures(example: Example, classes: ClassList, seen: set[int]) -> list[tupl
     maps[0] = np.where((maps[0] >= 0) & (maps[0] < len(classes)), maps[0], 255)
     target, *given = (fitted_labels(values.astype(np.uint8)) for values in maps)
     image = fitted_image(example.image)
-    # Over a grey image a class has the colour of its key, whatever the object's own colour is.
-    grey = np.repeat(np.rint(image @ GREY).astype(np.uint8)[..., None], 3, 2)
-    over = [draw.overlay(grey, values, classes, alpha=0.7) for values in (target, *given)]
+    # Over a gray image a class has the color of its key, whatever the object's own color is.
+    gray = np.repeat(np.rint(image @ GRAY).astype(np.uint8)[..., None], 3, 2)
+    over = [draw.overlay(gray, values, classes, alpha=0.7) for values in (target, *given)]
     wrong = [draw.error_map(values, target) for values in given]
     for values in (target, *given):
         seen.update(np.unique(values).tolist())

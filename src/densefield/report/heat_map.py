@@ -44,7 +44,7 @@ def heat_map(
         parts.append(f'<text x="{x + 4}" y="{top - 8}" transform="rotate(-45 {x + 4} {top - 8})">{escape(name)}</text>')
         for j in range(num_classes):
             share = float(shares[i, j])
-            colour = "var(--good)" if i == j else "var(--bad)"
+            color = "var(--good)" if i == j else "var(--bad)"
             # A square root lifts the few per cent of a confusion above the ground.
             strength = share**0.5 if share > 0.0005 else 0.0
             title = escape(f"{names[i]} taken for {names[j]}" if i != j else f"{names[i]} found", quote=True)
@@ -57,10 +57,10 @@ def heat_map(
             if strength:
                 parts.append(
                     f'<rect x="{left + CELL * j + 1}" y="{y + 1}" width="{CELL - 2}" height="{CELL - 2}" rx="4"'
-                    f' fill="{colour}" fill-opacity="{strength:.3f}"/>'
+                    f' fill="{color}" fill-opacity="{strength:.3f}"/>'
                 )
             if share >= 0.005:
-                # Strong cells are dark on light ground and light on dark ground: the card's colour reads on both.
+                # Strong cells are dark on light ground and light on dark ground: the card's color reads on both.
                 ink = "var(--card)" if strength > 0.62 else "var(--ink)"
                 parts.append(
                     f'<text x="{left + CELL * j + CELL / 2}" y="{y + CELL / 2 + 4}" text-anchor="middle"'

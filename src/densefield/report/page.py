@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-# Colours are variables, so that charts drawn with them follow the reader's light or dark preference. The series'
-# colours keep apart for the colour-blind, on both grounds.
+# Colors are variables, so that charts drawn with them follow the reader's light or dark preference. The series'
+# colors keep apart for the color-blind, on both grounds.
 STYLE = """
 :root { color-scheme: light dark;
   --ground: #f6f7f9; --card: #ffffff; --ink: #17191d; --soft: #5d6470; --rule: #e1e4e9; --track: #eceef2;
@@ -77,9 +77,9 @@ def page(
 """
 
 
-def swatch(colour: Sequence[int]) -> str:
-    """A small square of an RGB colour."""
-    red, green, blue = (int(part) for part in colour)
+def swatch(color: Sequence[int]) -> str:
+    """A small square of an RGB color."""
+    red, green, blue = (int(part) for part in color)
     return f'<span class="swatch" style="background:rgb({red},{green},{blue})"></span>'
 
 

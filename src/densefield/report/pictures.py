@@ -43,10 +43,10 @@ def fitted_labels(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def picture_element(pixels: Picture, description: str, *, photograph: bool = True) -> str:
-    """An <img> holding the picture: JPEG for photographs, PNG for flat colours. `description` is plain text."""
+    """An <img> holding the picture: JPEG for photographs, PNG for flat colors. `description` is plain text."""
     held = io.BytesIO()
     if photograph:
-        # Thin coloured lines smear when colour is stored at half the size.
+        # Thin colored lines smear when color is stored at half the size.
         Image.fromarray(pixels).save(held, "JPEG", quality=88, subsampling=0)
     else:
         Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE).save(held, "PNG", optimize=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from densefield.checks import InputError, check
+from densefield.classes import ClassList
 from densefield.files import atomic_write
 from densefield.protocols import Pairs
 from densefield.runs.files import read_recipe, write_recipe
@@ -188,8 +189,8 @@ def _other_data(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
                 f"{i} was {old!r}, now {new!r}" for i, (old, new) in enumerate(zip(*names, strict=True)) if old != new
             ]
             found.append(f"class {', '.join(pairs)}")
-        elif before["classes"] != after["classes"]:
-            found.append("the class list's colours or label values are others")
+        elif ClassList.from_dict(before["classes"]) != ClassList.from_dict(after["classes"]):
+            found.append("the class list's colors or label values are others")
         for split in ("training", "validation"):
             old, new = before[split], after[split]
             if old["images"] != new["images"]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from densefield.built.bounds import Channels, Side, Weight
 from densefield.checks import check
 from densefield.data.transforms import (
-    ColourJitter,
+    ColorJitter,
     Compose,
     ElasticDeformation,
     RandomCrop,
@@ -50,7 +50,7 @@ class Section(BaseModel):
 
 
 class Augmentation(Section):
-    """Random changes of a training pair: warp, then crop, then mirror, then colour."""
+    """Random changes of a training pair: warp, then crop, then mirror, then color."""
 
     scale: tuple[Magnification, Magnification] | None = Field(None, description="least, most")
     rotation: float = Field(0.0, ge=0, le=180, description="degrees either way")
@@ -86,7 +86,7 @@ class Augmentation(Section):
         if self.flip:
             steps.append(RandomFlip())
         if self.jitter:
-            steps.append(ColourJitter(self.jitter, self.jitter, self.jitter))
+            steps.append(ColorJitter(self.jitter, self.jitter, self.jitter))
         return Compose(*steps)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from densefield.built import words_of
-from densefield.checks import InputError
+from densefield.checks import InputError, check
 from densefield.built.explained import likely
 from densefield.networks.embedding import IN_VGG
 from densefield.runs.kinds import REFINEMENTS
@@ -63,6 +63,9 @@ def expanded(plain: Mapping[str, Any], *, laid_over: bool = False) -> dict[str, 
                 if part.get("kind") == "step" and "gamma" in part and part["gamma"] is None:
                     part["gamma"] = 0.995
                 _leave_out_nulls(part, name)
+                if name == "optimizer" and "rate" in part:  # what older recipes call it
+                    check("learning_rate" not in part or laid_over, "optimizer: rate is learning_rate; give it once")
+                    part["learning_rate"] = part.pop("rate")
     part = whole.get("refinement")
     if isinstance(part, dict):
         kind = part.get("kind")

@@ -147,7 +147,7 @@ def _segmenter(recipe: Recipe, pairs: Pairs, *, fresh: bool) -> Segmenter:
 
 
 def _refinement(recipe: Recipe, network: nn.Module, num_classes: int) -> nn.Module | None:
-    """What stands behind `network`, fresh; embeddings see colour, whatever the network sees."""
+    """What stands behind `network`, fresh; embeddings see color, whatever the network sees."""
     if recipe.refinement is None:
         return None
     mean, std = (values if len(values) == 3 else (*values,) * 3 for values in (recipe.mean, recipe.std))

@@ -70,11 +70,11 @@ def read_tile(
 
 def network_input(pixels: Tensor, *, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> Tensor:
     """Pixels (B, C, H, W), uint8 or in [0, 1], as a network reads them: (value - mean) / std a channel."""
-    values = normalised(pixels, channels=len(mean), dtype=dtype)
+    values = normalized(pixels, channels=len(mean), dtype=dtype)
     return (values - values.new_tensor(mean)[:, None, None]) / values.new_tensor(std)[:, None, None]
 
 
-def normalised(pixels: Tensor, *, channels: int, dtype: torch.dtype) -> Tensor:
+def normalized(pixels: Tensor, *, channels: int, dtype: torch.dtype) -> Tensor:
     """Values in [0, 1], with `channels` channels: luminance when one is wanted of three, copies when three of one."""
     values = pixels.to(dtype) / 255 if pixels.dtype == torch.uint8 else pixels.to(dtype)
     received = values.shape[1]
@@ -99,7 +99,7 @@ def _from_tensor(image: Tensor) -> Pixels:
     right = image.dim() in (3, 4) and image.is_floating_point() and image.numel() > 0
     check(right, f"image: {_WANTED}, received {image.dtype} {tuple(image.shape)}")
     low, high = (float(bound) for bound in torch.aminmax(image.detach()))
-    # Resampling may overshoot a little; 0 … 255 and already normalised images are the mistakes to catch.
+    # Resampling may overshoot a little; 0 … 255 and already normalized images are the mistakes to catch.
     check(low >= -0.5 and high <= 1.5, f"image: wanted float values in [0, 1], received {low:g} to {high:g}")
     return Pixels(image if image.dim() == 4 else image[None], batched=image.dim() == 4)
 

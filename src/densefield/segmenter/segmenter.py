@@ -29,7 +29,7 @@ from densefield.segmenter.description import (
     read_text,
     refinement_words,
 )
-from densefield.segmenter.pixels import ImageLike, Pixels, as_pixels, normalised, read_tile
+from densefield.segmenter.pixels import ImageLike, Pixels, as_pixels, normalized, read_tile
 from densefield.segmenter.tiling import Span, padded_spans, score_tiles, valid_spans
 from densefield.weights import check_fit, read_tensors, write_tensors
 
@@ -132,7 +132,7 @@ class Segmenter(
         assert self.refinement is not None
         with torch.no_grad(), _evaluating(self):
             device, dtype = _placement(self.network)
-            image = normalised(pixels.to(device), channels=pixels.shape[1], dtype=dtype)
+            image = normalized(pixels.to(device), channels=pixels.shape[1], dtype=dtype)
             image = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
             refined = self.refinement(scores.to(device), image)
         wanted = tuple(scores.shape)

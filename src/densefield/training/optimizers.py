@@ -40,20 +40,22 @@ class ParameterGroup:
 def sgd(
     module: nn.Module,
     *,
-    rate: Positive = 1e-3,
+    learning_rate: Positive = 1e-3,
     weight_decay: Weight = 1e-4,
     momentum: Share = 0.9,
     groups: Sequence[ParameterGroup] = (),
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent."""
-    return torch.optim.SGD(parameter_groups(module, rate, weight_decay, groups), lr=rate, momentum=momentum)
+    return torch.optim.SGD(
+        parameter_groups(module, learning_rate, weight_decay, groups), lr=learning_rate, momentum=momentum
+    )
 
 
 @described()
 def rmsprop(
     module: nn.Module,
     *,
-    rate: Positive = 1e-3,
+    learning_rate: Positive = 1e-3,
     weight_decay: Weight = 1e-4,
     momentum: Share = 0.0,
     alpha: Share = 0.9,
@@ -61,38 +63,38 @@ def rmsprop(
     groups: Sequence[ParameterGroup] = (),
 ) -> torch.optim.Optimizer:
     """RMSprop; `alpha` (its decay) and `eps` are by default those of the FC-DenseNet paper's code."""
-    split = parameter_groups(module, rate, weight_decay, groups)
-    return torch.optim.RMSprop(split, lr=rate, alpha=alpha, eps=eps, momentum=momentum)
+    split = parameter_groups(module, learning_rate, weight_decay, groups)
+    return torch.optim.RMSprop(split, lr=learning_rate, alpha=alpha, eps=eps, momentum=momentum)
 
 
 @described()
 def adam(
     module: nn.Module,
     *,
-    rate: Positive = 1e-3,
+    learning_rate: Positive = 1e-3,
     weight_decay: Weight = 1e-4,
     momentum: Annotated[Share, Field(description="β1")] = 0.9,
     eps: Epsilon = 1e-8,
     groups: Sequence[ParameterGroup] = (),
 ) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015)."""
-    split = parameter_groups(module, rate, weight_decay, groups)
-    return torch.optim.Adam(split, lr=rate, betas=(momentum, 0.999), eps=eps, fused=_fused(module))
+    split = parameter_groups(module, learning_rate, weight_decay, groups)
+    return torch.optim.Adam(split, lr=learning_rate, betas=(momentum, 0.999), eps=eps, fused=_fused(module))
 
 
 @described()
 def adamw(
     module: nn.Module,
     *,
-    rate: Positive = 1e-3,
+    learning_rate: Positive = 1e-3,
     weight_decay: Weight = 1e-4,
     momentum: Annotated[Share, Field(description="β1")] = 0.9,
     eps: Epsilon = 1e-8,
     groups: Sequence[ParameterGroup] = (),
 ) -> torch.optim.Optimizer:
     """Adam whose weights decay apart from its gradients (Loshchilov and Hutter 2019)."""
-    split = parameter_groups(module, rate, weight_decay, groups)
-    return torch.optim.AdamW(split, lr=rate, betas=(momentum, 0.999), eps=eps, fused=_fused(module))
+    split = parameter_groups(module, learning_rate, weight_decay, groups)
+    return torch.optim.AdamW(split, lr=learning_rate, betas=(momentum, 0.999), eps=eps, fused=_fused(module))
 
 
 def _fused(module: nn.Module) -> bool | None:

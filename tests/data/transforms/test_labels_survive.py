@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from densefield.data.transforms import (
-    ColourJitter,
+    ColorJitter,
     Compose,
     ElasticDeformation,
     RandomCrop,
@@ -19,7 +19,7 @@ from densefield.data.transforms import (
 from drawing import seeded
 
 EVERY = [
-    ColourJitter(0.3, 0.3, 0.3, 0.1),
+    ColorJitter(0.3, 0.3, 0.3, 0.1),
     ElasticDeformation(),
     RandomCrop(20, 90),
     RandomDihedral(),

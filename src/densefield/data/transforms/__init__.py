@@ -4,7 +4,7 @@ Images are uint8 (H, W, 3), targets uint8 (H, W). Labels are only ever copied, n
 what went in, and 255 where the image had to be continued beyond its border.
 """
 
-from densefield.data.transforms.colour import ColourJitter
+from densefield.data.transforms.color import ColorJitter
 from densefield.data.transforms.compose import Compose, Transform
 from densefield.data.transforms.crop import RandomCrop, crop
 from densefield.data.transforms.elastic import ElasticDeformation, coarse_displacement
@@ -13,7 +13,7 @@ from densefield.data.transforms.random_warp import RandomRotation, RandomScale, 
 from densefield.data.transforms.warp import warp
 
 __all__ = [
-    "ColourJitter",
+    "ColorJitter",
     "Compose",
     "ElasticDeformation",
     "RandomCrop",

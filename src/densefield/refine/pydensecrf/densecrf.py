@@ -156,12 +156,12 @@ class DenseCRF:
             isinstance(Q, np.ndarray) and Q.flags.writeable,
             f"Q: wanted a NumPy array that can be written to, received {shown(Q)}",
         )
-        log_q = self._beliefs(Q).clamp_min(1e-38).log().reshape(1, self._nlabel, *self._size)
+        log_q = self._marginals(Q).clamp_min(1e-38).log().reshape(1, self._nlabel, *self._size)
         Q[...] = self._updated(log_q, 1).exp().reshape(self._nlabel, self._nvar).numpy()
 
     def klDivergence(self, Q: NDArray[np.float32]) -> float:
         """Σ Q log Q + Σ Q U + Σ Q·μKQ, the KL divergence up to a constant were the last sum halved: as pydensecrf's."""
-        q = self._beliefs(Q)
+        q = self._marginals(Q)
         wide, energies = q.double(), self._energies().flatten(2).double()
         # A label that cannot be, and is not, costs nothing; pydensecrf multiplies 0 by infinity.
         energies = energies.masked_fill(energies.isposinf() & (wide == 0), 0.0)
@@ -174,7 +174,7 @@ class DenseCRF:
         check_memory(4 * self._nlabel * self._nvar, f"energies of {self._nlabel} labels for {self._nvar} pixels")
         return torch.zeros(1, self._nlabel, *self._size, dtype=torch.float32, device="cpu")
 
-    def _beliefs(self, values: ArrayLike) -> Tensor:  # (1, nlabels, nvar)
+    def _marginals(self, values: ArrayLike) -> Tensor:  # (1, nlabels, nvar)
         given = _matrix("Q", values)
         wanted = (self._nlabel, self._nvar)
         check(given.shape == wanted, f"Q: wanted shape {wanted}, received {given.shape}")
@@ -254,7 +254,7 @@ class DenseCRF2D(DenseCRF):
         kernel: int = DIAG_KERNEL,
         normalization: int = NORMALIZE_SYMMETRIC,
     ) -> None:
-        """Add the kernel of positions and colours; `srgb` in 8-bit units: one number, or one a channel."""
+        """Add the kernel of positions and colors; `srgb` in 8-bit units: one number, or one a channel."""
         image = _as_array("rgbim", rgbim)
         wanted = (*self._size, 3)
         check(
@@ -267,10 +267,10 @@ class DenseCRF2D(DenseCRF):
             "construct your own pairwise energy and add it through `addPairwiseEnergy`.",
         )
         check(image.dtype == np.uint8, f"rgbim: wanted uint8, received {image.dtype}")
-        colours = torch.from_numpy(np.array(image)).reshape(-1, 3).T.float()  # a copy: a Pillow image is read-only
-        places = positions(self._size, colours).flip(0)
+        colors = torch.from_numpy(np.array(image)).reshape(-1, 3).T.float()  # a copy: a Pillow image is read-only
+        places = positions(self._size, colors).flip(0)
         widths = as_tensor([*_widths("sxy", sxy, 2), *_widths("srgb", srgb, 3)])
-        self._add_features(torch.cat([places, colours]) / widths[:, None], compat, kernel, normalization)
+        self._add_features(torch.cat([places, colors]) / widths[:, None], compat, kernel, normalization)
 
 
 def _widths(name: str, value: Any, count: int) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Random light and colour; labels stay as they are."""
+"""Random light and color; labels stay as they are."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601: how bright the eye find
 
 
 @dataclasses.dataclass(frozen=True)
-class ColourJitter:
+class ColorJitter:
     """Change brightness, contrast and saturation by factors from [1 - x, 1 + x], hue by up to `hue` of a full turn.
 
     All four are linear in RGB, so they are multiplied into one 3x4 matrix that runs over the image once. Hue turns
-    colours about the grey axis, contrast stretches about the image's mean brightness.
+    colors about the gray axis, contrast stretches about the image's mean brightness.
     """
 
     brightness: float = 0.2
@@ -38,18 +38,18 @@ class ColourJitter:
             1.0 + amount * rng.uniform(-1.0, 1.0) for amount in (self.brightness, self.contrast, self.saturation)
         )
         turn = self.hue * rng.uniform(-1.0, 1.0)
-        matrix = _colours(saturation, turn)
-        grey = float(image.reshape(-1, 3).mean(axis=0) @ _LUMA)
-        shift = np.full((3, 1), (1.0 - contrast) * grey * brightness)
+        matrix = _colors(saturation, turn)
+        gray = float(image.reshape(-1, 3).mean(axis=0) @ _LUMA)
+        shift = np.full((3, 1), (1.0 - contrast) * gray * brightness)
         full = np.hstack([contrast * brightness * matrix, shift])
         return cv2.transform(np.ascontiguousarray(image), full).astype(np.uint8), target
 
 
-def _colours(saturation: float, turn: float) -> npt.NDArray[np.float64]:  # (3, 3)
-    """Scale the distance from grey by `saturation` and rotate by `turn` about the axis red = green = blue."""
-    grey = np.tile(_LUMA, (3, 1))
+def _colors(saturation: float, turn: float) -> npt.NDArray[np.float64]:  # (3, 3)
+    """Scale the distance from gray by `saturation` and rotate by `turn` about the axis red = green = blue."""
+    gray = np.tile(_LUMA, (3, 1))
     cosine, sine = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
     axis = np.full((3, 3), 1.0 / 3.0)
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3.0)
     rotation = cosine * np.eye(3) + sine * cross + (1.0 - cosine) * axis  # Rodrigues
-    return (saturation * np.eye(3) + (1.0 - saturation) * grey) @ rotation
+    return (saturation * np.eye(3) + (1.0 - saturation) * gray) @ rotation
