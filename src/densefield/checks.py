@@ -34,6 +34,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def one_line(error: BaseException, most: int = 200) -> str:
+    """An error's text on one line, cut after `most` characters; its type where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 def whole_number(name: str, value: Any, least: int, most: int = MOST) -> int:
     """Give a whole number of any type (5, 5.0, NumPy's and torch's); raise unless it lies in `least` … `most`."""
     wanted = f"{least} or more" if most == MOST else f"{least} to {most}"
@@ -74,6 +79,14 @@ def check_floating(name: str, tensor: Tensor) -> None:
 def check_finite(name: str, tensor: Tensor) -> None:
     """Raise when `tensor` holds NaN or Inf."""
     check(bool(tensor.isfinite().all()), f"{name}: holds NaN or Inf values; wanted finite numbers only")
+
+
+def check_in_unit(name: str, image: Tensor, wanted: str, hint: str = "") -> None:
+    """Raise unless pixels lie in [0, 1]; resampling may overshoot, 0 … 255 and normalized images are to be caught."""
+    import torch
+
+    low, high = (float(bound) for bound in torch.aminmax(image.detach()))
+    check(low >= -0.5 and high <= 1.5, f"{name}: wanted {wanted}, received {low:g} to {high:g}{hint}")
 
 
 def check_map(name: str, tensor: Tensor, channels: int | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from densefield.checks import InputError
+from densefield.checks import InputError, one_line
 
 
 def device_named(name: str = "auto") -> torch.device:
@@ -15,6 +15,6 @@ def device_named(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:100]
+        reason = one_line(error, 100)
         raise InputError(f"device: {name!r} cannot be used ({reason}); wanted cpu, cuda, cuda:1 or mps") from error
     return device

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, one_line
 
 MOST_BYTES = 256 * 1024  # a recipe or a class list takes two thousand; anything longer is the wrong file
 WRONG = (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError)  # ValueError: dates, digits without end
@@ -47,4 +47,4 @@ def read_yaml(path: Path, what: str) -> Any:
     try:
         return parsed_yaml(raw.decode("utf-8-sig"))
     except WRONG as error:
-        raise InputError(f"{path}: not a YAML {what} ({' '.join(str(error).split())[:200]})") from error
+        raise InputError(f"{path}: not a YAML {what} ({one_line(error)})") from error

@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
 from densefield.built.explained import explained, likely
-from densefield.checks import InputError
+from densefield.checks import InputError, one_line
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -233,7 +233,7 @@ class Kinds:
         try:
             return chosen.build(**given)
         except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = one_line(error)
             raise InputError(f"{source}: {kind_of(chosen.builder)} does not accept its arguments ({reason})") from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, one_line
 from densefield.classes import ClassList
 from densefield.cli.crf_kernels import CERTAINTY
 from densefield.data.sample import IGNORED, target_of
@@ -245,7 +245,7 @@ def _of_scores(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32]
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # numpy's reader of headers raises whatever it stumbles over: TokenError, OverflowError
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        reason = one_line(error, 100)
         raise InputError(f"{path}: not a readable .npy file ({reason}); save scores by numpy.save") from error
     right = array.ndim == 3 and array.dtype.kind == "f" and 1 <= len(array) <= 255 and array.size > 0
     check(right, f"{path}: wanted scores (K, H, W) in floating point, received {array.dtype} {array.shape}")

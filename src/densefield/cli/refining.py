@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from densefield.checks import InputError
+from densefield.checks import InputError, one_line
 from densefield.classes import ClassList, default_colors
 from densefield.cli.guesses import Guess, scores_of
 from densefield.cli.jobs import Job
@@ -74,7 +74,7 @@ def _plain(count: int) -> ClassList:
 
 def reason(error: Exception) -> str:
     """Why an image failed, in one line; raises what is a fault of ours."""
-    text = " ".join(str(error).split())[:300]
+    text = one_line(error, 300)
     if isinstance(error, MemoryError) or "allocate memory" in text:
         return text if "worker" in text else "too large for the memory; try --workers 1 or a smaller image"
     if isinstance(error, InputError | RuntimeError):

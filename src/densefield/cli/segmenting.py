@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from densefield.checks import InputError
+from densefield.checks import InputError, one_line
 from densefield.cli.jobs import STANDARD_INPUT, Job
 from densefield.cli.terminal import plain_console
 from densefield.draw import overlay as overlaid
@@ -42,7 +42,7 @@ def failure(segmenter: Segmenter, job: Job) -> str | None:
             raise
         return str(error)
     except (InputError, MemoryError, RuntimeError) as error:
-        text = " ".join(str(error).split())
+        text = one_line(error)
         if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
             return "too large for the memory; try a smaller --tile"
         return text[:300]

@@ -53,6 +53,7 @@ class Reading:
         return Reading(self.bands or other.bands, self.range or other.range)
 
 
+LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as Pillow's mode "L"
 AS_DECLARED = Reading()
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, one_line
 from densefield.images.listing import Picture
 
 Source = str | os.PathLike[str] | BinaryIO | Picture
@@ -85,7 +85,7 @@ def decoded(source: Source) -> Iterator[Decoded]:
             raise InputError(
                 f"{name}: cannot be read ({error.strerror}); check the path and its permissions"
             ) from error
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = one_line(error, 120)
         if isinstance(error, UnidentifiedImageError):
             reason = "no picture format that Pillow knows"
         raise InputError(f"{name}: not a whole picture ({reason}); replace or remove the file") from error

@@ -15,6 +15,7 @@ from densefield import draw
 from densefield.checks import check
 from densefield.classes import ClassList
 from densefield.files import atomic_write
+from densefield.images import LUMINANCE
 from densefield.metrics import ConfusionMatrix
 from densefield.report.curves import Curves, Series, line_chart
 from densefield.report.heat_map import MOST_CLASSES, heat_map, largest_confusions
@@ -67,8 +68,6 @@ table.classes { border-collapse: collapse; width: 100%; min-width: 460px; font-v
 @media (max-width: 760px) { .pictures { grid-template-columns: 1fr 1fr; } .figures { grid-template-columns: 1fr 1fr; } }
 @media (max-width: 400px) { .figures dd { font-size: 1.4rem; } .figures div:first-child dd { font-size: 1.9rem; } }
 """
-
-GRAY = np.array([0.299, 0.587, 0.114])  # the lightness of RGB (ITU-R BT.601)
 
 
 class Example(NamedTuple):
@@ -259,7 +258,7 @@ def _pictures(example: Example, classes: ClassList, seen: set[int]) -> list[tupl
     target, *given = (fitted_labels(values.astype(np.uint8)) for values in maps)
     image = fitted_image(example.image)
     # Over a gray image a class has the color of its key, whatever the object's own color is.
-    gray = np.repeat(np.rint(image @ GRAY).astype(np.uint8)[..., None], 3, 2)
+    gray = np.repeat(np.rint(image @ LUMINANCE).astype(np.uint8)[..., None], 3, 2)
     over = [draw.overlay(gray, values, classes, alpha=0.7) for values in (target, *given)]
     wrong = [draw.error_map(values, target) for values in given]
     for values in (target, *given):

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from densefield.built.explained import explained
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, one_line
 from densefield.files import atomic_write
 from densefield.runs.older import leave_out_unread, of_older_run
 from densefield.runs.recipe import Recipe, Stage
@@ -50,6 +50,6 @@ def validated(plain: dict[str, Any], source: str) -> Recipe:
     except ValidationError as error:
         raise InputError(f"{source}: {explained(error, Recipe)}") from error
     except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{source}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{source}: {one_line(error)}") from error
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from densefield import training
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, one_line
 from densefield.protocols import Pairs, geometry
 from densefield.runs.machine import Machine
 from densefield.runs.objective import border_weights, build_objective
@@ -129,7 +129,7 @@ class StageRun(NamedTuple):
             except RuntimeError as error:
                 if "DataLoader worker" not in str(error):
                     raise
-                reason = " ".join(str(error).split())[:120]
+                reason = one_line(error, 120)
                 raise InputError(
                     f"{title}: a reading process has ended ({reason}); out of memory? try fewer --workers, or 0"
                 ) from error

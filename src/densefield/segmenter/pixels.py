@@ -12,15 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, check_in_unit, one_line
 from densefield.images import read_image
-from densefield.images.bands import AS_DECLARED, Reading, rgb
+from densefield.images.bands import AS_DECLARED, LUMINANCE, Reading, rgb
 from densefield.images.decoding import decoded_picture
 from densefield.segmenter.tiling import Span, mirrored
 
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any] | Tensor
 
-_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's mode "L"
 _WANTED = "wanted a path, a Pillow image, uint8 (H, W, 3) or a float tensor (3, H, W) or (B, 3, H, W) in [0, 1]"
 
 
@@ -79,7 +78,7 @@ def normalized(pixels: Tensor, *, channels: int, dtype: torch.dtype) -> Tensor:
     values = pixels.to(dtype) / 255 if pixels.dtype == torch.uint8 else pixels.to(dtype)
     received = values.shape[1]
     if received == 3 and channels == 1:
-        return (values * values.new_tensor(_LUMINANCE)[:, None, None]).sum(dim=1, keepdim=True)
+        return (values * values.new_tensor(LUMINANCE)[:, None, None]).sum(dim=1, keepdim=True)
     if received == 1 and channels == 3:
         return values.expand(-1, 3, -1, -1)
     check(received == channels, f"image: wanted {channels} channels for this network, received {received}")
@@ -98,9 +97,7 @@ def _cut(pixels: Tensor, rows: Span, columns: Span) -> Tensor:
 def _from_tensor(image: Tensor) -> Pixels:
     right = image.dim() in (3, 4) and image.is_floating_point() and image.numel() > 0
     check(right, f"image: {_WANTED}, received {image.dtype} {tuple(image.shape)}")
-    low, high = (float(bound) for bound in torch.aminmax(image.detach()))
-    # Resampling may overshoot a little; 0 … 255 and already normalized images are the mistakes to catch.
-    check(low >= -0.5 and high <= 1.5, f"image: wanted float values in [0, 1], received {low:g} to {high:g}")
+    check_in_unit("image", image, "float values in [0, 1]")
     return Pixels(image if image.dim() == 4 else image[None], batched=image.dim() == 4)
 
 
@@ -110,7 +107,7 @@ def _from_pillow(image: Image.Image, reading: Reading) -> np.ndarray[Any, Any]:
     except InputError:
         raise
     except Exception as error:  # a file that Pillow had opened and decodes only now
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = one_line(error, 120)
         raise InputError(f"image: not a whole picture ({reason})") from error
 
 

@@ -1,6 +1,6 @@
 """Training on Lightning: the task, batches that resume exactly, checkpoints that are never half written."""
 
-from densefield.training.batches import EpochBatches, TrainingSet, ValidationSet, collate
+from densefield.training.batches import Batch, EpochBatches, TrainingSet, ValidationSet, collate
 from densefield.training.checkpoints import AtomicCheckpointIO, KeepBest, KeepLast
 from densefield.training.data_module import SegmentationData
 from densefield.training.mean_loss import MeanLoss
@@ -10,7 +10,7 @@ from densefield.training.progress import EpochLines
 from densefield.training.schedules import constant, cosine, exponential, poly, step
 from densefield.training.signals import Interrupted, StopSignals
 from densefield.training.table import MetricsTable
-from densefield.training.task import Batch, Objective, SegmentationTask
+from densefield.training.task import Objective, SegmentationTask
 
 __all__ = [
     "AtomicCheckpointIO",

@@ -15,6 +15,7 @@ from densefield.protocols import Pairs
 Image = NDArray[np.uint8]  # (H, W, 3)
 Labels = NDArray[np.uint8]  # (H, W)
 Transform = Callable[[Image, Labels, np.random.Generator], tuple[Image, Labels]]
+Batch = dict[str, Tensor]  # image (B, 3, H, W) in [0, 1], target (B, H, W), perhaps pixel_weights (B, H, W)
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

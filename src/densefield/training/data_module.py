@@ -6,14 +6,11 @@ import signal
 from collections.abc import Callable, Generator, Iterator
 
 import pytorch_lightning as pl
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from densefield.checks import InputError
 from densefield.protocols import Pairs
-from densefield.training.batches import EpochBatches, TrainingSet, ValidationSet, collate
-
-Batch = dict[str, Tensor]
+from densefield.training.batches import Batch, EpochBatches, TrainingSet, ValidationSet, collate
 
 _SECONDS_TO_SAVE = 20
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from densefield.metrics import ConfusionMatrix
+from densefield.training.batches import Batch
 
-Batch = dict[str, Tensor]  # image (B, 3, H, W) in [0, 1], target (B, H, W), perhaps pixel_weights (B, H, W)
 Objective = Callable[[Batch], Tensor]  # -> scalar
 Predict = Callable[[Tensor], Tensor]  # image (1, 3, H, W) in [0, 1] -> scores (1, K, H, W)
 

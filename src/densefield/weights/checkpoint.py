@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, one_line
 
 _LARGEST_PICKLE = 64 * 2**20
 _BYTES_OF_STORAGE = {
@@ -59,7 +59,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
         raise InputError(f"{path}: {what}; wanted tensors, numbers, texts, lists and dictionaries only") from error
     except Exception as error:
         # A damaged pickle can fail in any way while it is read; the person needs one line, the cause stays attached.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error)
         raise InputError(f"{path}: damaged checkpoint ({reason}); save or download it again") from error
 
 

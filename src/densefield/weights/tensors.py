@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, one_line
 from densefield.files import atomic_write
 
 
@@ -28,7 +28,7 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
             # A copy: the file's own memory map would break when somebody shortens the file.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(f"{path}: not a readable safetensors file ({reason}); save or download it again") from error
     for name, tensor in tensors.items():
         sound = not tensor.is_floating_point() or bool(torch.isfinite(tensor.float()).all())

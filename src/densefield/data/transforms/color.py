@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from densefield.checks import check, finite_number
 from densefield.data.transforms.compose import Pair, Pixels
-
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601: how bright the eye finds red, green and blue
+from densefield.images import LUMINANCE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +38,7 @@ class ColorJitter:
         )
         turn = self.hue * rng.uniform(-1.0, 1.0)
         matrix = _colors(saturation, turn)
-        gray = float(image.reshape(-1, 3).mean(axis=0) @ _LUMA)
+        gray = float(image.reshape(-1, 3).mean(axis=0) @ LUMINANCE)
         shift = np.full((3, 1), (1.0 - contrast) * gray * brightness)
         full = np.hstack([contrast * brightness * matrix, shift])
         return cv2.transform(np.ascontiguousarray(image), full).astype(np.uint8), target
@@ -47,7 +46,7 @@ class ColorJitter:
 
 def _colors(saturation: float, turn: float) -> npt.NDArray[np.float64]:  # (3, 3)
     """Scale the distance from gray by `saturation` and rotate by `turn` about the axis red = green = blue."""
-    gray = np.tile(_LUMA, (3, 1))
+    gray = np.tile(LUMINANCE, (3, 1))
     cosine, sine = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
     axis = np.full((3, 3), 1.0 / 3.0)
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3.0)

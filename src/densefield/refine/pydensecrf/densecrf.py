@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from densefield.checks import InputError, check, check_finite, shown, whole_number
+from densefield.checks import InputError, check, check_finite, one_line, shown, whole_number
 from densefield.ops.mean_field import LatticeTerm
 from densefield.ops.mean_field.filters import lattices_of, normalized_filter, raw_filter
 from densefield.ops.mean_field.reference import compatible
@@ -301,7 +301,7 @@ def _as_array(name: str, values: Any) -> NDArray[Any]:
     try:
         return np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors with a gradient, or elsewhere
-        reason = " ".join(str(error).split())[:100]
+        reason = one_line(error, 100)
         raise InputError(f"{name}: wanted an array, received {shown(values)} ({reason})") from None
 
 
