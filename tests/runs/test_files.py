@@ -103,7 +103,11 @@ def test_published_settings_are_those_of_the_paper() -> None:
     for name in ("camvid_fc_densenet56", "camvid_fc_densenet67", "camvid_fc_densenet103", "camvid_classic_upsampling"):
         first, second = find_recipe(name).stages
         assert (first.augmentation.crop, first.batch_size, first.augmentation.flip) == ((224, 224), 3, True)
-        assert (first.optimizer.kind, first.optimizer.learning_rate, first.optimizer.weight_decay) == ("rmsprop", 1e-3, 1e-4)
+        assert (first.optimizer.kind, first.optimizer.learning_rate, first.optimizer.weight_decay) == (
+            "rmsprop",
+            1e-3,
+            1e-4,
+        )
         assert (first.schedule.kind, first.schedule.gamma) == ("exponential", 0.995)
         assert (second.augmentation.crop, second.optimizer.learning_rate) == (None, 1e-4)
         assert (first.patience, second.patience) == (100, 50)

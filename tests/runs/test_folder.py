@@ -15,9 +15,9 @@ from rich.console import Console
 
 from densefield.checks import InputError
 from densefield.runs.files import read_recipe, validated
+from densefield.runs.folder import begin, best_so_far, complete, data_facts, go_on, has_learned, held
 from densefield.runs.machine import Machine
 from densefield.runs.recipe import Recipe
-from densefield.runs.folder import begin, best_so_far, complete, data_facts, go_on, has_learned, held
 from densefield.runs.train import train
 from densefield.training import SegmentationTask
 

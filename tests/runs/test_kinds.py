@@ -119,7 +119,9 @@ def test_a_schedule_without_warmup_begins_at_its_peak() -> None:
 def test_another_optimizer_or_schedule_drops_the_keys_that_it_does_not_know() -> None:
     flags = ["--stages.0.optimizer.kind", "sgd", "--stages.0.schedule.kind", "cosine"]
     recipe = find_recipe("camvid_fc_densenet56", [*flags, "--stages.0.optimizer.rate", "0.5"])
-    assert recipe.stages[0].optimizer == OPTIMIZERS.read({"kind": "sgd", "learning_rate": 0.5, "weight_decay": 1e-4}, "")
+    assert recipe.stages[0].optimizer == OPTIMIZERS.read(
+        {"kind": "sgd", "learning_rate": 0.5, "weight_decay": 1e-4}, ""
+    )
     assert recipe.stages[0].schedule == SCHEDULES.read({"kind": "cosine"}, "")
 
 

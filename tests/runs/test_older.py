@@ -12,8 +12,8 @@ import yaml
 from densefield.checks import InputError
 from densefield.recipes import find_recipe
 from densefield.runs.files import read_recipe, validated
-from densefield.runs.recipe import Recipe
 from densefield.runs.folder import complete, go_on
+from densefield.runs.recipe import Recipe
 
 # As a version of November 2026 wrote it for the recipe below.
 WRITTEN = """

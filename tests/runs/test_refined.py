@@ -11,13 +11,13 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from densefield.checks import InputError
-from densefield.runs.evaluate import evaluate
 from densefield.recipes import find_recipe
+from densefield.refine import DenseCRF, EmbeddingRefinement
+from densefield.runs.evaluate import evaluate
 from densefield.runs.files import validated
 from densefield.runs.recipe import Recipe
 from densefield.runs.sweep import sweep_filter
 from densefield.runs.train import Machine, train
-from densefield.refine import DenseCRF, EmbeddingRefinement
 from densefield.segmenter import Segmenter
 from densefield.segmenter.description import shares_trunk
 

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from densefield.cli.app import run
 from densefield.runs import train as train_module
 from densefield.runs.files import validated
+from densefield.runs.folder import has_learned
 from densefield.runs.machine import Machine
 from densefield.runs.recipe import Recipe
-from densefield.runs.folder import has_learned
 from densefield.runs.train import train
 from densefield.segmenter import Segmenter
 from densefield.training import Interrupted, MetricsTable, SegmentationTask

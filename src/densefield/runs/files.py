@@ -18,6 +18,7 @@ from densefield.runs.recipe import Recipe, Stage
 from densefield.runs.short import expanded
 from densefield.yaml_files import read_yaml
 
+
 def read_recipe(path: Path) -> Recipe:
     """The recipe of a YAML file; raises `InputError` naming file and key."""
     return validated(read_plain(path), str(path))
@@ -51,5 +52,3 @@ def validated(plain: dict[str, Any], source: str) -> Recipe:
         raise InputError(f"{source}: {explained(error, Recipe)}") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{source}: {one_line(error)}") from error
-
-

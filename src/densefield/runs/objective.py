@@ -15,9 +15,9 @@ from densefield import losses
 from densefield.checks import check
 from densefield.data import superpixels
 from densefield.protocols import Pairs, Refinement
+from densefield.refine import EmbeddingRefinement
 from densefield.runs.recipe import Recipe, Trains
 from densefield.runs.sections import Loss
-from densefield.refine import EmbeddingRefinement
 from densefield.segmenter import Segmenter
 from densefield.segmenter.pixels import network_input
 from densefield.training import Batch, Objective

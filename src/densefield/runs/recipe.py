@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from densefield import training
-from densefield.built.bounds import Count, Side
 from densefield.built import Words, words
+from densefield.built.bounds import Count, Side
 from densefield.protocols import Pairs
 from densefield.runs.sections import PAIRS, Augmentation, Loss, Section
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from densefield.built.bounds import Channels, Side, Weight
+from densefield.built.explained import likely
 from densefield.checks import check
 from densefield.data.transforms import (
     ColorJitter,
@@ -20,7 +21,6 @@ from densefield.data.transforms import (
     RandomWarp,
     Transform,
 )
-from densefield.built.explained import likely
 
 PAIRS = ("pair_window", "pair_rates", "pair_labels")  # what says how pair losses are made
 Magnification = Annotated[float, Field(ge=0.05, le=20)]

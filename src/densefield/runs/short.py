@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from densefield.built import words_of
-from densefield.checks import InputError, check
 from densefield.built.explained import likely
+from densefield.checks import InputError, check
 from densefield.networks.embedding import IN_VGG
-from densefield.runs.kinds import REFINEMENTS
 from densefield.refine.kernels import per_axis
 from densefield.refine.presets import DEFAULT
+from densefield.runs.kinds import REFINEMENTS
 
 # Where each number of the two usual kernels belongs, and how many times: once an axis, or a channel.
 _CRF = {

@@ -15,10 +15,10 @@ from torch import Tensor
 from densefield import training
 from densefield.checks import InputError, check, one_line
 from densefield.protocols import Pairs, geometry
+from densefield.runs.folder import BEST, LAST, METRICS, SEGMENTER, write_json
 from densefield.runs.machine import Machine
 from densefield.runs.objective import border_weights, build_objective
 from densefield.runs.recipe import Recipe, Stage
-from densefield.runs.folder import BEST, LAST, METRICS, SEGMENTER, write_json
 from densefield.segmenter import Segmenter
 
 

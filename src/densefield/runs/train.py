@@ -17,10 +17,6 @@ from densefield.checks import InputError, check
 from densefield.files import atomic_write
 from densefield.metrics import ConfusionMatrix
 from densefield.protocols import Pairs, geometry
-from densefield.runs.machine import Machine, check_machine
-from densefield.runs.objective import counted_class_weights
-from densefield.runs.recalibrate import check_recalibration, recalibrate
-from densefield.runs.recipe import Recipe
 from densefield.runs.folder import (
     BEST,
     LAST,
@@ -37,6 +33,10 @@ from densefield.runs.folder import (
     note_complete,
     write_json,
 )
+from densefield.runs.machine import Machine, check_machine
+from densefield.runs.objective import counted_class_weights
+from densefield.runs.recalibrate import check_recalibration, recalibrate
+from densefield.runs.recipe import Recipe
 from densefield.runs.stage import StageRun
 from densefield.runs.trainable import check_trainable
 from densefield.segmenter import Segmenter

@@ -1,0 +1,1 @@
+"""Runs: from a recipe to weights, and from weights to figures. Only here do networks, losses and data meet."""
