@@ -9,7 +9,7 @@ import resource
 import subprocess
 import sys
 
-from densefield.cli.app import COMMANDS
+from densefield.cli.commands import COMMANDS
 
 REPEATS = 5
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from densefield import __version__
-from densefield.cli.app import COMMANDS
+from densefield.cli.commands import COMMANDS
 
 HEAVY = {"torch", "pytorch_lightning", "torchvision", "skimage", "sklearn", "scipy", "pydantic", "matplotlib"}
 PICTURES = {"numpy", "cv2", "PIL", "yaml"}
@@ -50,10 +50,9 @@ def test_help_of_every_command_imports_neither_torch_nor_pictures(command: str) 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"refine"}))  # whose line stands for two commands
 def test_the_list_shows_each_command_s_own_first_line(command: str) -> None:
-    place, summary = COMMANDS[command]
-    module, _, name = place.partition(":")
+    module, _, name = COMMANDS[command].place.partition(":")
     text = getattr(importlib.import_module(f"densefield.cli.{module}"), name).__doc__
-    assert " ".join(text.split("\n\n")[0].split()) == summary
+    assert " ".join(text.split("\n\n")[0].split()) == COMMANDS[command].summary
 
 
 def test_the_package_runs_as_a_module() -> None:

@@ -83,6 +83,11 @@ def kind_of(thing: object) -> str | None:
     return _KINDS.get(thing if isinstance(thing, type | types.FunctionType) else type(thing))
 
 
+def described_in(room: types.ModuleType) -> tuple[Builder, ...]:
+    """The builders that a module names, its own and those it imports."""
+    return tuple(each for each in vars(room).values() if isinstance(each, type | types.FunctionType) and kind_of(each))
+
+
 def words_of(thing: object) -> dict[str, Any] | None:
     """An object as plain words, `kind` and the arguments that build it again; None for what no builder describes."""
     built = built_by(thing) if isinstance(thing, nn.Module) else None

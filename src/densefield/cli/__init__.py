@@ -14,12 +14,10 @@ def main() -> None:
 
         print(__version__)
         return
-    if (
-        len(sys.argv) > 1
-        and sys.stderr.isatty()
-        and sys.argv[1] in ("train", "evaluate", "predict", "affinity")
-        and "--help" not in sys.argv
-    ):
+    from densefield.cli.commands import COMMANDS
+
+    command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if command and command.slow and sys.stderr.isatty() and "--help" not in sys.argv:
         # torch and Lightning take seconds to import; a person should see at once that something is going on.
         print(f"densefield {sys.argv[1]} ...", file=sys.stderr, flush=True)
     from densefield.cli.app import run

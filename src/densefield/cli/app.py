@@ -12,41 +12,8 @@ from rich.text import Text
 
 from densefield import __version__
 from densefield.checks import InputError
+from densefield.cli.commands import COMMANDS
 from densefield.cli.terminal import plain_console, print_any_name
-
-# Each command's place and first line, so that the list of commands is shown without importing one.
-COMMANDS = {
-    "demo": (
-        "demo:demo",
-        "Train a coarse network on embedded scenes, alone and with a dense CRF, and report both: minutes, offline.",
-    ),
-    "train": ("train:train", "Train RECIPE: a built-in name or a YAML file."),
-    "evaluate": (
-        "evaluate:evaluate",
-        "Measure RUN on one split of its data: one confusion matrix summed over all images.",
-    ),
-    "predict": (
-        "predict:predict",
-        "Segment images of any size: OUT/NAME.png holds each pixel's class as a palette PNG.",
-    ),
-    "affinity": (
-        "affinity:affinity",
-        "Draw a pixel's patch, its embeddings, its mask in the embedding filter, and the mask of its colors alone.",
-    ),
-    "refine": ("refine:refine", "Sharpen rough masks or scores with a dense CRF."),
-    "refine search": (
-        "refine_search:search",
-        "Try settings of the dense CRF on labelled images and rank them by mean IoU over all pixels together.",
-    ),
-    "kinds": (
-        "kinds:kinds",
-        "List the kinds that recipes can name, or the keys of one: what each takes, its bounds and its default.",
-    ),
-    "data check": (
-        "data:check",
-        "Check a folder of images and masks before training; ends with 0 when all is well, with 2 when it is not.",
-    ),
-}
 
 
 def application(arguments: Sequence[str] = ()) -> cyclopts.App:
@@ -56,18 +23,18 @@ def application(arguments: Sequence[str] = ()) -> cyclopts.App:
         help="Semantic segmentation with sharp boundaries, on any PyTorch model.",
         version=__version__,
     )
-    refine = cyclopts.App(name="refine", help=COMMANDS["refine"][1])
+    refine = cyclopts.App(name="refine", help=COMMANDS["refine"].summary)
     if "refine" in arguments:  # a default command, which cyclopts cannot put off
         refine.default(importlib.import_module("densefield.cli.refine").refine)
     data = cyclopts.App(name="data", help="Look after a folder of images and masks.")
-    for full, (place, summary) in COMMANDS.items():
+    for full, command in COMMANDS.items():
         if full == "refine":
             app.command(refine)
             continue
         parent, _, name = full.rpartition(" ")
         # The named command explains itself at length.
         {"": app, "refine": refine, "data": data}[parent].command(
-            f"densefield.cli.{place}", name=name, help=None if name in arguments else summary
+            f"densefield.cli.{command.place}", name=name, help=None if name in arguments else command.summary
         )
     app.command(data)
     return app

@@ -1,33 +1,19 @@
 """Networks: image (B, C, H, W) → scores (B, K, h, w), one paper a file.
 
-Each states of itself what `densefield.protocols.Network` explains.
+Each states of itself what `densefield.protocols.Network` explains. Those below that `described` has marked are known to
+recipes, saved segmenters and `densefield kinds`.
 """
 
-from densefield.networks.deeplab import DeepLabLargeFOV, deeplab_largefov
-from densefield.networks.embedding import EmbeddingNetwork, embedding_network
-from densefield.networks.fc_densenet import (
-    ClassicUpsampling,
-    FCDenseNet,
-    classic_upsampling,
-    fc_densenet56,
-    fc_densenet67,
-    fc_densenet103,
-)
-from densefield.networks.unet import UNet, unet
-from densefield.networks.vgg import VGG
-
-__all__ = [
-    "VGG",
-    "ClassicUpsampling",
-    "DeepLabLargeFOV",
-    "EmbeddingNetwork",
-    "FCDenseNet",
-    "UNet",
-    "classic_upsampling",
-    "deeplab_largefov",
-    "embedding_network",
-    "fc_densenet56",
-    "fc_densenet67",
-    "fc_densenet103",
-    "unet",
-]
+from densefield.networks.deeplab import DeepLabLargeFOV as DeepLabLargeFOV
+from densefield.networks.deeplab import deeplab_largefov as deeplab_largefov
+from densefield.networks.embedding import EmbeddingNetwork as EmbeddingNetwork
+from densefield.networks.embedding import embedding_network as embedding_network
+from densefield.networks.fc_densenet import ClassicUpsampling as ClassicUpsampling
+from densefield.networks.fc_densenet import FCDenseNet as FCDenseNet
+from densefield.networks.fc_densenet import classic_upsampling as classic_upsampling
+from densefield.networks.fc_densenet import fc_densenet56 as fc_densenet56
+from densefield.networks.fc_densenet import fc_densenet67 as fc_densenet67
+from densefield.networks.fc_densenet import fc_densenet103 as fc_densenet103
+from densefield.networks.unet import UNet as UNet
+from densefield.networks.unet import unet as unet
+from densefield.networks.vgg import VGG as VGG

@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 
 from densefield import data, refine, training
-from densefield.built import Kinds
-from densefield.data.folder import folder
+from densefield.built import Kinds, described_in
 from densefield.segmenter.description import BUILDERS
 
 _SCORERS = [builder for builder in BUILDERS if "num_classes" in inspect.signature(builder).parameters]
@@ -18,7 +17,7 @@ REFINEMENTS = Kinds(
     given=("num_classes", "mean", "std"),
     places={"embedder": EMBEDDERS},
 )
-DATA = Kinds((data.samples, data.CamVid, data.CellImages, folder), given=("split",))
+DATA = Kinds(described_in(data), given=("split",))
 OPTIMIZERS = Kinds(
     (training.sgd, training.rmsprop, training.adam, training.adamw), given=("module",), usual=training.adamw
 )

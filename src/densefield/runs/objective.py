@@ -33,8 +33,7 @@ def build_objective(recipe: Recipe, trains: Trains, segmenter: Segmenter, class_
     """
     refinement, chosen = segmenter.refinement, recipe.loss
     pair_loss = 0.0 if refinement is None else recipe.pair_loss
-    scored = chosen.cross_entropy > 0 or chosen.dice > 0
-    alone = trains == "refinement" and pair_loss > 0 and not scored
+    alone = trains == "refinement" and pair_loss > 0 and not chosen.of_scores
     behind = trains == "refinement" and refinement is None
     check(not behind, "stages: trains: wanted a refinement in the recipe (refinement.kind) where a stage trains it")
     loss = None if alone else build_loss(chosen, class_weights)
@@ -93,21 +92,21 @@ def counted_class_weights(choice: Loss, pairs: Pairs, num_classes: int, console:
 
 
 def build_loss(choice: Loss, class_weights: Tensor | None) -> Lowered:
-    """The weighted sum of cross-entropy and soft Dice that `choice` describes.
+    """The weighted sum of losses of scores that `choice` describes.
 
     Where pixels are weighted by U-Net's border map, that map holds the class weights already (its w_c).
     """
-    check(choice.cross_entropy > 0 or choice.dice > 0, "loss: cross_entropy and dice are both 0; nothing to learn from")
+    counted = choice.of_scores
+    check(len(counted) > 0, "loss: cross_entropy, dice and all others are 0; nothing to learn from")
 
     def loss(scores: Tensor, target: Tensor, pixel_weights: Tensor | None) -> Tensor:
         total = scores.new_zeros(())
-        if choice.cross_entropy > 0:
-            weights = None if class_weights is None or pixel_weights is not None else class_weights.to(scores)
-            total = total + choice.cross_entropy * losses.cross_entropy(
-                scores, target, class_weights=weights, pixel_weights=pixel_weights
-            )
-        if choice.dice > 0:
-            total = total + choice.dice * losses.dice_loss(scores, target)
+        for function, weight in counted.items():
+            given = {}
+            if function is losses.cross_entropy:
+                balance = None if class_weights is None or pixel_weights is not None else class_weights.to(scores)
+                given = {"class_weights": balance, "pixel_weights": pixel_weights}
+            total = total + weight * function(scores, target, **given)
         return total
 
     return loss

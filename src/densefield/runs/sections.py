@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import FunctionType
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
 
+from densefield import losses
 from densefield.built.bounds import Channels, Side, Weight
 from densefield.built.explained import likely
 from densefield.checks import check
@@ -91,13 +95,14 @@ class Augmentation(Section):
 
 
 class Loss(Section):
-    """Cross-entropy and soft Dice, each by its weight; class and border weights are those of the cross-entropy.
+    """Losses by their weights, where a loss of scores names its function.
 
-    Where embeddings stand behind the network, also the sum of their pair losses (Harley et al. 2016).
+    Class and border weights are those of the cross-entropy. Where embeddings stand behind the network, also the sum of
+    their pair losses (Harley et al. 2016).
     """
 
-    cross_entropy: Weight = 1.0
-    dice: Weight = 0.0
+    cross_entropy: Annotated[Weight, losses.cross_entropy] = 1.0
+    dice: Annotated[Weight, losses.dice_loss] = 0.0
     class_weights: Literal["none", "median_frequency"] = "none"
     border: Weight = Field(0.0, description="w_0 of U-Net's border weights; class 1 is what has borders")
     border_sigma: float | None = Field(None, gt=0, le=1000, description="pixels; 5 by default")
@@ -107,6 +112,17 @@ class Loss(Section):
     pair_labels: Literal["target", "superpixels"] | None = Field(
         None, description="superpixels: pairs are alike within one, so that no pixel labels are needed; else target"
     )
+
+    @property
+    def of_scores(self) -> dict[Callable[..., Tensor], float]:
+        """The losses of scores and target that count, with their weights."""
+        weights = {
+            function: getattr(self, name)
+            for name, field in type(self).model_fields.items()
+            for function in field.metadata
+            if isinstance(function, FunctionType)
+        }
+        return {function: weight for function, weight in weights.items() if weight > 0}
 
     @model_validator(mode="after")
     def _all_used(self) -> Loss:

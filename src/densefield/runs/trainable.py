@@ -54,7 +54,7 @@ def check_classes(pairs: Pairs) -> None:
 def _learns_from_labels(recipe: Recipe) -> bool:
     """Whether anything is learned from classes; embeddings may learn from superpixels alone."""
     superpixels = recipe.has_embeddings and recipe.loss.pair_labels == "superpixels"
-    return not superpixels or recipe.loss.cross_entropy > 0 or recipe.loss.dice > 0
+    return not superpixels or bool(recipe.loss.of_scores)
 
 
 def check_sizes(recipe: Recipe, pairs: Pairs) -> None:

@@ -11,15 +11,14 @@ from typing import Any
 from torch import nn
 
 from densefield import networks
-from densefield.built import Kinds, kind_of, words_of
+from densefield.built import Kinds, described_in, kind_of, words_of
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.images.bands import Reading
 from densefield.networks import EmbeddingNetwork
 from densefield.refine import DenseCRF, EmbeddingRefinement
 
-# Everything in densefield.networks that words describe; nothing else is ever looked up.
-BUILDERS = tuple(getattr(networks, name) for name in networks.__all__ if kind_of(getattr(networks, name)))
+BUILDERS = described_in(networks)  # nothing else is ever looked up
 SHARED = "shared_trunk"  # the kind of embeddings on the layers of the network in front
 NETWORKS = Kinds([builder for builder in BUILDERS if kind_of(builder) != SHARED], of_files=True)
 EMBEDDERS = Kinds(BUILDERS, given=("trunk",), of_files=True)
