@@ -36,39 +36,26 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"  # the build reads it here too
 
-_HOMES = {
-    "BilateralKernel": "refine",
-    "BoundaryIoU": "metrics",
-    "ClassList": "classes",
-    "ConfusionMatrix": "metrics",
-    "CrossEntropy": "losses",
-    "DenseCRF": "refine",
-    "DiceLoss": "losses",
-    "EmbeddingFilter": "refine",
-    "FeatureKernel": "refine",
-    "InputError": "checks",
-    "Segmenter": "segmenter",
-    "SpatialKernel": "refine",
-    "TrimapCurve": "metrics",
-    "border_weights": "losses",
-    "classic_upsampling": "networks",
-    "cross_entropy": "losses",
-    "dice_loss": "losses",
-    "fc_densenet103": "networks",
-    "fc_densenet56": "networks",
-    "fc_densenet67": "networks",
-    "gaussian_filter": "ops.gaussian",
-    "median_frequency_weights": "losses",
-    "read_image": "images",
-    "unet": "networks",
+# The rooms once more, for Python itself; what stands above is for whoever reads types.
+_NAMES = {
+    "checks": ("InputError",),
+    "classes": ("ClassList",),
+    "images": ("read_image",),
+    "losses": ("CrossEntropy", "DiceLoss", "border_weights", "cross_entropy", "dice_loss", "median_frequency_weights"),
+    "metrics": ("BoundaryIoU", "ConfusionMatrix", "TrimapCurve"),
+    "networks": ("classic_upsampling", "fc_densenet103", "fc_densenet56", "fc_densenet67", "unet"),
+    "ops.gaussian": ("gaussian_filter",),
+    "refine": ("BilateralKernel", "DenseCRF", "EmbeddingFilter", "FeatureKernel", "SpatialKernel"),
+    "segmenter": ("Segmenter",),
 }
+_ROOMS = {name: room for room, names in _NAMES.items() for name in names}
 
-__all__ = list(_HOMES)
+__all__ = list(_ROOMS)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"densefield.{_HOMES[name]}"), name)
+    if name in _ROOMS:
+        return getattr(importlib.import_module(f"densefield.{_ROOMS[name]}"), name)
     raise AttributeError(f"module 'densefield' has no attribute {name!r}")
 
 
