@@ -19,7 +19,7 @@ from densefield import draw
 from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.metrics import ConfusionMatrix
-from densefield.report import Example, write_evaluation
+from densefield.report import Evaluated, Example, write_evaluation
 
 CLASSES = ClassList(
     names=("sky", "<script>alert(1)</script>", 'a "car" & more'), colors=((9, 9, 90), (9, 90, 9), (90, 9, 9))
@@ -65,7 +65,7 @@ def confusion():
     return confusion
 
 
-def write(path, confusion, **changes):
+def write(path, confusion, per_end=4, **changes):
     arguments = {
         "title": "run <1>",
         "confusion": confusion,
@@ -75,7 +75,7 @@ def write(path, confusion, **changes):
         "trimap": {"network": [(1, 0.4), (2, 0.5)]},
         "facts": [("images", "<12>")],
     } | changes
-    write_evaluation(path, **arguments)
+    write_evaluation(path, Evaluated(**arguments), per_end=per_end)
     return path.read_text(encoding="utf-8")
 
 

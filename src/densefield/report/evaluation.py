@@ -82,48 +82,47 @@ class Example(NamedTuple):
     iou_alone: float = math.nan
 
 
-def write_evaluation(
-    path: str | os.PathLike[str],
-    *,
-    title: str,
-    confusion: ConfusionMatrix,
-    classes: ClassList,
-    examples: Sequence[Example],
-    curve: Curves | None = None,
-    trimap: Series | None = None,
-    facts: Sequence[tuple[str, str]] = (),
-    per_end: int = 4,
-    alone: ConfusionMatrix | None = None,
-) -> None:
+class Evaluated(NamedTuple):
+    """What a report tells."""
+
+    title: str
+    confusion: ConfusionMatrix
+    classes: ClassList
+    examples: Sequence[Example]  # any number: the worst and best by IoU are shown
+    curve: Curves | None = None  # {chart: {line: [(epoch, value), ...]}}, see `read_curves`
+    trimap: Series | None = None  # {line: [(width in pixels, mean IoU from 0 to 1), ...]}
+    facts: Sequence[tuple[str, str]] = ()  # names and values under the title
+    alone: ConfusionMatrix | None = None  # of the network without its refinement, to stand beside `confusion`
+
+
+def write_evaluation(path: str | os.PathLike[str], told: Evaluated, *, per_end: int = 4) -> None:
     """Write one self-contained HTML file: the four figures, classes, confusions, curves, worst and best images.
 
-    `alone` counts the network without its refinement: its figures then stand beside those of `confusion`.
-    `examples` may hold many images: the `per_end` worst and best by IoU are shown, each with target, prediction and
-    errors. `curve` is {chart: {line: [(epoch, value), ...]}}, see `read_curves`; `trimap` is {line: [(width in
-    pixels, mean IoU from 0 to 1), ...]}; `facts` are (name, value) pairs under the title. All text is escaped.
+    The `per_end` worst and best images are shown, each with target, prediction and errors. All text is escaped.
     Raises `InputError` where the parts do not fit together or the file cannot be written.
     """
+    confusion, classes = told.confusion, told.classes
     check(
         len(classes) == confusion.num_classes,
         f"classes: received {len(classes)} names, wanted {confusion.num_classes} as the confusion matrix counts",
     )
-    ranked = sorted((example for example in examples if not math.isnan(example.iou)), key=lambda example: example.iou)
+    ranked = sorted((one for one in told.examples if not math.isnan(one.iou)), key=lambda one: one.iou)
     # Few images: each is shown once, the better half first.
     best = ranked[len(ranked) // 2 :][::-1][:per_end]
     worst = ranked[: len(ranked) // 2][:per_end]
-    sections = [_figures(confusion, alone), _classes(confusion, classes, alone)]
+    sections = [_figures(confusion, told.alone), _classes(confusion, classes, told.alone)]
     if best:
         sections.append(_images("Best images" if worst else "Images", best, classes))
     if worst:
         sections.append(_images("Worst images", worst, classes))
     if len(classes) > 1:
         sections.append(_confusions(confusion, classes))
-    if trimap:
-        sections.append(_trimap(trimap))
-    if curve:
-        sections.append(_learning(curve))
+    if told.trimap:
+        sections.append(_trimap(told.trimap))
+    if told.curve:
+        sections.append(_learning(told.curve))
     with atomic_write(path) as file:
-        file.write(page(title, sections, facts=facts, style=STYLE).encode("utf-8"))
+        file.write(page(told.title, sections, facts=told.facts, style=STYLE).encode("utf-8"))
 
 
 def _figures(confusion: ConfusionMatrix, alone: ConfusionMatrix | None) -> str:

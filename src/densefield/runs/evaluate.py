@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from densefield.checks import check
 from densefield.metrics import ConfusionMatrix, TrimapCurve, class_distance, void_distance
 from densefield.protocols import Pairs
-from densefield.report import Example, read_curves, write_evaluation
+from densefield.report import Evaluated, Example, read_curves, write_evaluation
 from densefield.segmenter import Segmenter
 
 TRIMAP_WIDTHS = (1, 2, 3, 5, 10, 20)  # pixels
@@ -127,8 +127,7 @@ def write_report(
     lines = {"network" if evaluation.alone is None else "refined": evaluation.counts.trimap.points()}
     if evaluation.alone is not None:
         lines["network alone"] = evaluation.alone.trimap.points()
-    write_evaluation(
-        path,
+    told = Evaluated(
         title=title,
         confusion=evaluation.counts.confusion,
         classes=segmenter.classes,
@@ -138,3 +137,4 @@ def write_report(
         facts=facts,
         alone=evaluation.alone.confusion if evaluation.alone else None,
     )
+    write_evaluation(path, told)

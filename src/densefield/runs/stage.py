@@ -145,9 +145,7 @@ class StageRun(NamedTuple):
             refinement=segmenter.refinement,
             num_classes=len(segmenter.classes),
             predict=segmenter.scores,
-            optimizer=self.stage.optimizer.build,
-            factor=self._factor,
-            seed=self.recipe.seed + 1000 * self.number,
+            steps=training.Steps(self.stage.optimizer.build, self._factor, self.recipe.seed + 1000 * self.number),
         )
 
     def _factor(self, step: int, total_steps: int, steps_per_epoch: int) -> float:

@@ -10,7 +10,7 @@ from densefield.training.progress import EpochLines
 from densefield.training.schedules import constant, cosine, exponential, poly, step
 from densefield.training.signals import Interrupted, StopSignals
 from densefield.training.table import MetricsTable
-from densefield.training.task import Objective, SegmentationTask
+from densefield.training.task import Objective, SegmentationTask, Steps
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -27,6 +27,7 @@ __all__ = [
     "Patience",
     "SegmentationData",
     "SegmentationTask",
+    "Steps",
     "StopSignals",
     "TrainingSet",
     "ValidationSet",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -17,11 +17,18 @@ Objective = Callable[[Batch], Tensor]  # -> scalar
 Predict = Callable[[Tensor], Tensor]  # image (1, 3, H, W) in [0, 1] -> scores (1, K, H, W)
 
 
+class Steps(NamedTuple):
+    """How a task learns: `optimizer` is made of its parameters, rates follow `factor`, dropout comes from `seed`."""
+
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer]
+    factor: Callable[[int, int, int], float]  # step, total_steps, steps_per_epoch
+    seed: int = 0
+
+
 class SegmentationTask(pl.LightningModule):
     """Lowers `objective(batch)` by the parameters of `network` and `refinement`; logs the four metrics.
 
-    `predict` scores a whole validation image; `optimizer` makes the optimizer of this module's parameters;
-    `factor(step, total_steps, steps_per_epoch)` is the learning-rate schedule.
+    `predict` scores a whole validation image.
     Dropout is seeded by (seed, epoch, batch, rank), so that a resumed run draws what an uninterrupted one draws.
     """
 
@@ -33,30 +40,27 @@ class SegmentationTask(pl.LightningModule):
         refinement: nn.Module | None = None,
         num_classes: int,
         predict: Predict,
-        optimizer: Callable[[nn.Module], torch.optim.Optimizer],
-        factor: Callable[[int, int, int], float],
-        seed: int = 0,
+        steps: Steps,
     ) -> None:
         super().__init__()
         self.network, self.refinement = network, refinement
-        self.objective, self.predict = objective, predict
-        self.make_optimizer, self.factor, self.seed = optimizer, factor, seed
+        self.objective, self.predict, self.steps = objective, predict, steps
         self.confusion = ConfusionMatrix(num_classes)
         self._rates: list[float] = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer; its rates move with the epochs done, not with a count of steps that other devices change."""
-        optimizer = self.make_optimizer(self)
+        optimizer = self.steps.optimizer(self)
         self._rates = [group["lr"] for group in optimizer.param_groups]
         return optimizer
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set this step's rates, and seed its dropout."""
         total, per_epoch = int(self.trainer.estimated_stepping_batches), int(self.trainer.num_training_batches)
-        factor = self.factor(self.current_epoch * per_epoch + batch_idx, total, per_epoch)
+        factor = self.steps.factor(self.current_epoch * per_epoch + batch_idx, total, per_epoch)
         for group, rate in zip(self.trainer.optimizers[0].param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
-        state = np.random.SeedSequence((self.seed, self.current_epoch, batch_idx, self.global_rank))
+        state = np.random.SeedSequence((self.steps.seed, self.current_epoch, batch_idx, self.global_rank))
         torch.manual_seed(int(state.generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
