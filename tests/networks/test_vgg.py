@@ -6,11 +6,14 @@ from densefield.checks import InputError
 from densefield.networks.vgg import VGG
 from drawing import seeded
 
+BLOCKS = list(enumerate((2, 2, 3, 3, 3), start=1))
+
 
 def test_vgg16_has_the_published_convolutions() -> None:
     trunk = VGG()
     names = [name for name, _ in trunk.layers(torch.zeros(1, 3, 9, 9))]
-    assert names == [f"conv{b}_{i}" for b, n in enumerate((2, 2, 3, 3, 3), start=1) for i in range(1, n + 1)]
+    assert [name for name in names if "conv" in name] == [f"conv{b}_{i}" for b, n in BLOCKS for i in range(1, n + 1)]
+    assert [names[names.index(f"pool{b}") + 1] for b in range(1, 5)] == [f"conv{b}_1" for b in range(2, 6)]
     assert sum(p.numel() for p in trunk.parameters()) == 14_714_688  # VGG-16 without its fully connected layers
 
 
@@ -70,3 +73,26 @@ def test_layout_says_where_every_layer_lies(stride: int) -> None:
     for name, layer in trunk.layout.items():
         assert sizes[name] == (1, layer.channels, 64 // layer.stride + 1, 64 // layer.stride + 1)
     assert trunk.layout["conv5_3"] == (trunk.channels, trunk.stride, trunk.reach)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 47), (64, 96)])
+def test_the_classifiers_poolings_are_twos_that_round_up(size: tuple[int, int]) -> None:
+    torch.manual_seed(seeded())
+    trunk = VGG(width=2, output_stride=16, pool=2).double()
+    image = features = torch.rand(2, 3, *size, dtype=torch.float64)
+    for block, count in BLOCKS:
+        if block > 1:
+            features = functional.max_pool2d(features, 2, 2, ceil_mode=True)
+        for index in range(1, count + 1):
+            layer = trunk.get_submodule(f"conv{block}_{index}.convolution")
+            features = functional.relu(functional.conv2d(features, layer.weight, layer.bias, padding=1))
+    assert torch.equal(trunk(image), features)
+    # Before pool5 a feature of 2×2 poolings sees 196 pixels, those of 3×3 poolings 15 more to the left of the first.
+    assert trunk.reach == VGG(width=2, output_stride=16).reach == 105
+
+
+def test_where_the_stride_is_reached_twos_are_left_out() -> None:
+    trunk = VGG(width=2, pool=2)
+    assert [name for name in trunk.layout if name.startswith("pool")] == ["pool1", "pool2", "pool3"]
+    assert _rates(trunk) == [1] * 10 + [2] * 3
+    assert trunk(torch.rand(1, 3, 17, 1)).shape == (1, 16, 3, 1)

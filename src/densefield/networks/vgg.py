@@ -1,13 +1,14 @@
 """VGG's convolutions as a trunk: named layers that can be tapped, dilation instead of the last poolings.
 
 Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015, table 1 (D);
-poolings and dilation as DeepLab changes them (Chen et al. 2015, section 3.1, and its published definition).
+poolings and dilation as DeepLab changes them (Chen et al. 2015, section 3.1, and its published definition), or the
+classifier's own poolings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +19,7 @@ VGG16 = (2, 2, 3, 3, 3)  # convolutions of each block
 
 
 class Layer(NamedTuple):
-    """A convolution's features: feature i lies at pixel `stride`·i and sees no pixel further away than `reach`."""
+    """A layer's features: feature i sees no pixel further than `reach` from pixel `stride`·i."""
 
     channels: int
     stride: int
@@ -30,9 +31,10 @@ class VGG(nn.Module):
 
     `blocks` counts the 3×3 convolutions of each block, named as published (conv1_1 …); blocks have `width` × 1, 2, 4,
     8, 8 channels. Before every block but the first stands a 3×3 maximum, of stride 2 until `output_stride` is reached;
-    from there on the convolutions are dilated instead, and see as far. `batch_norm` normalises before each ReLU, for
-    learning from scratch. A feature depends on no pixel further than `reach` from its own; `layout` says the same of
-    every convolution, by name.
+    from there on the convolutions are dilated instead, and see as far. `pool=2` takes the classifier's 2×2 maxima, and
+    none where the stride would be 1: feature i then lies between pixels, at s·i + (s − 1)/2. `batch_norm` normalises
+    before each ReLU, for learning from scratch. A feature depends on no pixel further than `reach` from s·i; `layout`
+    says the same of every convolution and pooling, by name.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class VGG(nn.Module):
         blocks: Sequence[int] = VGG16,
         width: int = 64,
         output_stride: int = 8,
+        pool: Literal[2, 3] = 3,
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
         check(1 <= len(blocks) <= 5 and min(blocks) > 0, f"blocks: wanted 1 to 5 counts, received {tuple(blocks)}")
         check(output_stride in (1, 2, 4, 8, 16), f"output_stride: wanted 1, 2, 4, 8 or 16, received {output_stride}")
-        self.in_channels = in_channels
+        check(pool in (2, 3), f"pool: wanted 2 or 3, received {pool}")
+        self.in_channels, self.pool = in_channels, pool
         self.stride, self.reach = 1, 0
         self._poolings: list[int] = []  # the stride of the pooling before each block; 0: none
         self._names: list[list[str]] = []
@@ -57,8 +61,13 @@ class VGG(nn.Module):
             step = 0
             if block:
                 step = 2 if self.stride < output_stride else 1
-                self.reach += self.stride
-                self.stride, rate = self.stride * step, rate * 2 // step
+                rate = rate * 2 // step
+                if step == 1 and pool == 2:
+                    step = 0
+                else:
+                    self.reach += self.stride
+                    self.stride *= step
+                    self.layout[f"pool{block}"] = Layer(channels, self.stride, self.reach)
             self._poolings.append(step)
             self._names.append([f"conv{block + 1}_{index + 1}" for index in range(count)])
             for name in self._names[-1]:
@@ -74,12 +83,15 @@ class VGG(nn.Module):
         return features
 
     def layers(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Yield each convolution's name and output after its ReLU, from the image down; stop where you have enough."""
+        """Yield each layer's name and output, of convolutions after their ReLU; stop where you have enough."""
         check_map("image", image, self.in_channels)
         features = image
-        for step, names in zip(self._poolings, self._names, strict=True):
+        for block, (step, names) in enumerate(zip(self._poolings, self._names, strict=True)):
             if step:
-                features = functional.max_pool2d(features, 3, stride=step, padding=1, ceil_mode=True)
+                features = functional.max_pool2d(
+                    features, self.pool, stride=step, padding=self.pool - 2, ceil_mode=True
+                )
+                yield f"pool{block}", features
             for name in names:
                 features = self.get_submodule(name)(features)
                 yield name, features
