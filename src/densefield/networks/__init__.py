@@ -14,6 +14,12 @@ from densefield.networks.fc_densenet import classic_upsampling as classic_upsamp
 from densefield.networks.fc_densenet import fc_densenet56 as fc_densenet56
 from densefield.networks.fc_densenet import fc_densenet67 as fc_densenet67
 from densefield.networks.fc_densenet import fc_densenet103 as fc_densenet103
+from densefield.networks.fcn import FCN as FCN
+from densefield.networks.fcn import fcn8s as fcn8s
+from densefield.networks.fcn import fcn8s_at_once as fcn8s_at_once
+from densefield.networks.fcn import fcn16s as fcn16s
+from densefield.networks.fcn import fcn32s as fcn32s
+from densefield.networks.receptive_field import receptive_field as receptive_field
 from densefield.networks.unet import UNet as UNet
 from densefield.networks.unet import unet as unet
 from densefield.networks.vgg import VGG as VGG

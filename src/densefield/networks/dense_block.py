@@ -81,7 +81,8 @@ def dense_layers(
     )
     # On a CPU torch normalises bfloat16 features several times faster than the mixed arithmetic of `_Stack` does.
     mixed = pieces[0].device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    if not _can_share(layers) or (mixed and not checkpointing):
+    # Without values, as where a receptive field is computed, there is nothing to share, and no autocast to ask.
+    if pieces[0].is_meta or not _can_share(layers) or (mixed and not checkpointing):
         return dense_layers_plain(layers, pieces, keep_input=keep_input)
     parameters = [
         p for layer in layers for p in (layer.norm.weight, layer.norm.bias, layer.conv.weight, layer.conv.bias)

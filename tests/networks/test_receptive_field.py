@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from densefield.checks import InputError
+from densefield.networks import VGG, deeplab_largefov, fc_densenet56, fcn8s, receptive_field, unet
+from densefield.networks.receptive_field import sight
+from seen import open_to_gradients, rows_seen
+
+
+def by_gradient(network: nn.Module, made: nn.Module, side: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many rows the middle output of the layer `made` depends on."""
+    found: list[Tensor] = []
+    made.register_forward_hook(lambda module, given, output: found.append(output))
+    open_to_gradients(network, monkeypatch)
+    image = torch.rand(1, network.in_channels, side, 1, dtype=torch.float64, requires_grad=True)
+    network(image)
+    first, last = rows_seen(found[0], image, found[0].shape[2] // 2)
+    assert 0 < first < last < side - 1  # else the image was too small to tell
+    return last - first + 1
+
+
+@pytest.mark.parametrize(("pool", "field"), [(2, 196), (3, 211)])
+def test_of_a_trunk(pool: int, field: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk = VGG(width=1, output_stride=16, pool=pool)
+    assert receptive_field(trunk) == field == by_gradient(trunk, trunk, 497, monkeypatch)
+
+
+def test_of_holes_and_averages(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = deeplab_largefov(2, width=1)
+    assert receptive_field(network) == 435 == by_gradient(network, network.fc8, 801, monkeypatch)
+    assert sight(network).center == 0
+
+
+def test_of_scores_that_are_enlarged_and_added_where_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = fcn8s(2, width=1)
+    assert receptive_field(network) == 404 == by_gradient(network, network.score_fr, 801, monkeypatch)
+
+
+def test_of_a_network_of_valid_convolutions_that_scores_its_middle() -> None:
+    network = unet(2, width=1)
+    assert sight(network).center == network.margin
+    # 5 levels of two 3×3 convolutions down, 4 up, and a 2×2 maximum between the levels: 1, 2, 4, 8, 16 pixels apart.
+    down, up, pools = 4 * (1 + 2 + 4 + 8 + 16), 4 * (1 + 2 + 4 + 8), 1 + 2 + 4 + 8
+    assert receptive_field(network) == 1 + down + up + pools
+
+
+def test_dense_blocks_are_followed_and_modes_are_left_as_they_were() -> None:
+    network = fc_densenet56(2).train()
+    network.first.eval()
+    assert receptive_field(network) > 700
+    assert network.training
+    assert not network.first.training
+
+
+class Steps(nn.Module):
+    """Each of the ways by which a tensor is cut, padded, joined and enlarged; what they see was counted by hand."""
+
+    in_channels = 1
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.wide = nn.Conv2d(1, 1, (5, 1), padding=(2, 0))
+        self.back = nn.ConvTranspose2d(1, 1, (3, 1), padding=(1, 0))
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self.kind == "moved":
+            return functional.pad(image, (0, 0, 3, 3), mode="reflect")[:, :, 2:] + image.new_zeros(1)
+        if self.kind == "joined":
+            return torch.cat([self.wide(image), functional.pad(image, (0, 0, 4, 0))[:, :, :-4]], dim=1)
+        if self.kind == "back":
+            return self.back(image)
+        pooled, places = functional.max_pool2d(image[:, :, 1:, 1:], 2, return_indices=True)
+        if self.kind == "unpooled":
+            return functional.max_unpool2d(self.wide(pooled), places, 2)
+        return functional.interpolate(self.wide(pooled), scale_factor=2, mode=self.kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "center"),
+    [
+        ("moved", 1, -1),
+        ("joined", 7, -1),
+        ("back", 3, 0),
+        *((kind, 10, 1) for kind in ("unpooled", "nearest", "bilinear")),
+    ],
+)
+def test_steps_by_hand(kind: str, field: int, center: float) -> None:
+    found = sight(Steps(kind))
+    assert (found.field, found.center, found.spacing) == (field, center, 1)
+
+
+class Whole(nn.Module):
+    def forward(self, image: Tensor) -> Tensor:
+        return image - image.mean((2, 3), keepdim=True)
+
+
+class Uneven(nn.Module):
+    def forward(self, image: Tensor) -> Tensor:
+        other = functional.interpolate(image, size=(700, 700), mode="bilinear", align_corners=True)
+        return other + image[:, :, :700, :700]
+
+
+def test_what_cannot_be_told_is_said() -> None:
+    with pytest.raises(InputError, match=r"receptive_field: the network looks at the whole image.* \(mean\)"):
+        receptive_field(Whole())
+    with pytest.raises(InputError, match="receptive_field: wanted features that lie as far apart where they meet"):
+        receptive_field(Uneven())
+    with pytest.raises(InputError, match="scores do not depend on the image"):
+        receptive_field(Constant())
+
+
+class Constant(nn.Module):
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.zeros(1, 1, 4, 4, device=image.device)
