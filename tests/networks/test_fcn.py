@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from densefield.checks import InputError
-from densefield.networks import fcn8s, fcn8s_at_once, fcn16s, fcn32s
+from densefield.networks import fcn8s, fcn8s_at_once, fcn16s, fcn32s, fcn32s_alexnet, fcn32s_googlenet
 from densefield.networks.receptive_field import receptive_field, sight
 from seen import farthest_seen, open_to_gradients, tiles_and_whole
 
 VGG = {"fcn32s": fcn32s, "fcn16s": fcn16s, "fcn8s": fcn8s, "fcn8s_at_once": fcn8s_at_once}
+COARSE = {"fcn32s_alexnet": fcn32s_alexnet, "fcn32s_googlenet": fcn32s_googlenet}
+BOTH = VGG | COARSE
 SIZES = [(1, 1), (33, 47), (64, 96)]
 
 
@@ -52,10 +54,21 @@ def test_parameters_of_the_released_definitions(kind: str, scored: tuple[int, ..
         assert classifier + scores == 134_346_581  # the paper's 134 M
 
 
-def bilinear(scores: Tensor, stride: int) -> Tensor:
+@pytest.mark.parametrize(
+    ("kind", "encoder", "channels", "paper", "total"),
+    [
+        ("fcn32s_alexnet", 60_965_224 - 4_097_000, 4096, 56_954_261, 58_704_590),
+        ("fcn32s_googlenet", 5_973_552, 1024, 5_995_077, 7_745_406),
+    ],
+)
+def test_parameters_of_the_others(kind: str, encoder: int, channels: int, paper: int, total: int) -> None:
+    assert encoder + (channels + 1) * 21 == paper  # 57 M and 6 M: without the deconvolution
+    assert counted(COARSE[kind]) == (paper + 21 * 21 * 63 * 63, 21 * 21 * 63 * 63) == (total, 1_750_329)
+
+
+def bilinear(scores: Tensor, stride: int, side: int) -> Tensor:
     """Class by class: the sum of a tent around each score."""
-    side = 2 * stride
-    tent = [min(place + 0.5, side - place - 0.5) / stride for place in range(side)]
+    tent = [1 - abs(place - (side - 1) / 2) / stride for place in range(side)]
     kernel = torch.tensor(tent, dtype=scores.dtype)[:, None] * torch.tensor(tent, dtype=scores.dtype)
     classes = scores.shape[1]
     return functional.conv_transpose2d(scores, kernel.expand(classes, 1, side, side), stride=stride, groups=classes)
@@ -78,15 +91,15 @@ def plain_vgg(network: nn.Module, image: Tensor, scale4: float, scale3: float) -
         values = functional.relu(convolution(f"{name}.0", values))
     values, stride, offset = convolution("score_fr", values), 32, 19
     if "score_pool4.weight" in tensors:
-        values, stride, offset = bilinear(values, 2), 16, 27
+        values, stride, offset = bilinear(values, 2, 4), 16, 27
         finer = convolution("score_pool4", scale4 * pools[4])[:, :, 5:, 5:]
         values = values + finer[:, :, : values.shape[2], : values.shape[3]]
     if "score_pool3.weight" in tensors:
-        values, stride, offset = bilinear(values, 2), 8, 31
+        values, stride, offset = bilinear(values, 2, 4), 8, 31
         finer = convolution("score_pool3", scale3 * pools[3])[:, :, 9:, 9:]
         values = values + finer[:, :, : values.shape[2], : values.shape[3]]
     height, width = image.shape[2:]
-    return bilinear(values, stride)[:, :, offset : offset + height, offset : offset + width]
+    return bilinear(values, stride, 2 * stride)[:, :, offset : offset + height, offset : offset + width]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -100,26 +113,41 @@ def test_scores_are_those_of_the_definition_written_plainly(kind: str, size: tup
     torch.testing.assert_close(scores, plain_vgg(network, image, *scales), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", VGG)
-def test_a_score_sees_404_pixels_around_its_own(kind: str) -> None:
-    network = VGG[kind](2, width=1)
-    assert receptive_field(network) == 404
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("kind", "padding", "offset"), [("fcn32s_alexnet", 100, 18), ("fcn32s_googlenet", 97, 98)])
+def test_scores_of_the_others_are_enlarged_and_cropped(
+    kind: str, padding: int, offset: int, size: tuple[int, int]
+) -> None:
+    network = drawn(COARSE[kind](3, width=1))
+    image = torch.rand(2, 3, *size, dtype=torch.float64)
+    features = network.trunk(functional.pad(image, (padding,) * 4))
+    values = functional.conv2d(features, network.score_fr.weight, network.score_fr.bias)
+    wanted = bilinear(values, 32, 63)[:, :, offset : offset + size[0], offset : offset + size[1]]
+    assert wanted.shape == (2, 3, *size)
+    torch.testing.assert_close(network(image), wanted, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_score_sees_the_published_field_around_its_own_pixel(kind: str) -> None:
+    network = BOTH[kind](2, width=1)
+    assert receptive_field(network) == {"fcn32s_alexnet": 355, "fcn32s_googlenet": 715}.get(kind, 404)
     assert sight(network).center == sight(network, axis=3).center == 0
     assert sight(network).spacing == 1
 
 
-@pytest.mark.parametrize("kind", VGG)
+@pytest.mark.parametrize("kind", BOTH)
 def test_reach_is_what_scores_see_to_both_sides(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = open_to_gradients(VGG[kind](2, width=1), monkeypatch)
-    before, after = farthest_seen(network, network.reach, network.stride)
+    network = open_to_gradients(BOTH[kind](2, width=1), monkeypatch)
+    before, after = farthest_seen(network, every=2 if kind == "fcn32s_googlenet" else 1)
     assert before == after  # scores lie where their pixels are
-    assert network.reach - 8 <= before <= network.reach
+    assert before == network.reach
 
 
-@pytest.mark.parametrize("kind", VGG)
+@pytest.mark.parametrize("kind", BOTH)
 def test_tiles_give_the_whole_images_scores(kind: str) -> None:
-    network = drawn(VGG[kind](3, width=1))
-    tiles, whole = tiles_and_whole(network, (701, 20), tile=608, overlap=network.reach)
+    network = drawn(BOTH[kind](3, width=1))
+    tile = 2 * network.reach + 128
+    tiles, whole = tiles_and_whole(network, (tile + 101, 20), tile=tile, overlap=network.reach)
     torch.testing.assert_close(tiles, whole, rtol=0, atol=1e-10)
     assert whole.std() > 0
 
@@ -159,3 +187,5 @@ def test_wrong_arguments_are_explained() -> None:
         fcn32s(0, width=1)
     with pytest.raises(InputError, match=r"image: wanted shape \(B, 3, H, W\)"):
         fcn32s(2, width=1)(torch.zeros(1, 4, 8, 8))
+    with pytest.raises(InputError, match="num_classes: wanted at least 1, received 0"):
+        fcn32s_alexnet(0, width=1)

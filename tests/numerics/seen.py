@@ -34,12 +34,13 @@ def rows_seen(values: Tensor, image: Tensor, row: int) -> tuple[int, int]:
     return int(rows[0]), int(rows[-1])
 
 
-def farthest_seen(network: nn.Module, reach: int, stride: int) -> tuple[int, int]:
-    """How many rows before and after its own a score depends on at most, over rows of each phase of the stride."""
-    middle = -(-(reach + 8) // stride) * stride
+def farthest_seen(network: nn.Module, every: int = 1) -> tuple[int, int]:
+    """How many rows before and after its own a score depends on at most, over `every` so many rows of a stride."""
+    stride = network.stride
+    middle = -(-(network.reach + 8) // stride) * stride
     image = torch.rand(1, network.in_channels, 2 * middle + stride, 1, dtype=torch.float64, requires_grad=True)
     scores = network(image)
-    ends = [(row, *rows_seen(scores, image, row)) for row in range(middle, middle + stride)]
+    ends = [(row, *rows_seen(scores, image, row)) for row in range(middle, middle + stride, every)]
     assert all(first > 0 and last < image.shape[2] - 1 for _, first, last in ends)
     return max(row - first for row, first, _ in ends), max(last - row for row, _, last in ends)
 

@@ -4,6 +4,7 @@ Each states of itself what `densefield.protocols.Network` explains. Those below 
 recipes, saved segmenters and `densefield kinds`.
 """
 
+from densefield.networks.alexnet import AlexNet as AlexNet
 from densefield.networks.deeplab import DeepLabLargeFOV as DeepLabLargeFOV
 from densefield.networks.deeplab import deeplab_largefov as deeplab_largefov
 from densefield.networks.embedding import EmbeddingNetwork as EmbeddingNetwork
@@ -15,10 +16,14 @@ from densefield.networks.fc_densenet import fc_densenet56 as fc_densenet56
 from densefield.networks.fc_densenet import fc_densenet67 as fc_densenet67
 from densefield.networks.fc_densenet import fc_densenet103 as fc_densenet103
 from densefield.networks.fcn import FCN as FCN
+from densefield.networks.fcn import CoarseFCN as CoarseFCN
 from densefield.networks.fcn import fcn8s as fcn8s
 from densefield.networks.fcn import fcn8s_at_once as fcn8s_at_once
 from densefield.networks.fcn import fcn16s as fcn16s
 from densefield.networks.fcn import fcn32s as fcn32s
+from densefield.networks.fcn import fcn32s_alexnet as fcn32s_alexnet
+from densefield.networks.fcn import fcn32s_googlenet as fcn32s_googlenet
+from densefield.networks.googlenet import GoogLeNet as GoogLeNet
 from densefield.networks.receptive_field import receptive_field as receptive_field
 from densefield.networks.unet import UNet as UNet
 from densefield.networks.unet import unet as unet

@@ -1,8 +1,9 @@
 """Fully convolutional networks: a classifier slid over the image, its scores enlarged, those of finer layers added.
 
 Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015: sections 3 and 4, figure
-3, table 2; the PAMI 2017 version for learning all at once. Layers, names, paddings and crops are the released
+3, tables 1 and 2; the PAMI 2017 version for learning all at once. Layers, names, paddings and crops are the released
 definitions' (fcn.berkeleyvision.org). The image is padded by 100, so that any size gives a score.
+FCN-GoogLeNet was never released: the paper's (the final average left out), padded and cropped as the others are.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from torch.nn import functional
 from densefield.built import described
 from densefield.built.bounds import Channels, Count, Share
 from densefield.checks import check, check_map
+from densefield.networks.alexnet import AlexNet
+from densefield.networks.googlenet import GoogLeNet
 from densefield.networks.vgg import VGG
 
 PADDING = 100  # pixels, by the first convolution
@@ -121,6 +124,47 @@ def fcn8s_at_once(
     )
 
 
+@described()
+def fcn32s_alexnet(
+    num_classes: Count,
+    in_channels: Channels = 3,
+    *,
+    deconvolution: Deconvolution = "fixed",
+    width: Channels = 16,
+    dropout: Share = 0.5,
+) -> CoarseFCN:
+    """FCN-32s on AlexNet; 58,704,590 parameters for 21 classes, of which 1,750,329 are the deconvolution's.
+
+    `deconvolution` as in `fcn32s`; layers have `width` × 6, 16, 24, 24, 16 and 256 channels.
+    """
+    trunk = AlexNet(in_channels, width=width, dropout=dropout)
+    return CoarseFCN(trunk, num_classes, padding=PADDING, offset=18, reach=177 + 31, deconvolution=deconvolution)
+
+
+@described()
+def fcn32s_googlenet(
+    num_classes: Count,
+    in_channels: Channels = 3,
+    *,
+    deconvolution: Deconvolution = "fixed",
+    width: Channels = 8,
+    dropout: Share = 0.4,
+) -> CoarseFCN:
+    """FCN-32s on GoogLeNet; 7,745,406 parameters for 21 classes, of which 1,750,329 are the deconvolution's.
+
+    `deconvolution` as in `fcn32s`; `width` 8 is the paper's (inception_5b: 128 × width channels), and so is `dropout`.
+    """
+    return CoarseFCN(
+        GoogLeNet(in_channels, width=width),
+        num_classes,
+        padding=PADDING - 3,
+        offset=98,
+        reach=357 + 31,
+        dropout=dropout,
+        deconvolution=deconvolution,
+    )
+
+
 class FCN(nn.Module):
     """Image (B, C, H, W) → scores (B, K, H, W) on VGG-16, as `fcn32s`, `fcn16s`, `fcn8s`, `fcn8s_at_once` build it.
 
@@ -173,6 +217,41 @@ class FCN(nn.Module):
             finer = self.get_submodule(f"score_{skip.layer}")(finer)
             scores = scores + cropped(finer, skip.offset, scores)
         return cropped(self.get_submodule(self.last)(scores), self.offset, image)
+
+
+class CoarseFCN(nn.Module):
+    """Image (B, C, H, W) → scores (B, K, H, W) on a trunk of stride 32: `fcn32s_alexnet` and `fcn32s_googlenet`.
+
+    `padding` is what the trunk's first convolution does not pad itself; a deconvolution of 63 lets the features within
+    31 pixels count.
+    """
+
+    margin, stride = 0, 32
+
+    def __init__(
+        self,
+        trunk: AlexNet | GoogLeNet,
+        num_classes: int,
+        *,
+        padding: int,
+        offset: int,
+        reach: int,
+        dropout: float = 0.0,
+        deconvolution: Deconvolution = "fixed",
+    ) -> None:
+        super().__init__()
+        check(num_classes >= 1, f"num_classes: wanted at least 1, received {num_classes}")
+        self.num_classes, self.in_channels = num_classes, trunk.in_channels
+        self.padding, self.offset, self.reach = padding, offset, reach
+        self.trunk = trunk
+        self.dropout = nn.Dropout(dropout)
+        self.score_fr = score_layer(trunk.channels, num_classes)
+        self.upscore = Enlarging(num_classes, 63, 32, deconvolution)
+
+    def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)
+        check_map("image", image, self.in_channels)
+        features = self.dropout(self.trunk(functional.pad(image, (self.padding,) * 4)))
+        return cropped(self.upscore(self.score_fr(features)), self.offset, image)
 
 
 class Enlarging(nn.Module):
