@@ -24,6 +24,8 @@ from densefield.networks.fcn import fcn32s as fcn32s
 from densefield.networks.fcn import fcn32s_alexnet as fcn32s_alexnet
 from densefield.networks.fcn import fcn32s_googlenet as fcn32s_googlenet
 from densefield.networks.googlenet import GoogLeNet as GoogLeNet
+from densefield.networks.hypercolumns import Hypercolumns as Hypercolumns
+from densefield.networks.hypercolumns import hypercolumns as hypercolumns
 from densefield.networks.receptive_field import receptive_field as receptive_field
 from densefield.networks.unet import UNet as UNet
 from densefield.networks.unet import unet as unet
