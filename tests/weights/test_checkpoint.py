@@ -118,9 +118,10 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         refused(path, "cut short|damaged")
     path.write_bytes(pickle.dumps({"a": 1}))
-    refused(path, "not a checkpoint of PyTorch 1.6 or later")
-    torch.save({"a": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
-    refused(path, "not a checkpoint of PyTorch 1.6 or later")
+    refused(path, "not a checkpoint written by torch.save")
+    torch.save({"a": 1}, path)
+    path.write_bytes(b"\x80\x02\x8b" + path.read_bytes())  # torch goes by the first bytes, not by the archive's end
+    refused(path, "not a checkpoint written by torch.save")
 
 
 def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
@@ -128,6 +129,87 @@ def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(4), "b": [1, 2, 3]}, path)
     whole = path.read_bytes()
     for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            read_checkpoint(path)
+        except InputError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+
+
+def old(state: Any, path: Path) -> Path:
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def changed(path: Path, before: bytes, after: bytes) -> Path:
+    data = path.read_bytes()
+    assert data.count(before) >= 1
+    path.write_bytes(data.replace(before, after))
+    return path
+
+
+def test_the_old_format_comes_back(tmp_path: Path) -> None:
+    whole = torch.arange(12.0).reshape(3, 4)
+    state = {
+        "part": whole[1:, ::2],
+        "whole": whole,  # the same storage
+        "parameter": nn.Parameter(torch.rand(2)),
+        "half": torch.ones(3, dtype=torch.float16),
+        "count": torch.tensor(7),
+        "empty": torch.zeros(0, 3),
+        "network": nn.BatchNorm2d(4).state_dict(),
+        "names": ["a", "b"],
+    }
+    path = old(state, tmp_path / "a.pth")
+    assert path.read_bytes().startswith(bytes.fromhex("80028a0a6cfc9c46f920"))
+    read = read_checkpoint(path)
+    assert read["names"] == ["a", "b"]
+    for name in ("part", "whole", "parameter", "half", "count", "empty"):
+        assert torch.equal(read[name], state[name])
+    assert torch.equal(read["network"]["running_var"], torch.ones(4))
+
+
+def test_parts_of_storages_as_the_first_versions_wrote_them(tmp_path: Path) -> None:
+    path = old({"a": torch.arange(6.0)}, tmp_path / "a.pth")
+    changed(path, b"K\x06Nt", b"K\x06X\x01\x00\x00\x00vK\x02K\x04\x87t")  # in place of None: "v", from 2 on 4
+    changed(path, b"K\x00K\x06\x85", b"K\x00K\x04\x85")  # the tensor's own offset and shape
+    assert read_checkpoint(path)["a"].tolist() == [2, 3, 4, 5]
+    refused(changed(path, b"K\x02K\x04\x87t", b"K\x03K\x04\x87t"), "a part of a storage that is described wrongly")
+
+
+def test_an_old_file_that_claims_gigabytes_is_refused_before_torch_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = old({"a": torch.zeros(3000)[:2]}, tmp_path / "a.pth")
+    path.write_bytes(path.read_bytes()[:-11900])
+    number = b"M" + (3000).to_bytes(2, "little")  # BININT2
+    changed(path, number, b"J" + (2**31 - 1).to_bytes(4, "little"))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch has seen it"))
+    assert path.stat().st_size < 500
+    refused(path, "claims 2147483647 elements of 4 bytes, but is not held")
+    # Even where the count behind the pickles says the same.
+    changed(path, (3000).to_bytes(8, "little"), (2**31 - 1).to_bytes(8, "little"))
+    refused(path, "claims 2147483647 elements of 4 bytes, but is not held")
+    refused(old({"a": torch.zeros(1).expand(10**6, 10**6)}, path), "over a storage of 1 elements")
+
+
+def test_nothing_in_an_old_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(old({"a": Runs()}, tmp_path / "a.pth"), "posix.mkdir|nt.mkdir")
+    assert not (tmp_path / "made-by-the-checkpoint").exists()
+    path = old({"a": 1}, tmp_path / "b.pth")
+    keys = b"\x80\x02]q\x00."
+    changed(path, keys, keys.replace(b"]q\x00", b"]X\x01\x00\x00\x00aa"))
+    refused(path, "its storages are not those of its tensors")
+
+
+def test_damaged_old_files_are_one_line(tmp_path: Path) -> None:
+    whole = old({"a": torch.zeros(40), "b": [1, 2, 3]}, tmp_path / "a.pth").read_bytes()
+    path = tmp_path / "b.pth"
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        refused(path, "cut short|damaged|refused")
+    for place in range(0, len(whole), 3):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
         try:
             read_checkpoint(path)
