@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,8 +32,7 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         reason = one_line(error)
         raise InputError(f"{path}: not a readable safetensors file ({reason}); save or download it again") from error
     for name, tensor in tensors.items():
-        sound = not tensor.is_floating_point() or bool(torch.isfinite(tensor.float()).all())
-        check(sound, f"{path}: tensor {name} holds NaN or Inf; save or download it again")
+        check(_finite(tensor), f"{path}: tensor {name} holds NaN or Inf; save or download it again")
     return tensors, metadata
 
 
@@ -66,8 +66,15 @@ def check_fit(wanted: Mapping[str, Tensor], received: Mapping[str, Tensor], path
         check(received_shape == shape, f"{path}: tensor {name}: wanted shape {shape}, received {received_shape}")
 
 
+def _finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    least, most = torch.aminmax(tensor if tensor.dtype.itemsize > 1 else tensor.float())  # sets nothing aside
+    return math.isfinite(float(least)) and math.isfinite(float(most))
+
+
 def _narrowed(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     if dtype is None or not tensor.is_floating_point():
         return tensor
     narrow = tensor.to(dtype)
-    return narrow if bool(torch.isfinite(narrow.float()).all()) else tensor
+    return narrow if _finite(narrow) else tensor
