@@ -27,16 +27,18 @@ def application(arguments: Sequence[str] = ()) -> cyclopts.App:
     if "refine" in arguments:  # a default command, which cyclopts cannot put off
         refine.default(importlib.import_module("densefield.cli.refine").refine)
     data = cyclopts.App(name="data", help="Look after a folder of images and masks.")
+    weights = cyclopts.App(name="weights", help="Bring in the weights that others have released.")
     for full, command in COMMANDS.items():
         if full == "refine":
             app.command(refine)
             continue
         parent, _, name = full.rpartition(" ")
         # The named command explains itself at length.
-        {"": app, "refine": refine, "data": data}[parent].command(
+        {"": app, "refine": refine, "data": data, "weights": weights}[parent].command(
             f"densefield.cli.{command.place}", name=name, help=None if name in arguments else command.summary
         )
     app.command(data)
+    app.command(weights)
     return app
 
 

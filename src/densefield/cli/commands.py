@@ -43,6 +43,10 @@ COMMANDS = {
         "kinds:kinds",
         "List the kinds that recipes can name, or the keys of one: what each takes, its bounds and its default.",
     ),
+    "weights import": Command(
+        "weights:import_file",
+        "Fill a network with released weights (Caffe's, torchvision's, other projects') and save it as a segmenter.",
+    ),
     "data check": Command(
         "data:check",
         "Check a folder of images and masks before training; ends with 0 when all is well, with 2 when it is not.",

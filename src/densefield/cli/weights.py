@@ -1,0 +1,113 @@
+"""`densefield weights import`: a file of released weights becomes a segmenter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from densefield.cli.terminal import plain_console
+
+if TYPE_CHECKING:
+    from densefield.built import Words
+    from densefield.weights import Imported
+
+
+def import_file(
+    file: Path,
+    *network: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    classes: Path,
+    out: Path,
+    partial: bool = False,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
+) -> int:
+    """Fill a network with released weights (Caffe's, torchvision's, other projects') and save it as a segmenter.
+
+    Prints which layer of the file became which of the network; writes nothing where one is missing or does not fit.
+
+    Parameters
+    ----------
+    file
+        A .caffemodel, .safetensors, or PyTorch file (.pth, .pt, .bin, .ckpt).
+    network
+        The network as recipes name it: --network.kind deeplab_largefov --network.rate 12; see densefield kinds.
+    classes
+        The class list (YAML) of what the network tells apart, in its order.
+    out
+        A .safetensors file, or a folder to save into.
+    partial
+        Leave what the file lacks, or has in another shape, as a new network has it: for other classes, or an encoder.
+    mean
+        What was taken off red, green and blue in [0, 1], where the file is of no known convention.
+    std
+        What they were divided by then.
+    """
+    import torch
+
+    from densefield.checks import check
+    from densefield.classes import ClassList
+    from densefield.segmenter import Segmenter
+    from densefield.segmenter.description import paths_to_save
+    from densefield.weights import Scaling, import_weights
+
+    console = plain_console()
+    check((mean is None) == (std is None), "mean, std: wanted both or neither")
+    words = _words(network)
+    listed = ClassList.read(classes)
+    paths_to_save(out)  # better said now than after all layers
+    with torch.device("meta"):  # what does not fit is told before a network is set aside
+        sketch = words.build(len(listed), 3)
+    import_weights(sketch, file, partial=partial)
+    filled = words.build(len(listed), 3)
+    imported = import_weights(filled, file, partial=partial)
+    scaling = imported.scaling or Scaling((0.0,) * 3, (1.0,) * 3)
+    if mean is not None and std is not None:
+        scaling = Scaling(mean, std)
+    Segmenter(filled, listed, mean=scaling.mean, std=scaling.std).save(out)
+    for line in _layer_map(imported):
+        console.print(line)
+    console.print(
+        f"images: (value - mean) / std of RGB in [0, 1], mean {_listed(scaling.mean)}, std {_listed(scaling.std)}"
+    )
+    if imported.scaling is None and mean is None:
+        console.print("how the file's network read images is not known; say it with --mean and --std if it is not that")
+    console.print(f"{len(imported.matched)} layers filled; segmenter in {out}")
+    return 0
+
+
+def _words(flags: Sequence[str]) -> Words:
+    """The network that `--network.kind unet --network.width 32` names, checked as a recipe's."""
+    from densefield.checks import check
+    from densefield.runs.kinds import NETWORKS
+    from densefield.runs.overrides import laid_over
+
+    plain = laid_over({}, flags, "the network")
+    others = [key for key in plain if key != "network"]
+    check(not others, f"--{''.join(others[:1])}: is not known; wanted --network.kind and the network's keys")
+    check("network" in plain, "--network.kind: wanted, such as deeplab_largefov; densefield kinds lists them")
+    return NETWORKS.read(plain["network"], "network")
+
+
+def _layer_map(imported: Imported) -> Iterator[str]:
+    """The layers of the file beside ours, then what was left out on either side."""
+    rows = [(row.layer, row.ours, _shape(row.shape), row.how) for row in imported.matched]
+    rows += [(row.layer, row.ours, _shape(row.shape), f"not filled: {row.how}") for row in imported.misshapen]
+    rows += [("-", name, "", "not filled: missing in the file") for name in imported.missing]
+    rows += [(name, "-", "", "not used") for name in imported.unused]
+    rows.insert(0, ("file", "network", "shape", ""))
+    first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
+    for layer, ours, shape, how in rows:
+        yield f"{layer:{first}}  {ours:{second}}  {shape:{third}}  {how}".rstrip()
+    if imported.copies:
+        yield f"{len(imported.copies)} layers are copies for other scales, skipped"
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
