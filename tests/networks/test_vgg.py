@@ -11,7 +11,7 @@ BLOCKS = list(enumerate((2, 2, 3, 3, 3), start=1))
 
 def test_vgg16_has_the_published_convolutions() -> None:
     trunk = VGG()
-    names = [name for name, _ in trunk.layers(torch.zeros(1, 3, 9, 9))]
+    names = [name for name, _ in trunk.layers(torch.zeros(1, 3, 9, 9), poolings=True)]
     assert [name for name in names if "conv" in name] == [f"conv{b}_{i}" for b, n in BLOCKS for i in range(1, n + 1)]
     assert [names[names.index(f"pool{b}") + 1] for b in range(1, 5)] == [f"conv{b}_1" for b in range(2, 6)]
     assert sum(p.numel() for p in trunk.parameters()) == 14_714_688  # VGG-16 without its fully connected layers
@@ -65,6 +65,35 @@ def test_wrong_arguments_are_explained() -> None:
         VGG(width=2)(torch.zeros(1, 4, 8, 8))
 
 
+@pytest.mark.parametrize(("padding", "before", "after"), [(0, 0, 15), (1, 7, 8)])
+def test_maxima_of_two_see_this_far_on_either_side(padding: int, before: int, after: int) -> None:
+    """At stride 8 and without convolutions that see further; the fourth maximum has stride 1 and is not padded."""
+    torch.manual_seed(seeded())
+    trunk = VGG(1, width=1, blocks=(1,) * 5, pool=2, pool_padding=padding).double()
+    assert trunk.offset == (after - before) / 2
+    assert trunk.reach == max(before, after) + 1 + 2 + 4 + 8 + 2 * 8
+    for layer in trunk.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.weight.data = torch.zeros_like(layer.weight)
+            layer.weight.data[:, :, 1, 1] = 1
+    for rows in (torch.arange(128.0), torch.arange(128.0, 0, -1)):
+        image = rows.double()[None, None, :, None].repeat(1, 1, 1, 9).requires_grad_()
+        trunk(image)[0, 0, 8, 0].backward()
+        row = int(image.grad.abs().sum((0, 1, 3)).argmax()) - 64
+        assert row == (after if rows[0] == 0 else -before)
+
+
+def test_poolings_can_be_had_between_their_blocks() -> None:
+    trunk = VGG(width=2).eval()
+    image = torch.rand(1, 3, 33, 17)
+    made = dict(trunk.layers(image, poolings=True))
+    assert [name for name in made if name.startswith("pool")] == ["pool1", "pool2", "pool3", "pool4"]
+    pooled = functional.max_pool2d(made["conv2_2"], 3, stride=2, padding=1, ceil_mode=True)
+    assert torch.equal(made["pool2"], pooled)
+    plain = dict(trunk.layers(image))
+    assert torch.equal(plain["conv5_3"], made["conv5_3"])
+
+
 @pytest.mark.parametrize("stride", [1, 4, 16])
 def test_layout_says_where_every_layer_lies(stride: int) -> None:
     trunk = VGG(width=2, output_stride=stride).eval()
@@ -89,10 +118,3 @@ def test_the_classifiers_poolings_are_twos_that_round_up(size: tuple[int, int]) 
     assert torch.equal(trunk(image), features)
     # Before pool5 a feature of 2×2 poolings sees 196 pixels, those of 3×3 poolings 15 more to the left of the first.
     assert trunk.reach == VGG(width=2, output_stride=16).reach == 105
-
-
-def test_where_the_stride_is_reached_twos_are_left_out() -> None:
-    trunk = VGG(width=2, pool=2)
-    assert [name for name in trunk.layout if name.startswith("pool")] == ["pool1", "pool2", "pool3"]
-    assert _rates(trunk) == [1] * 10 + [2] * 3
-    assert trunk(torch.rand(1, 3, 17, 1)).shape == (1, 16, 3, 1)

@@ -195,7 +195,8 @@ class FCN(nn.Module):
         seen = 201.5  # pixels to both sides of where fc6 lies: half of the 404 that it sees, 403 apart
         for skip in self.skips:
             self.add_module(skip.enlarge, Enlarging(num_classes, 4, 2, deconvolution))
-            self.add_module(f"score_{skip.layer}", score_layer(self.trunk.layout[skip.layer].channels, num_classes))
+            pooled = self.trunk.layout[f"conv{skip.layer.removeprefix('pool')}_1"].channels
+            self.add_module(f"score_{skip.layer}", score_layer(pooled, num_classes))
             spacing //= 2
             seen += 1.5 * spacing
         self.last = "upscore" if spacing == 32 else f"upscore{spacing}"
@@ -208,7 +209,7 @@ class FCN(nn.Module):
         # Padding by 99, then the first convolution's own by 1.
         wanted = ("conv5_3", *(skip.layer for skip in self.skips))
         padded = functional.pad(image, (PADDING - 1,) * 4)
-        layers = {name: features for name, features in self.trunk.layers(padded) if name in wanted}
+        layers = {name: features for name, features in self.trunk.layers(padded, poolings=True) if name in wanted}
         pool5 = functional.max_pool2d(layers["conv5_3"], 2, stride=2, ceil_mode=True)
         scores: Tensor = self.score_fr(self.fc7(self.fc6(pool5)))
         for skip in self.skips:
