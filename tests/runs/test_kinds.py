@@ -43,7 +43,7 @@ def stage(**changes: Any) -> dict[str, Any]:
         (stage(schedule={"kind": "cosine", "every": 3}), "every: cosine does not take it"),
         (stage(schedule={"power": 2.0}), "power: constant does not take it, only poly"),
         (stage(schedule={"kind": "poly", "warmup": 0.1}), "warmup: poly does not take it"),
-        ({"network": {"kind": "unet", "rate": 3}}, r"network\.rate: unet does not take it, only deeplab_largefov"),
+        ({"network": {"kind": "unet", "rate": 3}}, r"network\.rate: unet does not take it, only .*deeplab_largefov"),
         ({"network": {"kind": "unet", "batchnorm": True}}, "did you mean 'batch_norm'"),
         ({"network": {"kind": "unet", "width": 0}}, r"network\.width: .*greater than 0"),
         ({"network": {"kind": "unet", "num_classes": 3}}, "unknown key 'network.num_classes'"),
