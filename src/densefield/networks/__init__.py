@@ -31,6 +31,7 @@ from densefield.networks.googlenet import GoogLeNet as GoogLeNet
 from densefield.networks.hypercolumns import Hypercolumns as Hypercolumns
 from densefield.networks.hypercolumns import hypercolumns as hypercolumns
 from densefield.networks.receptive_field import receptive_field as receptive_field
+from densefield.networks.resnet import ResNet as ResNet
 from densefield.networks.unet import UNet as UNet
 from densefield.networks.unet import unet as unet
 from densefield.networks.vgg import VGG as VGG
