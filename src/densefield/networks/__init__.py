@@ -6,7 +6,6 @@ recipes, saved segmenters and `densefield kinds`.
 
 from densefield.networks.alexnet import AlexNet as AlexNet
 from densefield.networks.deeplab import DeepLab as DeepLab
-from densefield.networks.deeplab import DeepLabLargeFOV as DeepLabLargeFOV
 from densefield.networks.deeplab import deeplab_4x4 as deeplab_4x4
 from densefield.networks.deeplab import deeplab_7x7 as deeplab_7x7
 from densefield.networks.deeplab import deeplab_largefov as deeplab_largefov

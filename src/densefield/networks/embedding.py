@@ -66,7 +66,10 @@ class EmbeddingNetwork(nn.Module):
             isinstance(trunk, VGG),
             f"trunk: wanted {wanted}, received {'none' if trunk is None else type(trunk).__name__}",
         )
-        check(trunk.pool == 3, "trunk: wanted one of 3×3 poolings, whose features lie at pixels; received one of 2×2")
+        check(
+            trunk.offset == 0,
+            "trunk: wanted one whose features lie at pixels, as with 3×3 poolings, received one of 2×2",
+        )
         check(dimension >= 1, f"dimension: wanted at least 1, received {dimension}")
         check(len(taps) > 0 and len(set(taps)) == len(taps), f"taps: wanted names, each once, received {list(taps)}")
         known = (_IMAGE, *trunk.layout)
