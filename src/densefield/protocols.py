@@ -21,6 +21,9 @@ class Network(Protocol):
     A score depends on no input pixel further than `reach` from its own; tiles give the same scores as the whole image
     when their origins are multiples of `stride`. A network that takes only certain sides says the `smallest`; others
     are that plus multiples of `stride`. Networks of other origin need say none of it: `geometry` reads what is there.
+
+    A network may also have `all_scores(image) -> tuple[Tensor, ...]`, for learning: its answer, then the scores of its
+    scales or auxiliary heads, each at its own size. Score i of these lies at pixel i·s, s a power of two.
     """
 
     in_channels: int
@@ -50,6 +53,12 @@ def geometry(network: nn.Module) -> Geometry:
         stated(network, "reach", None),
         stated(network, "smallest", 2 * margin + 1),
     )
+
+
+def all_scores(network: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
+    """What `network` lets a loss see, as `Network` explains: its answer, and more where it has more."""
+    several = getattr(network, "all_scores", None)
+    return tuple(several(image)) if callable(several) else (network(image),)
 
 
 def stated(network: nn.Module, name: str, otherwise: T) -> int | T:

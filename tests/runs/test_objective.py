@@ -10,12 +10,18 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 from densefield.checks import InputError
+from densefield.classes import ClassList
+from densefield.refine import DenseCRF
 from densefield.runs.files import validated
-from densefield.runs.objective import border_weights, build_loss
+from densefield.runs.objective import _where_they_lie, border_weights, build_loss, build_objective
+from densefield.runs.recipe import Trains
 from densefield.runs.sections import Loss
 from densefield.runs.train import Machine, train
+from densefield.segmenter import Segmenter
+from densefield.training import Objective
 
 
 def test_the_loss_is_the_weighted_sum() -> None:
@@ -48,6 +54,82 @@ def test_border_weights_hold_the_class_weights() -> None:
     assert border_weights(Loss(), None, 3) is None
     with pytest.raises(InputError, match="two classes"):
         border_weights(Loss(border=1.0), None, 3)
+
+
+class Heads(nn.Module):
+    """A network whose answer has the image's size, with a head at stride 4 and one at stride 1."""
+
+    in_channels, num_classes = 3, 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main, self.coarse, self.fine = nn.Conv2d(3, 2, 3, padding=1), nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.main(image)
+
+    def all_scores(self, image: Tensor) -> tuple[Tensor, ...]:
+        picked = torch.nn.functional.pad(image[:, :, ::4, ::4], (0, 1, 0, 0))  # one column beyond the image
+        return self.main(image), self.coarse(picked), self.fine(image)
+
+
+def objective_of(network: nn.Module, trains: Trains, **loss: float) -> tuple[Segmenter, Objective]:
+    recipe = validated(
+        {
+            "name": "heads",
+            "network": {"kind": "unet"},
+            "data": {"kind": "samples"},
+            "loss": loss,
+            "refinement": {"kind": "dense_crf", "iterations": 1} if trains == "refinement" else None,
+            "stages": [{"epochs": 1}],
+        },
+        "heads",
+    )
+    refinement = DenseCRF(2, iterations=1) if trains == "refinement" else None
+    classes = ClassList(("a", "b"), ((0, 0, 0), (1, 1, 1)))
+    segmenter = Segmenter(network, classes, mean=(0.0,) * 3, std=(1.0,) * 3, refinement=refinement)
+    return segmenter, build_objective(recipe, trains, segmenter, None)
+
+
+@pytest.mark.parametrize("size", [(17, 22), (33, 41)])
+def test_scales_and_heads_are_summed_each_at_its_own_pixels(size: tuple[int, int]) -> None:
+    image, target = torch.rand(2, 3, *size), torch.randint(0, 2, (2, *size))
+    target[:, :5, :5] = 255
+    weights = torch.rand(2, *size)
+    network = Heads()
+    _, objective = objective_of(network, "network", auxiliary=0.3, dice=0.5)
+    found = objective({"image": image, "target": target, "pixel_weights": weights})
+    loss = build_loss(Loss(dice=0.5), None)
+    coarse = network.coarse(image[:, :, ::4, ::4])
+    wanted = loss(network.main(image), target, weights)
+    wanted = wanted + 0.3 * loss(coarse, target[:, ::4, ::4], weights[:, ::4, ::4])
+    wanted = wanted + 0.3 * loss(network.fine(image), target, weights)
+    torch.testing.assert_close(found, wanted)
+    gradients = torch.autograd.grad(found, list(network.parameters()))
+    assert all(bool(gradient.any()) for gradient in gradients)
+
+
+def test_heads_are_not_asked_where_they_do_not_count() -> None:
+    image, target = torch.rand(1, 3, 9, 8), torch.randint(0, 2, (1, 9, 8))
+    network = Heads()
+    _, objective = objective_of(network, "network", auxiliary=0.0)
+    objective({"image": image, "target": target}).backward()
+    assert network.main.weight.grad is not None
+    assert network.coarse.weight.grad is None
+    segmenter, objective = objective_of(network, "refinement")
+    alone = build_loss(Loss(), None)(segmenter.refinement(network(image), image), target, None)
+    torch.testing.assert_close(objective({"image": image, "target": target}), alone)
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "stride"),
+    [(321, 41, 8), (321, 21, 16), (322, 42, 8), (322, 41, 8), (473, 60, 8), (360, 360, 1), (33, 2, 32), (7, 1, 8), (1, 1, 1)],
+)
+def test_sizes_tell_where_scores_lie(length: int, count: int, stride: int) -> None:
+    target = torch.arange(length)[None, :, None].expand(1, length, 1)
+    scores, own, _ = _where_they_lie(torch.zeros(1, 2, count, 1), target, None)
+    assert own[0, :, 0].tolist() == [row * stride for row in range(count) if row * stride < length]
+    assert scores.shape[2:] == own.shape[1:]
 
 
 @pytest.fixture

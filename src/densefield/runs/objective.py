@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from densefield import losses
 from densefield.checks import check
 from densefield.data import superpixels
-from densefield.protocols import Pairs, Refinement
+from densefield.protocols import Pairs, Refinement, all_scores
 from densefield.refine import EmbeddingRefinement
 from densefield.runs.recipe import Recipe, Trains
 from densefield.runs.sections import Loss
@@ -28,8 +29,10 @@ Lowered = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # scores, target, p
 def build_objective(recipe: Recipe, trains: Trains, segmenter: Segmenter, class_weights: Tensor | None) -> Objective:
     """The loss of one batch for a stage that trains `trains` of `segmenter`.
 
-    Embeddings also learn from their pair losses; where the recipe has no other loss, from these alone. Raises
-    `InputError` for a recipe with nothing to learn from, and where a stage trains a refinement that the recipe lacks.
+    What a network that learns says at several scales or by auxiliary heads is summed, all but its answer unrefined and
+    by `loss.auxiliary`. Embeddings also learn from their pair losses; where the recipe has no other loss, from these
+    alone. Raises `InputError` for a recipe with nothing to learn from, and where a stage trains a refinement that the
+    recipe lacks.
     """
     refinement, chosen = segmenter.refinement, recipe.loss
     pair_loss = 0.0 if refinement is None else recipe.pair_loss
@@ -49,13 +52,37 @@ def build_objective(recipe: Recipe, trains: Trains, segmenter: Segmenter, class_
             )
         if loss is None:
             return total
+        weights = batch.get("pixel_weights")
+        others: Sequence[Tensor] = ()
         with torch.set_grad_enabled(trains != "refinement"):
-            scores = segmenter.network(prepared(segmenter, recipe.channels_last, image)).float()
+            pixels = prepared(segmenter, recipe.channels_last, image)
+            if trains == "refinement" or chosen.auxiliary == 0:
+                scores = segmenter.network(pixels)
+            else:
+                scores, *others = all_scores(segmenter.network, pixels)
         with torch.autocast(image.device.type, enabled=False):
-            scores = _refined(refinement, scores, image, embeddings)
-        return total + loss(scores, target, batch.get("pixel_weights"))
+            scores = _refined(refinement, scores.float(), image, embeddings)
+        total = total + loss(scores, target, weights)
+        for other in others:
+            total = total + chosen.auxiliary * loss(*_where_they_lie(other.float(), target, weights))
+        return total
 
     return objective
+
+
+def _where_they_lie(
+    scores: Tensor,  # (B, K, h, w), coarser
+    target: Tensor,  # (B, H, W)
+    pixel_weights: Tensor | None,  # (B, H, W)
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Scores, and target and weights at their own pixels i·s; scores beyond the image have none, and are left out."""
+    height, width = scores.shape[2:]
+    # Poolings round up or down, so that the sizes tell s but nearly; it is a power of two.
+    count, length = max((height, target.shape[1]), (width, target.shape[2]), key=lambda side: side[1])
+    stride = 2 ** max(0, round(math.log2(max(1, length - 1) / max(1, count - 1))))
+    own = target[:, ::stride, ::stride][:, :height, :width]
+    weights = None if pixel_weights is None else pixel_weights[:, ::stride, ::stride][:, :height, :width]
+    return scores[:, :, : own.shape[1], : own.shape[2]], own, weights
 
 
 def _refined(refinement: Refinement | None, scores: Tensor, image: Tensor, embeddings: Tensor | None) -> Tensor:

@@ -103,6 +103,7 @@ class Loss(Section):
 
     cross_entropy: Annotated[Weight, losses.cross_entropy] = 1.0
     dice: Annotated[Weight, losses.dice_loss] = 0.0
+    auxiliary: Weight = Field(1.0, description="of each scale's or auxiliary head's loss, where the network has any")
     class_weights: Literal["none", "median_frequency"] = "none"
     border: Weight = Field(0.0, description="w_0 of U-Net's border weights; class 1 is what has borders")
     border_sigma: float | None = Field(None, gt=0, le=1000, description="pixels; 5 by default")
