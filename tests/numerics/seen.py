@@ -14,17 +14,24 @@ from densefield.classes import ClassList
 from densefield.segmenter import Segmenter
 
 
+def awake(network: nn.Module) -> nn.Module:
+    """Weights above zero that average, in float64: no unit of a narrow layer rests, scores are as large as pixels."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.rand_like(parameter) + 0.1)
+            if parameter.dim() == 4:
+                parameter /= parameter.sum((1, 2, 3), keepdim=True)
+    return network.double().eval()
+
+
 def open_to_gradients(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
-    """Let a gradient reach all that a score depends on: no weight below zero, averages in place of maxima."""
+    """Let a gradient reach all that a score depends on: weights above zero, averages in place of maxima."""
 
     def average(values: Tensor, size: int, stride: int | None = None, padding: int = 0, **options: Any) -> Tensor:
         return functional.avg_pool2d(values, size, stride, padding, ceil_mode=options.get("ceil_mode", False))
 
     monkeypatch.setattr(functional, "max_pool2d", average)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(torch.rand_like(parameter) + 0.1)
-    return network.double().eval()
+    return awake(network)
 
 
 def rows_seen(values: Tensor, image: Tensor, row: int) -> tuple[int, int]:
@@ -52,7 +59,6 @@ def tiles_and_whole(network: nn.Module, size: tuple[int, int], tile: int, overla
     classes = ClassList([str(number) for number in count], [(number, 0, 0) for number in count])
 
     def scores(side: int) -> Tensor:
-        network.eval()
         return Segmenter(network, classes, mean=(0.5,) * 3, std=(0.2,) * 3, tile=side, overlap=overlap).scores(image)
 
     return scores(tile), scores(max(size))
