@@ -112,7 +112,10 @@ def fcn8s_at_once(
     dropout: Share = 0.5,
     batch_norm: bool = False,
 ) -> FCN:
-    """FCN-8s to be learned in one go: `fcn8s` with pool4 × 0.01 and pool3 × 0.0001 before their score layers."""
+    """FCN-8s to be learned in one go: `fcn8s` with pool4 × 0.01 and pool3 × 0.0001 before their score layers.
+
+    Released files hold these two numbers once for each channel, in layers of their own; here they are constants.
+    """
     return FCN(
         num_classes,
         in_channels,
