@@ -131,7 +131,7 @@ def test_wrong_arguments_are_explained(arguments: dict[str, object], message: st
 def test_taps_a_shared_trunk_does_not_have() -> None:
     with pytest.raises(InputError, match=r"taps: wanted some of image, conv1_1, received 'conv3_1'"):
         EmbeddingNetwork(VGG(width=2, blocks=(1,)), taps=("conv3_1",))
-    with pytest.raises(InputError, match=r"trunk: wanted one of 3×3 poolings"):
+    with pytest.raises(InputError, match=r"trunk: wanted one whose features lie at pixels"):
         EmbeddingNetwork(VGG(width=2, pool=2))
 
 
