@@ -18,9 +18,10 @@ T = TypeVar("T")
 class Network(Protocol):
     """Image (B, `in_channels`, H, W) → scores (B, `num_classes`, H − 2 `margin`, W − 2 `margin`).
 
-    A score depends on no input pixel further than `reach` from its own; tiles give the same scores as the whole image
-    when their origins are multiples of `stride`. A network that takes only certain sides says the `smallest`; others
-    are that plus multiples of `stride`. Networks of other origin need say none of it: `geometry` reads what is there.
+    A score depends on no input pixel further than `reach` from its own (None: on the whole image); tiles give the same
+    scores as the whole image when their origins are multiples of `stride`. A network that takes only certain sides says
+    the `smallest`; others are that plus multiples of `stride`. Networks of other origin need say none of it: `geometry`
+    reads what is there.
 
     A network may also have `all_scores(image) -> tuple[Tensor, ...]`, for learning: its answer, then the scores of its
     scales or auxiliary heads, each at its own size. Score i of these lies at pixel i·s, s a power of two.
@@ -30,7 +31,7 @@ class Network(Protocol):
     num_classes: int
     margin: int
     stride: int
-    reach: int
+    reach: int | None
 
     def __call__(self, image: Tensor, /) -> Tensor: ...
 

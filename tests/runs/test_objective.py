@@ -123,7 +123,17 @@ def test_heads_are_not_asked_where_they_do_not_count() -> None:
 
 @pytest.mark.parametrize(
     ("length", "count", "stride"),
-    [(321, 41, 8), (321, 21, 16), (322, 42, 8), (322, 41, 8), (473, 60, 8), (360, 360, 1), (33, 2, 32), (7, 1, 8), (1, 1, 1)],
+    [
+        (321, 41, 8),
+        (321, 21, 16),
+        (322, 42, 8),
+        (322, 41, 8),
+        (473, 60, 8),
+        (360, 360, 1),
+        (33, 2, 32),
+        (7, 1, 8),
+        (1, 1, 1),
+    ],
 )
 def test_sizes_tell_where_scores_lie(length: int, count: int, stride: int) -> None:
     target = torch.arange(length)[None, :, None].expand(1, length, 1)

@@ -10,6 +10,10 @@ from densefield.networks.deeplab import deeplab_4x4 as deeplab_4x4
 from densefield.networks.deeplab import deeplab_7x7 as deeplab_7x7
 from densefield.networks.deeplab import deeplab_largefov as deeplab_largefov
 from densefield.networks.deeplab import deeplab_msc_largefov as deeplab_msc_largefov
+from densefield.networks.deeplab_v2 import DeepLabResNet as DeepLabResNet
+from densefield.networks.deeplab_v2 import DeepLabVGG as DeepLabVGG
+from densefield.networks.deeplab_v2 import deeplab_aspp_vgg16 as deeplab_aspp_vgg16
+from densefield.networks.deeplab_v2 import deeplab_resnet101 as deeplab_resnet101
 from densefield.networks.embedding import EmbeddingNetwork as EmbeddingNetwork
 from densefield.networks.embedding import embedding_network as embedding_network
 from densefield.networks.fc_densenet import ClassicUpsampling as ClassicUpsampling
@@ -29,6 +33,8 @@ from densefield.networks.fcn import fcn32s_googlenet as fcn32s_googlenet
 from densefield.networks.googlenet import GoogLeNet as GoogLeNet
 from densefield.networks.hypercolumns import Hypercolumns as Hypercolumns
 from densefield.networks.hypercolumns import hypercolumns as hypercolumns
+from densefield.networks.pspnet import PSPNet as PSPNet
+from densefield.networks.pspnet import pspnet101 as pspnet101
 from densefield.networks.receptive_field import receptive_field as receptive_field
 from densefield.networks.resnet import ResNet as ResNet
 from densefield.networks.unet import UNet as UNet

@@ -9,8 +9,9 @@ from torch.nn import functional
 
 def padded(image: Tensor, period: int, rest: int) -> Tensor:  # (B, C, H, W) -> (B, C, H', W')
     """Zeros below and to the right, the least that make the sides `period`·q + `rest`."""
-    height, width = image.shape[2:]
-    return functional.pad(image, (0, (rest - width) % period, 0, (rest - height) % period))
+    # Not as a remainder: so the exporter sees that later strides divide, and no size is a special case.
+    height, width = ((length - rest + period - 1) // period * period + rest for length in image.shape[2:])
+    return functional.pad(image, (0, width - image.shape[3], 0, height - image.shape[2]))
 
 
 def bilinear(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:  # (B, C, h, w) -> (B, C, len(rows), len(columns))
