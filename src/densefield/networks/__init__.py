@@ -6,6 +6,7 @@ recipes, saved segmenters and `densefield kinds`.
 
 from densefield.networks.alexnet import AlexNet as AlexNet
 from densefield.networks.deeplab import DeepLab as DeepLab
+from densefield.networks.deeplab import DeepLabLargeFOV as DeepLabLargeFOV
 from densefield.networks.deeplab import deeplab_4x4 as deeplab_4x4
 from densefield.networks.deeplab import deeplab_7x7 as deeplab_7x7
 from densefield.networks.deeplab import deeplab_largefov as deeplab_largefov
@@ -37,6 +38,9 @@ from densefield.networks.pspnet import PSPNet as PSPNet
 from densefield.networks.pspnet import pspnet101 as pspnet101
 from densefield.networks.receptive_field import receptive_field as receptive_field
 from densefield.networks.resnet import ResNet as ResNet
+from densefield.networks.segnet import SegNet as SegNet
+from densefield.networks.segnet import segnet as segnet
+from densefield.networks.segnet import segnet_basic as segnet_basic
 from densefield.networks.unet import UNet as UNet
 from densefield.networks.unet import unet as unet
 from densefield.networks.vgg import VGG as VGG

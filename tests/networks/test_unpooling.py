@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from densefield.networks.unpooling import Sight, pooled, unpooled
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (7, 13), (8, 5)])
+def test_unpooling_and_its_gradient_are_torchs(size: tuple[int, int]) -> None:
+    features = torch.randn(2, 3, *size, dtype=torch.float64)
+    maxima, places = pooled(features)
+    wanted, index = functional.max_pool2d(features, 2, 2, ceil_mode=True, return_indices=True)
+    assert torch.equal(maxima, wanted)
+    values = torch.randn_like(maxima).requires_grad_()
+    ours = unpooled(values, places)
+    theirs = functional.max_unpool2d(values, index, 2, 2, output_size=size)
+    assert torch.equal(ours, theirs)
+    weights = torch.randn_like(ours)
+    assert torch.equal(*(torch.autograd.grad((made * weights).sum(), values)[0] for made in (ours, theirs)))
+
+
+def test_what_was_pooled_comes_back_where_the_maxima_stood() -> None:
+    features = torch.tensor([[[[1.0, 5.0, 2.0], [3.0, 4.0, 6.0], [9.0, 7.0, 8.0]]]])
+    back = unpooled(*pooled(features))
+    assert back.tolist() == [[[[0, 5, 0], [0, 0, 6], [9, 0, 8]]]]
+
+
+def test_a_pooling_sees_the_rest_of_its_cell_and_unpooling_looks_from_both_places() -> None:
+    down = Sight().convolved(1).pooled().convolved(1)
+    assert down == (3, 4, 2)
+    assert down.unpooled() == (4, 4, 1)
