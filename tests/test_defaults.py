@@ -12,6 +12,7 @@ import torch
 import densefield.refine.pydensecrf.densecrf as dcrf
 from densefield.losses import cross_entropy, dice_loss, embedding_losses
 from densefield.metrics import BoundaryIoU, ConfusionMatrix
+from densefield.mirroring import mirrored
 from densefield.ops import native
 from densefield.ops.gaussian import gaussian_filter
 from densefield.ops.local_filter import affinity_filter
@@ -29,7 +30,6 @@ from densefield.refine import (
     pamr,
     random_walk,
 )
-from densefield.segmenter.tiling import mirrored
 
 K, SIZE = 3, (7, 9)
 KERNELS = (SpatialKernel(2.0, 3.0), BilateralKernel(20.0, 20.0, 5.0))

@@ -10,7 +10,19 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "densefield"
 
-GROUND = {"checks", "files", "yaml_files", "classes", "images", "devices", "derivatives", "built", "protocols", "draw"}
+GROUND = {
+    "checks",
+    "files",
+    "yaml_files",
+    "classes",
+    "images",
+    "mirroring",
+    "devices",
+    "derivatives",
+    "built",
+    "protocols",
+    "draw",
+}
 STEPS = {"ops", "networks", "weights", "refine", "losses", "metrics", "explain", "data"}
 
 # A room may import itself, and what is listed here; nothing runs back up.

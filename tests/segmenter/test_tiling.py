@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from densefield.checks import InputError
-from densefield.segmenter.tiling import Span, mirrored, padded_spans, score_tiles, valid_spans
+from densefield.mirroring import mirrored_window
+from densefield.segmenter.tiling import Span, padded_spans, score_tiles, valid_spans
 from drawing import seeded
 
 # Weights are below 1 / sqrt(n), n the products of a sum: three sums of 18, 36 and 72 of numbers up to 1 reach 216 in
@@ -52,9 +51,7 @@ class Valid(nn.Module):
 
 def run(network: nn.Module, image: Tensor, rows: list[Span], columns: list[Span], margin: int) -> Tensor:
     def score(row: Span, column: Span) -> Tensor:
-        down = mirrored(row.start, row.stop, image.shape[2])
-        right = mirrored(column.start, column.stop, image.shape[3])
-        return network(image[:, :, down][:, :, :, right])
+        return network(mirrored_window(image, (row.start, row.stop), (column.start, column.stop)))
 
     with torch.no_grad():
         tiles = list(score_tiles(score, rows, columns, margin))
@@ -120,12 +117,6 @@ def test_valid_spans_of_the_papers_unet_read_fitting_lengths(length: int) -> Non
         assert (span.start + 92) % 16 == 0
     assert [p for span in spans for p in range(span.keep_start, span.keep_stop)] == list(range(length))
     assert len(spans) == (1 if length <= 388 else -(-length // 384))
-
-
-@pytest.mark.parametrize(("before", "length", "after"), [*itertools.product([0, 3, 11], [1, 2, 3, 8], [0, 5, 17])])
-def test_mirrored_is_numpys_reflect(before: int, length: int, after: int) -> None:
-    expected = np.pad(np.arange(length), (before, after), mode="reflect" if length > 1 else "edge")
-    assert mirrored(-before, length + after, length).tolist() == expected.tolist()
 
 
 def test_tiles_are_made_one_at_a_time() -> None:

@@ -16,7 +16,8 @@ from densefield.checks import InputError, check, check_in_unit, one_line
 from densefield.images import read_image
 from densefield.images.bands import AS_DECLARED, LUMINANCE, Reading, rgb
 from densefield.images.decoding import decoded_picture
-from densefield.segmenter.tiling import Span, mirrored
+from densefield.mirroring import mirrored_window
+from densefield.segmenter.tiling import Span
 
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray[Any, Any] | Tensor
 
@@ -89,9 +90,7 @@ def _cut(pixels: Tensor, rows: Span, columns: Span) -> Tensor:
     height, width = pixels.shape[2:]
     if min(rows.start, columns.start) >= 0 and rows.stop <= height and columns.stop <= width:
         return pixels[:, :, rows.start : rows.stop, columns.start : columns.stop]
-    down = mirrored(rows.start, rows.stop, height).to(pixels.device)
-    right = mirrored(columns.start, columns.stop, width).to(pixels.device)
-    return pixels.index_select(2, down).index_select(3, right)
+    return mirrored_window(pixels, (rows.start, rows.stop), (columns.start, columns.stop))
 
 
 def _from_tensor(image: Tensor) -> Pixels:

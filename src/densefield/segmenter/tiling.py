@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from densefield.checks import InputError, check
@@ -69,13 +68,6 @@ def valid_spans(length: int, *, tile: int, margin: int, stride: int, smallest: i
         raise InputError(f"tile: wanted at least {wanted} for a network of stride {stride}, received {tile}")
     starts = range(0, length, step)
     return [Span(start - margin, start - margin + longest, start, min(start + step, length)) for start in starts]
-
-
-def mirrored(start: int, stop: int, length: int) -> Tensor:
-    """Indices start … stop-1 folded back into 0 … length-1: mirrored at the outermost pixels, as often as need be."""
-    period = max(2 * (length - 1), 1)
-    index = torch.arange(start, stop, dtype=torch.int64, device="cpu").remainder(period)
-    return torch.minimum(index, period - index) if length > 1 else torch.zeros_like(index)
 
 
 def score_tiles(
