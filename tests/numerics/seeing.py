@@ -9,18 +9,22 @@ from densefield.classes import ClassList
 from densefield.segmenter import Segmenter
 
 
-def farthest(network: nn.Module, length: int, across: int, loud: float = 1e6) -> int:
-    """The largest distance, down the image, from a pixel to a score that changes with it.
+def farthest(network: nn.Module, length: int, across: int, step: int = 1) -> int:
+    """The largest distance, down an image of length × across pixels, from a pixel to a score that changes with it.
 
-    All pixels behind a border, or before it, take other values, for each place that the border can have in a stride;
-    those are `loud`, so that comparisons of maxima turn over too.
+    All pixels behind a border, or before it, take other values, for every `step`-th place that the border can have in
+    a stride. Those are loud, so that comparisons of maxima turn over too. Weights are made positive first: units at
+    rest hide what they see.
     """
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.abs_()
     first = torch.rand(1, 3, length, across, dtype=torch.float64)
-    other = loud * torch.rand_like(first)
+    other = 1e6 * torch.rand_like(first)
     found = 0
     with torch.no_grad():
         scores = network(first)
-        for border in range(length // 2, length // 2 + network.stride):
+        for border in range(length // 2, length // 2 + network.stride, step):
             rows = _changed(scores, network(torch.cat([first[:, :, :border], other[:, :, border:]], dim=2)))
             found = max(found, border - int(rows.min()))
             rows = _changed(scores, network(torch.cat([other[:, :, :border], first[:, :, border:]], dim=2)))
