@@ -17,6 +17,9 @@ from densefield.networks.deeplab_v2 import DeepLabResNet as DeepLabResNet
 from densefield.networks.deeplab_v2 import DeepLabVGG as DeepLabVGG
 from densefield.networks.deeplab_v2 import deeplab_aspp_vgg16 as deeplab_aspp_vgg16
 from densefield.networks.deeplab_v2 import deeplab_resnet101 as deeplab_resnet101
+from densefield.networks.dilation import Dilation as Dilation
+from densefield.networks.dilation import dilation8 as dilation8
+from densefield.networks.dilation import dilation10 as dilation10
 from densefield.networks.embedding import EmbeddingNetwork as EmbeddingNetwork
 from densefield.networks.embedding import embedding_network as embedding_network
 from densefield.networks.fc_densenet import ClassicUpsampling as ClassicUpsampling
