@@ -16,6 +16,7 @@ import numpy as np
 import tifffile
 import torch
 import yaml
+from caffemodels import blob, caffemodel, layer
 from mutations import altered, damaged
 from PIL import Image
 
@@ -23,14 +24,14 @@ from densefield.classes import ClassList
 from densefield.cli.guesses import Guess, scores_of
 from densefield.images import read_image, read_labels
 from densefield.images.listing import Picture
-from densefield.networks import unet
+from densefield.networks import VGG, unet
 from densefield.recipes import find_recipe
 from densefield.refine import DenseCRF
 from densefield.runs.files import read_recipe
 from densefield.segmenter import Segmenter
 from densefield.segmenter.pixels import as_pixels
 from densefield.training.checkpoints import AtomicCheckpointIO
-from densefield.weights import read_checkpoint
+from densefield.weights import import_weights, read_checkpoint
 
 CLASSES = """classes:
   - {index: 0, name: road, color: [128, 64, 128]}
@@ -77,6 +78,12 @@ def targets() -> dict[str, Target]:
         "checkpoint": Target(_repacked(_checkpoint()), read_checkpoint),
         "checkpoint of training": Target(_repacked(_checkpoint()), AtomicCheckpointIO().load_checkpoint),
         "checkpoint's bytes": Target(_bytes("a.ckpt", _checkpoint()), read_checkpoint),
+        "old checkpoint": Target(_bytes("a.pth", _old_checkpoint()), read_checkpoint),
+        "released checkpoint": Target(_bytes("a.pth", _old_checkpoint()), _imported),
+        **{
+            f"caffemodel V{age}": Target(_bytes("a.caffemodel", _caffemodel(age, packed)), _imported)
+            for age, packed in ((0, True), (1, False), (2, True))
+        },
         "scores": Target(_bytes("a.npy", _npy()), lambda path: scores_of(Guess(Picture(path), scores=True), (6, 7))),
         "scores as npz": Target(
             _bytes("a.npy", _npz()), lambda path: scores_of(Guess(Picture(path), scores=True), (6, 7))
@@ -118,6 +125,30 @@ def _checkpoint() -> bytes:
     state = {"weight": torch.arange(6.0).reshape(2, 3), "epoch": 3, "names": ["a", "b"], "bias": torch.zeros(2)}
     torch.save(state, file)
     return file.getvalue()
+
+
+def _old_checkpoint() -> bytes:
+    file = io.BytesIO()
+    state = {"features.0.weight": torch.ones(2, 3, 3, 3), "features.0.bias": torch.arange(6.0)[::3]}
+    torch.save({"state_dict": state, "epoch": 3}, file, _use_new_zipfile_serialization=False)
+    return file.getvalue()
+
+
+def _caffemodel(age: int, packed: bool) -> bytes:
+    blobs = [blob(np.ones((2, 3, 3, 3)), packed=packed, older=age < 2), blob(np.ones(2), packed=packed, double=True)]
+    layers = [layer("conv1_1", "Convolution", blobs, age=age, reads="data")]
+    if age == 2:
+        layers += [
+            layer("bn", "BatchNorm", [blob([1, 2]), blob([1, 2]), blob([3])]),
+            layer("scale", "Scale", blobs[1:] * 2),
+        ]
+    return caffemodel(*layers)
+
+
+def _imported(path: Path) -> object:
+    torch.manual_seed(0)
+    network = VGG(width=2, blocks=(1,), batch_norm=path.suffix == ".caffemodel" and b"BatchNorm" in path.read_bytes())
+    return import_weights(network, path, partial=True)
 
 
 def _repacked(sound: bytes) -> Callable[[random.Random, Path], Path]:

@@ -18,7 +18,7 @@ from densefield.weights.layers import Layer, Released, Scaling
 from densefield.weights.names import convolution_before, key, named_alike, own_names
 from densefield.weights.released import read_released
 
-_PIECE = 2**22  # numbers copied at a time: neither the file's pages nor a copy of it pile up
+_PIECE = 2**24  # bytes of the file at a time: neither its pages nor copies of them pile up
 _TAPS = {4: (0, 2, 4, 6), 3: (0, 3, 6)}  # of fc6's 7×7
 _COUNTER = "num_batches_tracked"
 
@@ -99,7 +99,7 @@ class _Step(NamedTuple):
 def _pieces(values: Numbers) -> Iterator[tuple[slice, Numbers]]:
     """Copies of some rows at a time, aligned and in order, which the file's numbers need not be."""
     values = values.reshape(1) if values.ndim == 0 else values
-    step = max(1, _PIECE // max(1, values[:1].size))
+    step = max(1, _PIECE // max(1, abs(values.strides[0]), values[:1].nbytes))
     for begin in range(0, len(values), step):
         rows = slice(begin, begin + step)
         yield rows, np.array(values[rows], dtype=values.dtype.newbyteorder("="), order="C")
