@@ -8,7 +8,6 @@ from densefield.networks.alexnet import AlexNet as AlexNet
 from densefield.networks.deconvnet import DeconvNet as DeconvNet
 from densefield.networks.deconvnet import deconvnet as deconvnet
 from densefield.networks.deeplab import DeepLab as DeepLab
-from densefield.networks.deeplab import DeepLabLargeFOV as DeepLabLargeFOV
 from densefield.networks.deeplab import deeplab_4x4 as deeplab_4x4
 from densefield.networks.deeplab import deeplab_7x7 as deeplab_7x7
 from densefield.networks.deeplab import deeplab_largefov as deeplab_largefov
