@@ -11,7 +11,7 @@ from torch import Tensor
 
 from densefield.ops.mean_field import LatticeTerm, mean_field
 from densefield.ops.mean_field.structures import Job, layout
-from densefield.ops.permutohedral.lattice import build_item
+from densefield.ops.permutohedral.op import build_item
 
 
 def copy_gigabytes(threads: int) -> float:

@@ -11,6 +11,7 @@ def test_a_check_that_holds_says_nothing() -> None:
     check(True, "never seen")
     check_map("scores", torch.zeros(1, 2, 3, 4), channels=2)
     check_finite("scores", torch.zeros(0))
+    check_finite("scores", torch.full((9,), 3e38))
     check_target("target", torch.tensor([[[0, 255]]]), torch.zeros(1, 2, 1, 2), 2, 255)
 
 
@@ -62,3 +63,12 @@ def test_errors_name_argument_received_and_wanted() -> None:
         check_target("target", torch.full((1, 3, 4), 7), torch.zeros(1, 2, 3, 4), 2, 255)
     with pytest.raises(InputError, match="wanted an integer tensor"):
         check_target("target", torch.zeros(1, 3, 4), torch.zeros(1, 2, 3, 4), 2, 255)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", [0, 500, 999])
+def test_one_wrong_number_is_found_wherever_it_is(wrong: float, place: int) -> None:
+    values = torch.randn(1000)
+    values[place] = wrong
+    with pytest.raises(InputError, match="values: holds NaN or Inf"):
+        check_finite("values", values)

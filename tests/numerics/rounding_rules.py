@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from densefield.ops.gaussian.op import _filter as gaussian_filter
-from densefield.ops.permutohedral.lattice import _build as lattice_build
+from densefield.ops.permutohedral.op import _build as lattice_build
 from densefield.ops.permutohedral.op import _filter as lattice_filter
 
 if TYPE_CHECKING:
@@ -183,15 +183,16 @@ def _put(mode: Rounding, result: Tensor, a: Tensor, indices: Any, values: Tensor
     return handed + _sums(terms) * mode.unit * aten.index_put(a.abs(), indices, values.abs(), True)
 
 
-def _lattice(mode: Rounding, result: Tensor, values: Tensor, features: Any, *parts: Any) -> Any:
+def _lattice(
+    mode: Rounding, result: Tensor, values: Tensor, features: Any, lattice: list[Tensor], reverse: bool
+) -> Any:
     """Splat, blur, slice: linear, with weights of one sign; so many roundings lie between a number in and one out."""
-    *lattice, reverse = parts
     corners, most = lattice[0].shape[2], int(lattice[3].diff().max())
     own = (most + 1 + 3 * corners + 2 * corners + 1) * mode.unit + 2 * mode.stored
-    size = lattice_filter(values.abs(), None, *_positive(lattice), reverse)
+    size = lattice_filter(values.abs(), None, _positive(lattice), reverse)
     moved = mode.error(values)
     if isinstance(moved, Tensor):
-        moved = lattice_filter(moved.contiguous(), None, *_positive(lattice), reverse)
+        moved = lattice_filter(moved.contiguous(), None, _positive(lattice), reverse)
     return own * size + moved
 
 

@@ -22,8 +22,7 @@ from densefield.ops.local_filter.kernels import (
 from densefield.ops.local_filter.loss import PairLossJob
 from densefield.ops.mean_field.pair_sums import GridPairsJob, LatticeMomentsJob
 from densefield.ops.mean_field.structures import FieldGrid, FieldLattice, FieldTerm, MeanFieldJob
-from densefield.ops.permutohedral.lattice import LatticeBuildJob, LatticeFillJob, LatticeLinksJob
-from densefield.ops.permutohedral.op import LatticeFilterJob
+from densefield.ops.permutohedral.native import LatticeBuildJob, LatticeFillJob, LatticeFilterJob, LatticeLinksJob
 
 JOBS = [
     GaussianFilterJob,

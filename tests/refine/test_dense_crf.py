@@ -331,7 +331,7 @@ def test_images_of_too_many_channels_are_named() -> None:
 
 
 def test_a_lattice_that_does_not_fit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("densefield.ops.permutohedral.memory._available", lambda: 1 << 20)
+    monkeypatch.setattr("densefield.ops.memory._available", lambda: 1 << 20)
     size = (1000, 800)
     with pytest.raises(InputError, match=r"a lattice over 1 x 800000 pixels needs .* GiB, .* are free"):
         DenseCRF(2)(torch.zeros(1, 2, *size), torch.zeros(1, 3, *size, dtype=torch.uint8))

@@ -19,7 +19,7 @@ from densefield.ops.mean_field.filters import lattices_of
 from densefield.ops.mean_field.op import each_item
 from densefield.ops.mean_field.reference import dense_mean_field
 from densefield.ops.mean_field.scores import check_scores, levelled
-from densefield.ops.permutohedral.memory import check_memory
+from densefield.ops.memory import check_memory
 from densefield.refine.compatibility import Compatibility, Potts, as_tensor, check_compatibility
 from densefield.refine.kernels import BilateralKernel, FeatureKernel, Field, Kernel, check_kernels
 

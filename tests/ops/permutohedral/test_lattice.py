@@ -7,9 +7,9 @@ import torch
 
 from densefield.checks import InputError
 from densefield.ops import native
-from densefield.ops.permutohedral import Lattice, build_lattice, lattice_filter
-from densefield.ops.permutohedral.lattice import build_item, rescue_precision
-from densefield.ops.permutohedral.torch_path import build_by_sorting, filter_by_gathering
+from densefield.ops.permutohedral import build_lattice, lattice_filter, plain
+from densefield.ops.permutohedral.op import build_item
+from densefield.ops.permutohedral.plain import build_by_sorting, rescue_precision
 from drawing import seeded
 from rounding import STEPS, Rounding, barycentric_rounding, unit_roundoff
 
@@ -25,16 +25,18 @@ def random_features(batch: int, d: int, points: int, spread: float, dtype: torch
 @pytest.mark.parametrize("reverse", [False, True])
 def test_equals_the_torch_path(d, spread, reverse):
     features, values = random_features(2, d, 67, spread), torch.randn(2, 3, 67, dtype=torch.float64)
-    lattice, other = build_lattice(features), Lattice(*build_by_sorting(features))
+    lattice, other = build_lattice(features), build_by_sorting(features)
     assert lattice.rows == other.rows
     assert ((lattice.neighbours < lattice.rows).sum((1, 2)) == (other.neighbours < other.rows).sum((1, 2))).all()
     with Rounding(torch.float64) as rounding:
-        wanted = filter_by_gathering(values, *other[:3], reverse)
+        wanted = plain.filtered(values, other.parts, reverse)
     # Far from 0, weights lose digits, on either path: what that moves is what greater ones would.
     moved = 2 * barycentric_rounding(features, torch.float64)
-    parts = (values.abs(), other.vertices, other.weights.abs(), other.neighbours, reverse)
-    greater = (*parts[:2], parts[2] + moved, *parts[3:])
-    beside = filter_by_gathering(*greater) - filter_by_gathering(*parts)
+    positive = other._replace(weights=other.weights.abs())
+    greater = other._replace(weights=positive.weights + moved)
+    beside = plain.filtered(values.abs(), greater.parts, reverse) - plain.filtered(
+        values.abs(), positive.parts, reverse
+    )
     rounding.within([lattice_filter(values, lattice, reverse=reverse)], [wanted], beside)
 
 
@@ -168,6 +170,6 @@ def test_bad_features(features, message, path):
 
 
 def test_does_not_fit_in_memory(monkeypatch, path):
-    monkeypatch.setattr("densefield.ops.permutohedral.memory._available", lambda: 1 << 20)
+    monkeypatch.setattr("densefield.ops.memory._available", lambda: 1 << 20)
     with pytest.raises(InputError, match="GiB"):
         build_lattice(torch.rand(1, 5, 700_000))

@@ -73,8 +73,8 @@ def test_opcheck():
     features = smooth_features(2, 9)
     lattice = build_lattice(features)
     values = torch.randn(1, 2, 9, dtype=torch.float64, requires_grad=True)
-    torch.library.opcheck(torch.ops.densefield.lattice_filter.default, (values, None, *lattice.parts, False))
-    torch.library.opcheck(torch.ops.densefield.lattice_filter.default, (values, features, *lattice.parts, True))
+    torch.library.opcheck(torch.ops.densefield.lattice_filter.default, (values, None, list(lattice.parts), False))
+    torch.library.opcheck(torch.ops.densefield.lattice_filter.default, (values, features, list(lattice.parts), True))
     widths = torch.tensor([0.5, 2.0], dtype=torch.float64)
     for arguments in ((None, 1.0, 100, True), (widths, 1.25, 0, False)):
         torch.library.opcheck(

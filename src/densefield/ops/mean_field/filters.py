@@ -11,8 +11,9 @@ from torch import Tensor
 from densefield.ops.gaussian import gaussian_filter
 from densefield.ops.mean_field.terms import GridTerm, LatticeTerm
 from densefield.ops.permutohedral import Lattice, lattice_filter
-from densefield.ops.permutohedral.lattice import joined, outgrows
-from densefield.ops.permutohedral.shifts import shifted_items
+from densefield.ops.permutohedral.lattice import joined
+from densefield.ops.permutohedral.native import outgrows
+from densefield.ops.permutohedral.shifted import shifted_items
 
 Filter = Callable[[Tensor], Tensor]  # (B, C, N) -> (B, C, N)
 

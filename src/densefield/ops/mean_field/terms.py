@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from densefield.checks import check
-from densefield.ops.permutohedral.finite import check_all_finite
+from densefield.checks import check, check_finite
 from densefield.ops.permutohedral.lattice import Lattice
 
 NORMALIZATIONS = ("symmetric", "before", "after", "none")
@@ -54,7 +53,7 @@ def check_terms(terms: Sequence[GridTerm | LatticeTerm], unary: Tensor) -> None:
             f"{name}.compatibility: wanted shape (), ({labels},) or ({labels}, {labels}), "
             f"received {tuple(energies.shape)}",
         )
-        check_all_finite(f"{name}.compatibility", energies)
+        check_finite(f"{name}.compatibility", energies)
         if isinstance(term, GridTerm):
             wanted = axes
         else:
@@ -66,7 +65,7 @@ def check_terms(terms: Sequence[GridTerm | LatticeTerm], unary: Tensor) -> None:
             )
             check(1 <= shape[1] <= 16, f"{name}.features: wanted 1 to 16 dimensions, received {shape[1]}")
             if term.lattice is not None or term.features.device.type != "cpu":  # else building the lattice tells
-                check_all_finite(f"{name}.features", term.features)
+                check_finite(f"{name}.features", term.features)
             check(1 <= term.shifts <= 16, f"{name}.shifts: wanted 1 to 16, received {term.shifts}")
             check(term.fill_rows >= 0, f"{name}.fill_rows: wanted 0 or more, received {term.fill_rows}")
             wanted = shape[1]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from densefield.ops.permutohedral.lattice import Lattice, build_lattice
-from densefield.ops.permutohedral.op import lattice_filter
-from densefield.ops.permutohedral.shifts import shifted_lattices
+from densefield.ops.permutohedral.lattice import Lattice
+from densefield.ops.permutohedral.op import build_lattice, lattice_filter
+from densefield.ops.permutohedral.shifted import shifted_lattices
 
 __all__ = ["Lattice", "build_lattice", "lattice_filter", "shifted_lattices"]

@@ -18,7 +18,7 @@ from densefield.ops.mean_field import LatticeTerm
 from densefield.ops.mean_field.filters import lattices_of, normalized_filter, raw_filter
 from densefield.ops.mean_field.reference import compatible
 from densefield.ops.mean_field.scores import check_scores
-from densefield.ops.permutohedral.memory import check_memory
+from densefield.ops.memory import check_memory
 from densefield.refine.compatibility import as_tensor, check_positive
 from densefield.refine.kernels import positions
 from densefield.refine.mean_field import Normalization, run

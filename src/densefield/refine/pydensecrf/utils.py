@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from densefield.checks import check, finite_number, shown, whole_number
-from densefield.ops.permutohedral.memory import check_memory
+from densefield.ops.memory import check_memory
 from densefield.refine.compatibility import check_positive
 
 Energies = NDArray[np.float32]

@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from densefield.ops.permutohedral.lattice import Lattice, build_item, build_lattice, scaled_features
+from densefield.ops.permutohedral.lattice import Lattice
+from densefield.ops.permutohedral.op import build_item, build_lattice
+from densefield.ops.permutohedral.plain import scaled_features
 
 
 def shifted_lattices(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from densefield.ops.permutohedral.torch_path import axis_steps, simplex
+from densefield.ops.permutohedral.plain import axis_steps, simplex
 from rounding import barycentric_rounding
 
 

@@ -7,7 +7,7 @@ import torch
 
 from densefield.ops.permutohedral import lattice_filter, shifted_lattices
 from densefield.ops.permutohedral.reference import dense_filter
-from densefield.ops.permutohedral.shifts import shift_offsets
+from densefield.ops.permutohedral.shifted import shift_offsets
 from drawing import seeded
 
 

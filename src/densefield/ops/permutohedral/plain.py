@@ -3,18 +3,55 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from densefield.checks import InputError
+from densefield.checks import InputError, check_finite
+from densefield.ops.permutohedral.lattice import Lattice
 
-Parts: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]  # of a `Lattice`
+_MOST_WIDTHS = 2e4  # csrc/lattice/digits.h has it too
 
 
-def build_by_sorting(features: Tensor, fill_rows: int = 0) -> Parts:
-    """Build the parts of a `Lattice` from features (B, d, N); an item's rows are in the order of their coordinates.
+def build(
+    features: Tensor,  # (B, d, N)
+    widths: Tensor | None,  # (d,)
+    stretch: float,
+    fill_rows: int,
+    entries: bool,
+) -> Lattice:
+    """Build the lattice of `features / widths * stretch`, as `op.build_item`."""
+    check_finite("features", features)
+    scaled = scaled_features(features, widths, stretch)
+    if rescue_precision(scaled) is not scaled:
+        scaled = scaled_features(features.double(), widths, stretch)
+    lattice = build_by_sorting(scaled, fill_rows)
+    if not entries:
+        lattice = lattice._replace(starts=lattice.starts.new_empty(0), entries=lattice.entries.new_empty(0))
+    return lattice._replace(weights=lattice.weights.to(features.dtype))
+
+
+def scaled_features(
+    features: Tensor,  # (B, d, N)
+    widths: Tensor | None,  # (d,)
+    stretch: float,
+) -> Tensor:  # (B, d, N)
+    """Give the features in kernel widths."""
+    return features if widths is None else features / widths.to(features)[:, None] * stretch
+
+
+def rescue_precision(scaled: Tensor) -> Tensor:  # (B, d, N)
+    """Give float64 features where float32 cannot tell a lattice cell from the next (tiny widths), else the same."""
+    if scaled.dtype == torch.float32:
+        least, most = scaled.aminmax()
+        if max(float(most), -float(least)) > _MOST_WIDTHS:
+            return scaled.double()
+    return scaled
+
+
+def build_by_sorting(features: Tensor, fill_rows: int = 0) -> Lattice:
+    """Build a `Lattice` from features (B, d, N); an item's rows are in the order of their coordinates.
 
     Points one step away are added, after its others, where there are then at most `fill_rows`.
     """
@@ -47,7 +84,7 @@ def build_by_sorting(features: Tensor, fill_rows: int = 0) -> Parts:
     entries = torch.argsort(vertices, stable=True)
     counts = torch.bincount(vertices, minlength=found.shape[0])
     starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    return (
+    return Lattice(
         vertices.view(shape[:3]).int(),
         weights,
         neighbours.int(),
@@ -141,14 +178,13 @@ def _neighbours(found: Tensor, steps: Tensor) -> Tensor:  # (M, 1+d), (d+1, d) -
     return torch.stack(links)
 
 
-def filter_by_gathering(
+def filtered(
     values: Tensor,  # (B, C, N)
-    vertices: Tensor,
-    weights: Tensor,
-    neighbours: Tensor,
+    parts: Sequence[Tensor],  # `Lattice.parts`
     reverse: bool,
 ) -> Tensor:  # (B, C, N)
-    """Splat, blur and slice with index operations; the parts are those of a `Lattice`."""
+    """Splat, blur and slice with index operations."""
+    vertices, weights, neighbours = parts[:3]
     batch, channels, points = values.shape
     corners, rows = vertices.shape[2], neighbours.shape[1]
     flat = vertices.reshape(-1).long()

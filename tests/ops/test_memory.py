@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from densefield.checks import InputError
-from densefield.ops.permutohedral.memory import check_memory
+from densefield.ops.memory import check_memory
 
 
 def test_says_what_does_not_fit():
