@@ -62,7 +62,7 @@ def print_phases(case: str, iterations: int = 10) -> None:
     copy = copy_gigabytes(1)
     image = photograph(case)
     labels = 2 if case == "1080p" else 21
-    unary = -torch.log_softmax(network_like_scores(labels, *image.shape[:2]), 1)
+    scores = torch.log_softmax(network_like_scores(labels, *image.shape[:2]), 1)
     grid, term = terms_of(image, *WIDTHS[case])
     assert isinstance(term, LatticeTerm)
     build, whole = 1e9, 1e9
@@ -80,7 +80,7 @@ def print_phases(case: str, iterations: int = 10) -> None:
         build = min(build, time.perf_counter() - start)
         setattr(Job, "run", timed)  # noqa: B010 - the loop, asked for its phases
         start = time.perf_counter()
-        mean_field(unary, [grid, replace(term, lattice=lattice)], iterations=iterations)
+        mean_field(scores, [grid, replace(term, lattice=lattice)], iterations=iterations)
         whole = min(whole, time.perf_counter() - start)
         setattr(Job, "run", run)  # noqa: B010
         best = torch.minimum(best, seconds)

@@ -67,11 +67,11 @@ def original(module: ModuleType, unary: Tensor, image: np.ndarray, alpha: float,
     return np.array(crf.inference(n))
 
 
-def ours(unary: Tensor, image: np.ndarray, case: str, prune: float = 0.0) -> np.ndarray:
+def ours(scores: Tensor, image: np.ndarray, case: str, prune: float = 0.0) -> np.ndarray:
     """Infer with densefield."""
     with torch.no_grad():
-        log_q = mean_field(unary, terms_of(image, *WIDTHS[case]), iterations=10, prune=prune)
-    return log_q[0].reshape(unary.shape[1], -1).exp_().numpy()
+        log_q = mean_field(scores, terms_of(image, *WIDTHS[case]), iterations=10, prune=prune)
+    return log_q[0].reshape(scores.shape[1], -1).exp_().numpy()
 
 
 def layer(scores: Tensor, image: np.ndarray, case: str) -> np.ndarray:
@@ -87,12 +87,12 @@ def ways(names: list[str], case: str) -> dict[str, Callable[[], np.ndarray]]:
     """Give each way as a function without arguments."""
     image = photograph(case)
     labels = 2 if case == "1080p" else 21
-    unary = -torch.log_softmax(network_like_scores(labels, *image.shape[:2]), 1)
+    scores = torch.log_softmax(network_like_scores(labels, *image.shape[:2]), 1)
+    unary = -scores
     alpha, beta = WIDTHS[case]
 
-    every: dict[str, Callable[[], np.ndarray]] = {"densefield": lambda: ours(unary, image, case)}
+    every: dict[str, Callable[[], np.ndarray]] = {"densefield": lambda: ours(scores, image, case)}
     if "DenseCRF" in names:
-        scores = -unary
         every["DenseCRF"] = lambda: layer(scores, image, case)
     if "textbook" in names:
         function = textbook()
@@ -109,16 +109,16 @@ def ways(names: list[str], case: str) -> dict[str, Callable[[], np.ndarray]]:
 def backward(case: str, with_widths: bool) -> float:
     """Give the seconds of a forward and backward pass of five iterations."""
     image = photograph(case)
-    unary = -torch.log_softmax(network_like_scores(21, *image.shape[:2]), 1).requires_grad_()
+    scores = torch.log_softmax(network_like_scores(21, *image.shape[:2]), 1).requires_grad_()
     terms = terms_of(image, *WIDTHS[case])
     if with_widths:
         for term in terms:
             term.widths.requires_grad_()
             term.compatibility.requires_grad_()
-    target = unary.detach().argmin(1)
+    target = scores.detach().argmax(1)
     clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
     start = clock()
-    torch.nn.functional.nll_loss(mean_field(unary, terms, iterations=5), target).backward()
+    torch.nn.functional.nll_loss(mean_field(scores, terms, iterations=5), target).backward()
     return clock() - start
 
 
@@ -163,18 +163,18 @@ def print_times(case: str, every: dict[str, Callable[[], np.ndarray]], threads: 
 def print_denormals(case: str, iterations: int = 10) -> None:
     """Count the marginals below the normal range of the type that the loop stores them in, by their logarithms."""
     image = photograph(case)
-    unary = -torch.log_softmax(network_like_scores(2 if case == "1080p" else 21, *image.shape[:2]), 1)
+    scores = torch.log_softmax(network_like_scores(2 if case == "1080p" else 21, *image.shape[:2]), 1)
     grid, term = terms_of(image, *WIDTHS[case])
     assert isinstance(term, LatticeTerm)
     terms = [grid, replace(term, lattice=build_lattice(term.features / term.widths[:, None]))]
     numbers = torch.finfo(torch.float32 if case == "1080p" else torch.float16)
     normal, least = math.log(numbers.smallest_normal), math.log(numbers.smallest_normal * numbers.eps / 2)
-    log_q, count = -unary, 0
+    log_q, count = scores, 0
     for step in range(iterations):
         count += int(((log_q < normal) & (log_q > least)).sum())
         if step + 1 < iterations:
-            log_q = mean_field(unary, terms, iterations=1, initial=log_q, half=False)
-    met = count / (iterations * unary.numel())
+            log_q = mean_field(scores, terms, iterations=1, initial=log_q, half=False)
+    met = count / (iterations * scores.numel())
     print(f"  denormals: {count} of the marginals that {iterations} iterations send ({100 * met:.2f} %)")
 
 
@@ -196,17 +196,17 @@ def print_pruning(case: str, threads: int, repeats: int) -> None:
     image = photograph(case)
     scores = network_like_scores(21, *image.shape[:2])
     scores[:, 5:] -= 30.0
-    unary = -torch.log_softmax(scores, 1)
+    scores = torch.log_softmax(scores, 1)
     bounds = (0.0, 1e-3, 1e-2)
     times, results = [1e9] * len(bounds), [np.empty(0)] * len(bounds)
     for _ in range(repeats):
         for index, bound in enumerate(bounds):
             start = clock()
-            results[index] = ours(unary, image, case, bound)
+            results[index] = ours(scores, image, case, bound)
             times[index] = min(times[index], clock() - start)
     print(f"  5 of 21 labels likely, {threads} thread(s), all kept {1e3 * times[0]:.0f} ms")
     for bound, spent, found in zip(bounds[1:], times[1:], results[1:], strict=True):
-        left = int((unary.neg().exp().flatten(2).amax(2) < bound).sum())
+        left = int((scores.exp().flatten(2).amax(2) < bound).sum())
         moved = 100 * (found.argmax(0) != results[0].argmax(0)).mean()
         gap = np.abs(found - results[0]).mean()
         gain = f"{1e3 * spent:.0f} ms ({times[0] / spent:.2f}x)"

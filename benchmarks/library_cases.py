@@ -110,24 +110,24 @@ def crf_cases() -> dict[str, Case]:
 
     def add(labels: int, scene: str, whole: bool) -> tuple[Tensor, list[GridTerm | LatticeTerm]]:
         image = photograph(scene) if whole else photograph(scene)[:188, :250].copy()
-        unary = -torch.log_softmax(network_like_scores(labels, *image.shape[:2]), 1)
+        scores = torch.log_softmax(network_like_scores(labels, *image.shape[:2]), 1)
         terms = terms_of(image, *WIDTHS[scene])
         name = f"crf {scene}" if whole else f"crf {labels} labels"
-        cases[name] = plain(lambda x: mean_field(x, terms, iterations=10), unary)
-        return unary, terms
+        cases[name] = plain(lambda x: mean_field(x, terms, iterations=10), scores)
+        return scores, terms
 
     for scene in WIDTHS:
         add(2 if scene == "1080p" else 21, scene, True)
     for labels in 2, 3, 4, 8, 16, 21, 32, 40:
-        unary, terms = add(labels, "80x13", False)
+        scores, terms = add(labels, "80x13", False)
         if labels not in (2, 8, 21, 40):
             continue
 
-        def by_all(unary: Tensor, *learned: Tensor, terms: list[GridTerm | LatticeTerm] = terms) -> Tensor:
+        def by_all(scores: Tensor, *learned: Tensor, terms: list[GridTerm | LatticeTerm] = terms) -> Tensor:
             pairs = zip(terms, learned[::2], learned[1::2], strict=True)
-            return mean_field(unary, [replace(t, widths=w, compatibility=c) for t, w, c in pairs], iterations=5)
+            return mean_field(scores, [replace(t, widths=w, compatibility=c) for t, w, c in pairs], iterations=5)
 
         learned = [tensor for term in terms for tensor in (term.widths, term.compatibility)]
-        cases[f"crf {labels} labels +grad"] = gradients(lambda x, run=by_all, rest=learned: run(x, *rest), unary)
-        cases[f"crf {labels} labels +widths"] = gradients(by_all, unary, *learned)
+        cases[f"crf {labels} labels +grad"] = gradients(lambda x, run=by_all, rest=learned: run(x, *rest), scores)
+        cases[f"crf {labels} labels +widths"] = gradients(by_all, scores, *learned)
     return cases

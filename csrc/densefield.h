@@ -121,13 +121,13 @@ DF_API int df_lattice_filter(const df_lattice_filter_job* job);
 
 /* Mean-field inference of a dense CRF over one image or point set, as one fused loop (Kraehenbuehl and Koltun 2011).
  *
- * Q <- softmax(-unary - sum_m mu_m after_m K_m (before_m Q)); K_m is a lattice filter (see above) or the exact
+ * Q <- softmax(scores - sum_m mu_m after_m K_m (before_m Q)); K_m is a lattice filter (see above) or the exact
  * Gaussian of a 2-D grid, `before` and `after` hold its normalisation, mu_m is an energy: one number, one a label or a
  * symmetric matrix. Several lattices of one term are added up. Arrays of labels are (labels, points).
  *
  * Inside the loop labels are the fastest axis, in `groups` of `width` (df_mean_field_layout): Q is
- * (groups, points, width), in half precision where `half` is set and the CPU converts fast; so is `unary`, less each
- * point's least, until the last iteration. A span of 6e4 is too wide for that, one of 1e30 without `half`. At most 2048
+ * (groups, points, width), in half precision where `half` is set and the CPU converts fast; so are the scores, less each
+ * point's greatest, until the last iteration. A span of 6e4 is too wide for that, one of 1e30 without `half`. At most 2048
  * labels, 8 terms and 128 lattices (crf/field_limits.h).
  */
 typedef struct {
@@ -155,20 +155,19 @@ typedef struct {
 typedef struct {
     int64_t labels, points, height, width; /* height * width == points where there is a grid */
     int32_t iterations, half, n_threads, n_lattices, n_grids, n_terms;
-    int32_t scores; /* `unary` holds scores, the negatives of energies */
     const df_field_lattice* lattices;
     const df_field_grid* grids;
     const df_field_term* terms;
-    const float* unary;
-    const float* initial; /* log Q to begin with; null: -unary normalised */
+    const float* scores;  /* (labels, points), negative energies */
+    const float* initial; /* log Q to begin with; null: the scores normalised */
     float* output;        /* log Q */
-    int32_t* doubtful;    /* set to 1, nothing computed, where `unary` holds NaN, Inf or a wide span; null: not asked */
+    int32_t* doubtful;    /* set to 1, nothing computed, where `scores` hold NaN, Inf or a wide span; null: not asked */
     double* seconds;      /* (8,) by phase (base/watch.h), added to by a forward call of one thread; null: not wanted */
     void* saved;          /* Q before each iteration, (iterations, groups, points, width); null: not wanted */
 
     /* backward */
     const float* grad_output;
-    float* grad_unary;
+    float* grad_scores;
     float* grad_initial; /* null: not wanted */
     float* errors;       /* dL / d(logits of each iteration), (iterations, groups, points, width); null: not wanted */
 } df_mean_field_job;

@@ -90,7 +90,7 @@ DOORS: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     ),
     (
         lambda **given: mean_field_op(terms=[], **given),
-        {"unary": SCORES, "iterations": 1, "normalization": "after", "prune": 0.1},
+        {"scores": SCORES, "iterations": 1, "normalization": "after", "prune": 0.1},
     ),
     (build_lattice, {"features": SCORES.flatten(2)}),
     (densecrf.DenseCRF2D, {"w": 5, "h": 4, "nlabels": 3}),

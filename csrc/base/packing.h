@@ -7,10 +7,10 @@
 namespace densefield::DF_TARGET {
 namespace {
 
-// to[i * stride + c] = factor * from[c * apart + i], `filler` where c >= labels, for i < count, c < stride. `Stride`: the
+// to[i * stride + c] = from[c * apart + i], `filler` where c >= labels, for i < count, c < stride. `Stride`: the
 // same, where it is known to be a small part of a vector.
 template <class T, int Stride = 0>
-DF_NOINLINE void pack(const T* from, int64_t any_stride, int64_t labels, int64_t apart, int64_t count, T factor, T filler, T* to) {
+DF_NOINLINE void pack(const T* from, int64_t any_stride, int64_t labels, int64_t apart, int64_t count, T filler, T* to) {
     constexpr int n = lanes<T>;
     const int64_t stride = Stride > 0 ? Stride : any_stride;
     for (int64_t c = 0; c < stride; c += n) {
@@ -19,7 +19,7 @@ DF_NOINLINE void pack(const T* from, int64_t any_stride, int64_t labels, int64_t
         for (; i + n <= count; i += n) {
             Vector<T> square[n];
             for (int k = 0; k < n; ++k)
-                square[k] = k < there ? load(from + (c + k) * apart + i) * factor : Vector<T>{} + filler;
+                square[k] = k < there ? load(from + (c + k) * apart + i) : Vector<T>{} + filler;
             transpose<T>(square);
             for (int k = 0; k < n; ++k)
                 if (wide == n)
@@ -31,25 +31,25 @@ DF_NOINLINE void pack(const T* from, int64_t any_stride, int64_t labels, int64_t
         }
         for (; i < count; ++i)
             for (int64_t k = 0; k < wide; ++k)
-                to[i * stride + c + k] = k < there ? factor * from[(c + k) * apart + i] : filler;
+                to[i * stride + c + k] = k < there ? from[(c + k) * apart + i] : filler;
     }
 }
 
-// to[c * apart + i] = factor * from[i * stride + c] for i < count, c < labels. There is room for a vector after `from`.
+// to[c * apart + i] = from[i * stride + c] for i < count, c < labels. There is room for a vector after `from`.
 template <class T>
-DF_NOINLINE void unpack(const T* from, int64_t stride, int64_t labels, int64_t apart, int64_t count, T factor, T* to) {
+DF_NOINLINE void unpack(const T* from, int64_t stride, int64_t labels, int64_t apart, int64_t count, T* to) {
     constexpr int n = lanes<T>;
     for (int64_t c = 0; c < labels; c += n) {
         const int64_t there = labels - c < n ? labels - c : n;
         int64_t i = 0;
         for (; i + n <= count; i += n) {
             Vector<T> square[n];
-            for (int k = 0; k < n; ++k) square[k] = load(from + (i + k) * stride + c) * factor;
+            for (int k = 0; k < n; ++k) square[k] = load(from + (i + k) * stride + c);
             transpose<T>(square);
             for (int k = 0; k < there; ++k) store(to + (c + k) * apart + i, square[k]);
         }
         for (; i < count; ++i)
-            for (int64_t k = 0; k < there; ++k) to[(c + k) * apart + i] = factor * from[i * stride + c + k];
+            for (int64_t k = 0; k < there; ++k) to[(c + k) * apart + i] = from[i * stride + c + k];
     }
 }
 

@@ -36,8 +36,7 @@ public:
         // Each part splats to tables of its own, added up in order: as many as pay, by the size of the work.
         parts_ = f.points / 4096 + 1 < most_parts ? f.points / 4096 + 1 : most_parts;
         if (parts_ > bands_) parts_ = bands_;
-        own_unary_.take(f.points * W + flat_width);
-        unary_ = own_unary_.data();
+        scores_.take(f.points * W + flat_width);
         for (int32_t l = 0; l < f.n_lattices; ++l) {
             const df_field_lattice& of = f.lattices[l];
             OneLattice& lattice = lattices_[l];
@@ -166,17 +165,17 @@ private:
         if (step == Step::middle) {
             for (int64_t i = 0; i < count * W; i += flat_width) {
                 Flat row;
-                row.load(unary_ + start * W + i);
+                row.load(scores_.data() + start * W + i);
                 row.store(acc + i);
             }
             return;
         }
-        pack_flat<W>(f.unary + start, f.labels, f.points, count, f.scores ? 1.0f : -1.0f, no_label, acc);
+        pack_flat<W>(f.scores + start, f.labels, f.points, count, no_label, acc);
         if (step == Step::last) {  // messages would drown in a large number that all labels share
             for (int64_t i = 0; i < count * W; i += flat_width) subtract_greatest(acc + i, acc + i);
             return;
         }
-        float* const to = unary_ + start * W;
+        float* const to = scores_.data() + start * W;
         if (f.doubtful != nullptr && any_below_flat<W>(acc, f.labels, count, -1e30f)) __atomic_store_n(f.doubtful, 1, __ATOMIC_RELAXED);
         int64_t i = 0;
         for (; i + flat_width <= count * W; i += flat_width) {
@@ -191,7 +190,7 @@ private:
             row.store(last);
             std::memcpy(to + i, last, static_cast<size_t>(count * W - i) * sizeof(float));
         }
-        if (f.initial != nullptr) pack_flat<W>(f.initial + start, f.labels, f.points, count, 1.0f, no_label, acc);
+        if (f.initial != nullptr) pack_flat<W>(f.initial + start, f.labels, f.points, count, no_label, acc);
     }
 
     static DF_INLINE const float* subtract_greatest(const float* from, float* to) {
@@ -224,8 +223,7 @@ private:
     bool has_grid_ = false;
     int64_t width_ = 0, height_ = 0, bands_ = 0, parts_ = 0;
     int64_t padded_ = 0, columns_ = 0;  // numbers of a line with its sides; of a filtered line
-    Owned<float> own_unary_;
-    float* unary_ = nullptr;  // negative and less each point's greatest
+    Owned<float> scores_;  // less each point's greatest
     OneLattice lattices_[most_lattices];
     FewGrid<W> grids_[most_terms];
     float mix_[most_terms][W][flat_width];

@@ -117,14 +117,14 @@ void add_mixed(const float* message, const float (*mix)[flat_width], int kinds, 
 
 // Lines from labels that lie `apart` numbers from each other, and back.
 template <int W>
-void pack_flat(const float* from, int64_t labels, int64_t apart, int64_t count, float factor, float filler, float* to) {
+void pack_flat(const float* from, int64_t labels, int64_t apart, int64_t count, float filler, float* to) {
     if (labels == W) {
         for (int64_t x = 0; x < count; ++x)
-            for (int c = 0; c < W; ++c) to[x * W + c] = factor * from[c * apart + x];
+            for (int c = 0; c < W; ++c) to[x * W + c] = from[c * apart + x];
         return;
     }
     for (int64_t x = 0; x < count; ++x)
-        for (int c = 0; c < W; ++c) to[x * W + c] = c < labels ? factor * from[c * apart + x] : filler;
+        for (int c = 0; c < W; ++c) to[x * W + c] = c < labels ? from[c * apart + x] : filler;
 }
 
 template <int W>

@@ -38,10 +38,10 @@ class Loop : Walk<W, S, OneGroup> {
 public:
     Loop(const df_mean_field_job& field, bool backward)
         : Base(field, backward), rows_(kept(field, backward) != nullptr ? 0 : groups * plane) {
-        // The output is written by the last update only, which reads `unary` itself.
+        // The output is written by the last update only, which reads the scores themselves.
         const bool room = !backward && groups * W * static_cast<int64_t>(sizeof(S)) <= f.labels * static_cast<int64_t>(sizeof(float));
-        if (!room) own_unary_.take(groups * plane);
-        unary_ = room ? reinterpret_cast<S*>(f.output) : own_unary_.data();
+        if (!room) own_scores_.take(groups * plane);
+        scores_ = room ? reinterpret_cast<S*>(f.output) : own_scores_.data();
         padding_.take(this->stride());
         for (int64_t c = 0; c < this->stride(); ++c) padding_[c] = c < f.labels ? 0.0f : -no_label;
     }
@@ -98,13 +98,13 @@ private:
     }
 
     // A line of the image as rows.
-    void pack_line(const float* from, int64_t start, int64_t count, float factor, float filler, float* line) const {
+    void pack_line(const float* from, int64_t start, int64_t count, float filler, float* line) const {
         constexpr int known = OneGroup && W == 4 ? W : 0;
-        pack<float, known>(from + start, this->stride(), f.labels, f.points, count, factor, filler, line);
+        pack<float, known>(from + start, this->stride(), f.labels, f.points, count, filler, line);
     }
 
-    void unpack_line(const float* line, int64_t start, int64_t count, float factor, float* to) const {
-        unpack(line, this->stride(), f.labels, f.points, count, factor, to + start);
+    void unpack_line(const float* line, int64_t start, int64_t count, float* to) const {
+        unpack(line, this->stride(), f.labels, f.points, count, to + start);
     }
 
     // Softmax of logits that sums of exponentials allow.
@@ -121,15 +121,15 @@ private:
 
     void first(const Tile& tile, S* q) {
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
-            ask_planes(tile, y, count, f.unary);
-            pack_line(f.unary, start, count, sign_, no_label, tile.acc);
+            ask_planes(tile, y, count, f.scores);
+            pack_line(f.scores, start, count, no_label, tile.acc);
             subtract_highest<W, OneGroup>(tile.acc, groups, count);  // near 0, half precision tells small differences
             const float least = f.half ? -6e4f : -1e30f;
             if (f.doubtful != nullptr && any_below<W, OneGroup>(tile.acc, groups, count, padding_.data(), least))
                 __atomic_store_n(f.doubtful, 1, __ATOMIC_RELAXED);
-            spread(tile.acc, start, count, unary_);
+            spread(tile.acc, start, count, scores_);
             if (f.initial != nullptr) {
-                pack_line(f.initial, start, count, 1.0f, no_label, tile.acc);
+                pack_line(f.initial, start, count, no_label, tile.acc);
                 subtract_highest<W, OneGroup>(tile.acc, groups, count);
             }
             write_softmax(tile.acc, start, count, q);
@@ -138,7 +138,7 @@ private:
     }
 
     void update_logits(const Tile& tile, int64_t y, int64_t start, int64_t count) const {
-        collect(unary_, start, count, tile.acc);
+        collect(scores_, start, count, tile.acc);
         this->watch.lap(phase_softmax);
         this->messages(tile, y, start, count, take_nothing);
     }
@@ -146,7 +146,7 @@ private:
     void update(const Tile& tile, S* q) {
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
             const int64_t next = this->next_line(tile, y), points = this->points_from(next, count);
-            for (int64_t g = 0; g < groups; ++g) ask_for(unary_ + g * plane + next * W, points * W);
+            for (int64_t g = 0; g < groups; ++g) ask_for(scores_ + g * plane + next * W, points * W);
             this->ask_messages(next, points);
             update_logits(tile, y, start, count);
             if (!write_softmax(tile.acc, start, count, q)) {
@@ -160,26 +160,26 @@ private:
 
     void finish(const Tile& tile) {
         this->each_line(tile, [&](int64_t y, int64_t start, int64_t count) {
-            ask_planes(tile, y, count, f.unary);
-            pack_line(f.unary, start, count, sign_, no_label, tile.acc);
+            ask_planes(tile, y, count, f.scores);
+            pack_line(f.scores, start, count, no_label, tile.acc);
             // Messages would drown in a large number that all labels share.
             subtract_highest<W, OneGroup>(tile.acc, groups, count);
             this->watch.lap(phase_end);
             this->messages(tile, y, start, count, take_nothing);
             float sums[wide_columns + lanes<float>];
             log_softmax<W, OneGroup>(tile.acc, groups, count, tile.spare, sums);
-            unpack_line(tile.acc, start, count, 1.0f, f.output);
+            unpack_line(tile.acc, start, count, f.output);
             this->watch.lap(phase_end);
         });
     }
 
-    // By log Q of the end: e = g - Q sum(g). `unary_` gathers the errors of all iterations.
+    // By log Q of the end: e = g - Q sum(g). `scores_` gathers the errors of all iterations.
     void last_errors(const Tile& tile, S* to) {
         const int64_t stride = this->stride();
         this->each_line(tile, [&](int64_t, int64_t start, int64_t count) {
             float *const line = tile.acc, *const logs = tile.spare;
-            pack_line(f.grad_output, start, count, 1.0f, 0.0f, line);
-            pack_line(f.output, start, count, 1.0f, -1e30f, logs);
+            pack_line(f.grad_output, start, count, 0.0f, line);
+            pack_line(f.output, start, count, -1e30f, logs);
             exponentiate(logs, count * stride);
             for (int64_t x = 0; x < count; ++x) {
                 float sum = 0.0f;
@@ -187,7 +187,7 @@ private:
                 for (int64_t c = 0; c < stride; ++c) line[x * stride + c] -= sum * logs[x * stride + c];
             }
             spread(line, start, count, to);
-            spread(line, start, count, unary_);
+            spread(line, start, count, scores_);
         });
     }
 
@@ -217,23 +217,22 @@ private:
                 for (int64_t c = 0; c < stride; ++c) gradient[c] = (gradient[c] - inner) * now[c];
             }
             if (final_step && from_initial) {
-                if (f.grad_initial != nullptr) unpack_line(tile.acc, start, count, 1.0f, f.grad_initial);
-                collect(unary_, start, count, tile.acc);
-                return unpack_line(tile.acc, start, count, sign_, f.grad_unary);
+                if (f.grad_initial != nullptr) unpack_line(tile.acc, start, count, f.grad_initial);
+                collect(scores_, start, count, tile.acc);
+                return unpack_line(tile.acc, start, count, f.grad_scores);
             }
             if (!final_step) spread(tile.acc, start, count, to);
-            collect(unary_, start, count, tile.spare);
+            collect(scores_, start, count, tile.spare);
             for (int64_t i = 0; i < count * stride; ++i) tile.acc[i] += tile.spare[i];
-            if (!final_step) return spread(tile.acc, start, count, unary_);
-            unpack_line(tile.acc, start, count, sign_, f.grad_unary);
+            if (!final_step) return spread(tile.acc, start, count, scores_);
+            unpack_line(tile.acc, start, count, f.grad_scores);
         });
     }
 
-    Owned<S> own_unary_;
-    S* unary_;  // negative and less each point's greatest; going backward, the sum of all errors
+    Owned<S> own_scores_;
+    S* scores_;  // less each point's greatest; going backward, the sum of all errors
     Buffer<S> rows_;
     Owned<float> padding_;  // of a row of labels
-    const float sign_ = f.scores ? 1.0f : -1.0f;  // from `unary` to logits
 };
 
 template <int W, bool OneGroup>

@@ -61,7 +61,7 @@ struct RowRoom {
 // Writes a row of a map to `output` (batch, channels, height, width).
 template <class T>
 void unpack_row(const Window& w, const T* row, int64_t channels, int64_t b, int64_t y, T* output) {
-    unpack(row, round_up(channels, Window::octet), channels, w.height * w.width, w.width, T(1),
+    unpack(row, round_up(channels, Window::octet), channels, w.height * w.width, w.width,
            output + (b * channels * w.height + y) * w.width);
 }
 

@@ -58,7 +58,7 @@ void pack_map(const Window& w, const df_window_pack_job& job) {
         const int64_t b = chunk / w.height, y = chunk % w.height, pixel = b * plane + y * w.width;
         const T* const values = all + (b * job.channels * w.height + y) * w.width;
         T* const to = w.map_row(map, job.channels, b, y);
-        pack(values, size, job.channels, plane, w.width, T(1), T(0), to);
+        pack(values, size, job.channels, plane, w.width, T(0), to);
         if (job.finite && !is_finite(to, w.width * size)) throw BadArgument();
         if (factor != nullptr)
             for (int64_t x = 0; x < w.width; ++x)

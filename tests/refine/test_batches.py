@@ -97,6 +97,6 @@ def test_terms_begun_in_the_middle() -> None:
     scores, image = scores_of(5).flatten(2), unlike().flatten(2).float()
     term = LatticeTerm(image, torch.full((3,), 4.0), torch.tensor(-2.0), fill_rows=6000, shifts=2)
     initial = scores.roll(1, 1).log_softmax(1)
-    many = infer(-scores, [term], iterations=2, initial=initial)
+    many = infer(scores, [term], iterations=2, initial=initial)
     term = LatticeTerm(image[:1], term.widths, term.compatibility, fill_rows=6000, shifts=2)
-    assert torch.equal(many[:1], infer(-scores[:1], [term], iterations=2, initial=initial[:1]))
+    assert torch.equal(many[:1], infer(scores[:1], [term], iterations=2, initial=initial[:1]))

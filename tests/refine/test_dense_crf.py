@@ -317,7 +317,7 @@ def test_many_kernels_of_many_lattices_serve(labels: int) -> None:
         assert all(len(term.lattice) == 12 for term in terms)
         options = {"iterations": 2, "normalization": "symmetric", "initial": None}
         with Rounding(torch.float32) as rounding:
-            wanted = mean_field_by_ops(-given.double(), in_float64(terms), **options).exp()
+            wanted = mean_field_by_ops(given.double(), in_float64(terms), **options).exp()
         rounding.within([found.exp()], [wanted])
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from densefield.checks import InputError
 from densefield.refine import BilateralKernel, Diagonal, FeatureKernel, Kernel, Matrix, Potts, SpatialKernel, mean_field
-from densefield.refine.mean_field import Normalization, pairwise_terms, run, with_lattices
+from densefield.refine.mean_field import Inference, Normalization, pairwise_terms, run, with_lattices
 from drawing import seeded
 from rounding import Rounding
 
@@ -190,10 +190,10 @@ def test_bound_terms_serve_step_by_step() -> None:
     terms = with_lattices(pairwise_terms(unary, kernels, image=image))
     log_q = torch.log_softmax(-unary, 1)
     for _ in range(4):
-        log_q = run(unary, terms, 1, "symmetric", log_q, half=False)
+        log_q = run(-unary, terms, Inference(1, half=False), log_q)
     with Rounding(torch.float32) as rounding:
-        wanted = run(unary.double(), terms, 4, "symmetric")
-    for found in (log_q, run(unary, terms, 4, "symmetric", half=False)):
+        wanted = run(-unary.double(), terms, Inference(4))
+    for found in (log_q, run(-unary, terms, Inference(4, half=False))):
         rounding.within([found], [wanted])
 
 
@@ -237,6 +237,9 @@ def test_unary_energies_are_checked() -> None:
         mean_field(torch.zeros(3, 4), [SPATIAL])
     with pytest.raises(InputError, match="unary: wanted a floating-point tensor"):
         mean_field(torch.zeros(1, 2, 3, 4, dtype=torch.int64), [SPATIAL])
-    with pytest.raises(InputError, match="unary: holds NaN"):
-        mean_field(torch.full((1, 2, 3, 4), math.nan), [SPATIAL])
+    for wrong in (math.nan, -math.inf):
+        with pytest.raises(InputError, match="unary: holds NaN or Inf; wanted finite numbers, or Inf for a label"):
+            mean_field(torch.full((1, 2, 3, 4), wrong), [SPATIAL])
+    with pytest.raises(InputError, match=r"unary: holds Inf for all labels of 12 pixels, the first at \(0, 0\)"):
+        mean_field(torch.full((1, 2, 3, 4), math.inf), [SPATIAL])
     assert mean_field(torch.zeros(0, 2, 3, 4), [SPATIAL]).shape == (0, 2, 3, 4)

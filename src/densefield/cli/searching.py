@@ -105,17 +105,17 @@ def _refined(task: Trials, image: NDArray[np.uint8], scores: NDArray[np.float32]
     import torch
 
     from densefield.refine import BilateralKernel, SpatialKernel
-    from densefield.refine.mean_field import pairwise_terms, run, with_lattices
+    from densefield.refine.mean_field import Inference, pairwise_terms, run, with_lattices
 
-    unary = -torch.from_numpy(scores)[None]
+    given = torch.from_numpy(scores)[None]
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
     for (alpha, beta), group in itertools.groupby(task.settings, key=lambda setting: (setting.alpha, setting.beta)):
-        bilateral = with_lattices(pairwise_terms(unary, [BilateralKernel(alpha, beta, 1.0)], image=pixels))[0]
+        bilateral = with_lattices(pairwise_terms(given, [BilateralKernel(alpha, beta, 1.0)], image=pixels))[0]
         for setting in group:
-            spatial = pairwise_terms(unary, [SpatialKernel(setting.gamma, setting.spatial_weight)])[0]
+            spatial = pairwise_terms(given, [SpatialKernel(setting.gamma, setting.spatial_weight)])[0]
             weighted = dataclasses.replace(bilateral, compatibility=bilateral.compatibility * setting.bilateral_weight)
             with torch.no_grad():
-                log_q = run(unary, [spatial, weighted], task.iterations, "symmetric")
+                log_q = run(given, [spatial, weighted], Inference(task.iterations))
             yield log_q[0].argmax(0).numpy()
 
 

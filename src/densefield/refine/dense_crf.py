@@ -18,7 +18,15 @@ from densefield.ops.mean_field.scores import check_scores
 from densefield.refine import energy as energies
 from densefield.refine.compatibility import Compatibility, Potts, as_tensor, check_compatibility
 from densefield.refine.kernels import Kernel, check_kernels, per_axis
-from densefield.refine.mean_field import Normalization, Term, mean_field, pairwise_terms, run, with_lattices
+from densefield.refine.mean_field import (
+    Inference,
+    Normalization,
+    Term,
+    pairwise_terms,
+    run,
+    run_recomputed,
+    with_lattices,
+)
 from densefield.refine.misuse import warn_of_wrong_scores
 from densefield.refine.presets import DEFAULT
 
@@ -134,34 +142,22 @@ class DenseCRF(nn.Module):
     ) -> Tensor:  # (B, K, *size), log-marginals
         self._check(scores)
         warn_of_wrong_scores(scores)
-        return mean_field(
-            scores,
-            self.kernels,
-            self.compatibility,
-            self.iterations,
-            image=image,
-            features=features,
-            normalization=self.normalization,
-            prune=self.prune,
-            accurate=self.accurate,
-            dense=self.dense,
-            recompute=self.recompute,
-            scores=True,
-        )
+        if scores.numel() == 0:
+            return torch.log_softmax(scores, 1)
+        terms = self._terms(scores, image, features)
+        return (run_recomputed if self.recompute else run)(scores, terms, self._how())
 
     def iterate(
         self, scores: Tensor, image: Tensor | None = None, features: Tensor | Sequence[Tensor] = ()
     ) -> Iterator[Iteration]:
         """The states after 0, 1, … `iterations` updates of what `forward` takes; the lattices are built once."""
-        unary = self._unary(scores)
-        terms = self._terms(unary, image, features)
+        wide = self._checked(scores)
+        terms = self._terms(wide, image, features)
         terms = terms if self.dense else with_lattices(terms)
-        log_q = torch.log_softmax(-unary, 1)
+        log_q = torch.log_softmax(wide, 1)
         for index in range(self.iterations + 1):
             if index:
-                log_q = run(
-                    unary, terms, 1, self.normalization, log_q, self.prune, half=not self.accurate, dense=self.dense
-                )
+                log_q = run(wide, terms, self._how()._replace(iterations=1), log_q)
             yield Iteration(index, log_q.to(scores.dtype), log_q.exp().to(scores.dtype))
 
     def energy(
@@ -172,7 +168,7 @@ class DenseCRF(nn.Module):
         features: Tensor | Sequence[Tensor] = (),
     ) -> Tensor:  # (B,)
         """The energy of a labelling, with unary energies -scores; the formula stands at `refine.energy.energy`."""
-        unary = self._unary(scores)
+        unary = -self._checked(scores)
         return energies.energy(labels, unary, self._terms(unary, image, features), self.normalization)
 
     def free_energy(
@@ -183,7 +179,7 @@ class DenseCRF(nn.Module):
         features: Tensor | Sequence[Tensor] = (),
     ) -> Tensor:  # (B,)
         """The free energy of marginals, which the updates lower; the formula stands at `refine.energy.free_energy`."""
-        unary = self._unary(scores)
+        unary = -self._checked(scores)
         return energies.free_energy(marginals, unary, self._terms(unary, image, features), self.normalization)
 
     def _check(self, scores: Tensor) -> None:
@@ -195,14 +191,17 @@ class DenseCRF(nn.Module):
         )
         check(scores.is_floating_point(), f"scores: wanted a floating-point tensor, received {scores.dtype}")
 
-    def _unary(self, scores: Tensor) -> Tensor:
+    def _checked(self, scores: Tensor) -> Tensor:
         self._check(scores)
         check_scores("scores", scores)
-        return -scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
-    def _terms(self, unary: Tensor, image: Tensor | None, features: Tensor | Sequence[Tensor]) -> list[Term]:
+    def _how(self) -> Inference:
+        return Inference(self.iterations, self.normalization, self.prune, not self.accurate, self.dense)
+
+    def _terms(self, scores: Tensor, image: Tensor | None, features: Tensor | Sequence[Tensor]) -> list[Term]:
         return pairwise_terms(
-            unary, self.kernels, self.compatibility, image=image, features=features, accurate=self.accurate
+            scores, self.kernels, self.compatibility, image=image, features=features, accurate=self.accurate
         )
 
     def extra_repr(self) -> str:

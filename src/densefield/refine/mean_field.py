@@ -1,11 +1,11 @@
-"""Mean field over kernels: scores or energies, image and features become terms, and the op runs the iterations."""
+"""Mean field over kernels: an image and features become terms, and the op runs the iterations."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -31,6 +31,16 @@ MANY_ROWS = 1 << 16  # a lattice of so many points costs next to nothing
 SMALL_IMAGE = 1 << 11  # pixels; six lattices of so few take milliseconds, as on score maps of stride 8
 
 
+class Inference(NamedTuple):
+    """How a mean field runs on terms that are bound to an image; `mean_field` explains it."""
+
+    iterations: int
+    normalization: Normalization = "symmetric"
+    prune: float = 0.0
+    half: bool = True  # marginals may be stored in half precision
+    dense: bool = False
+
+
 @_disable_dynamo  # looks at numbers: compiled models call it as it is, and its gradient; imports nothing yet
 def mean_field(
     unary: Tensor,  # (B, K, *size), energies -log p
@@ -46,7 +56,6 @@ def mean_field(
     accurate: bool = False,
     dense: bool = False,
     recompute: bool = False,
-    scores: bool = False,
 ) -> Tensor:  # (B, K, *size), log-marginals
     """Mean-field inference of a fully connected CRF (Krähenbühl and Koltun 2011, algorithm 1).
 
@@ -55,79 +64,75 @@ def mean_field(
     all kernels or one each. Any number of axes: images, volumes, video, point sets. Differentiable by all tensors.
     `prune`: labels whose first marginal is below it everywhere send no messages. `accurate` averages shifted lattices,
     `dense` sums over all pairs of pixels, exact, O(N²), on the CPU. `recompute` keeps only every √iterations-th state
-    for the backward pass. `scores`: `unary` holds scores, that is negative energies, which spares a copy. Raises
-    `InputError` for what does not fit.
+    for the backward pass. Raises `InputError` for what does not fit.
     """
     _check_map("unary", unary)
     iterations = whole_number("iterations", iterations, 0)
     if unary.numel() == 0:
-        return torch.log_softmax(unary if scores else -unary, 1)
-    if scores and recompute:
-        check_scores("scores", unary)
-        unary, scores = -unary, False
+        return torch.log_softmax(-unary, 1)
+    check_scores("unary", unary, energies=True)
     terms = pairwise_terms(unary, kernels, compatibility, image=image, features=features, accurate=accurate)
-    if not recompute or iterations < 2 or not torch.is_grad_enabled():
-        return run(unary, terms, iterations, normalization, initial, prune, not accurate, dense, scores)
-    terms = terms if dense else with_lattices(terms)
-    stride = math.isqrt(iterations - 1) + 1
-    kind, unary = unary.dtype, unary.to(_wide(unary))  # what goes from stretch to stretch keeps its digits
-    log_q = torch.log_softmax(-unary if initial is None else initial.to(unary), 1)
-    for begin in range(0, iterations, stride):
-        count = min(stride, iterations - begin)
-        log_q = checkpoint(
-            run, unary, terms, count, normalization, log_q, prune, not accurate, dense, use_reentrant=False
-        )
-    return log_q.to(kind)
+    how = Inference(iterations, normalization, prune, not accurate, dense)
+    return (run_recomputed if recompute else run)(-unary, terms, how, initial)
 
 
 def run(
-    unary: Tensor,
+    scores: Tensor,  # (B, K, *size), negative energies
     terms: Sequence[Term],
-    iterations: int,
-    normalization: Normalization,
+    how: Inference,
     initial: Tensor | None = None,
-    prune: float = 0.0,
-    half: bool = True,
-    dense: bool = False,
-    scores: bool = False,
-) -> Tensor:
+) -> Tensor:  # (B, K, *size), log-marginals
     """The op on terms that are bound to an image already: for callers that change weights or go step by step."""
-    if dense:
+    if how.dense:
 
-        def densely(energies: Tensor, mine: Sequence[Term], start: Tensor | None) -> Tensor:
-            return _densely(energies, mine, iterations, normalization, start)
+        def densely(item: Tensor, mine: Sequence[Term], start: Tensor | None) -> Tensor:
+            return _densely(item, mine, how, start)
 
-        return each_item(densely, -levelled(unary, scores), terms, initial).to(unary.dtype)
+        return each_item(densely, levelled(scores), terms, initial).to(scores.dtype)
     return infer(
-        unary,
+        scores,
         terms,
-        iterations=iterations,
-        normalization=normalization,
+        iterations=how.iterations,
+        normalization=how.normalization,
         initial=initial,
-        prune=prune,
-        half=half,
-        scores=scores,
+        prune=how.prune,
+        half=how.half,
     )
 
 
-def _densely(
-    unary: Tensor, terms: Sequence[Term], iterations: int, normalization: Normalization, initial: Tensor | None
-) -> Tensor:
-    check(unary.device.type == "cpu", f"dense: wanted tensors on the CPU, received {unary.device}")
-    like, points = _wide(unary), math.prod(unary.shape[2:])
+def run_recomputed(
+    scores: Tensor, terms: Sequence[Term], how: Inference, initial: Tensor | None = None
+) -> Tensor:  # (B, K, *size), log-marginals
+    """`run`, which keeps only every √iterations-th state for the backward pass."""
+    if how.iterations < 2 or not torch.is_grad_enabled():
+        return run(scores, terms, how, initial)
+    check_scores("scores", scores)
+    terms = terms if how.dense else with_lattices(terms)
+    stride = math.isqrt(how.iterations - 1) + 1
+    kind, scores = scores.dtype, scores.to(_wide(scores))  # what goes from stretch to stretch keeps its digits
+    log_q = torch.log_softmax(scores if initial is None else initial.to(scores), 1)
+    for begin in range(0, how.iterations, stride):
+        stretch = how._replace(iterations=min(stride, how.iterations - begin))
+        log_q = checkpoint(run, scores, terms, stretch, log_q, use_reentrant=False)
+    return log_q.to(kind)
+
+
+def _densely(scores: Tensor, terms: Sequence[Term], how: Inference, initial: Tensor | None) -> Tensor:
+    check(scores.device.type == "cpu", f"dense: wanted tensors on the CPU, received {scores.device}")
+    like, points = _wide(scores), math.prod(scores.shape[2:])
     matrices = 3 * len(terms)  # a kernel, its exponent and its normalised copy
     check_memory(matrices * points**2 * like.element_size(), f"dense: kernels of {points} x {points} pixels")
     return dense_mean_field(
-        unary,
+        scores,
         terms,
-        iterations=iterations,
-        normalization=normalization,
+        iterations=how.iterations,
+        normalization=how.normalization,
         initial=None if initial is None else initial.to(like),
     )
 
 
 def pairwise_terms(
-    unary: Tensor,  # (B, K, *size)
+    scores: Tensor,  # (B, K, *size)
     kernels: Sequence[Kernel],
     compatibility: Compatibility | Sequence[Compatibility] | None = None,
     *,
@@ -136,19 +141,19 @@ def pairwise_terms(
     accurate: bool = False,
 ) -> list[Term]:
     """Bind kernels to an image and free features; `mean_field` explains the arguments."""
-    size, like = tuple(unary.shape[2:]), _wide(unary)
+    size, like = tuple(scores.shape[2:]), _wide(scores)
     check_kernels(kernels)
-    free = iter(_features(features, kernels, unary))
+    free = iter(_features(features, kernels, scores))
     pixels = None
     if any(isinstance(kernel, BilateralKernel) for kernel in kernels):
-        pixels = None if image is None else _pixels(image, unary)
+        pixels = None if image is None else _pixels(image, scores)
     terms: list[Term] = []
     for kernel, chosen in zip(kernels, _each(compatibility, len(kernels)), strict=True):
         mine = next(free) if isinstance(kernel, FeatureKernel) else None
         energies = chosen.energies().to(like)
         check(
-            energies.dim() == 0 or energies.shape[0] == unary.shape[1],
-            f"compatibility: wanted energies for {unary.shape[1]} labels, received {energies.shape[:1].numel()}",
+            energies.dim() == 0 or energies.shape[0] == scores.shape[1],
+            f"compatibility: wanted energies for {scores.shape[1]} labels, received {energies.shape[:1].numel()}",
         )
         energies = as_tensor(kernel.weight).to(like) * energies
         term = kernel.term(Field(size, pixels, mine, like), energies)
@@ -199,15 +204,15 @@ def _check_map(name: str, tensor: Tensor) -> None:
     check(tensor.is_floating_point(), f"{name}: wanted a floating-point tensor, received {tensor.dtype}")
 
 
-def _pixels(image: Tensor, unary: Tensor) -> Tensor:  # (B, channels, N) in 8-bit units, uint8 or floating-point
+def _pixels(image: Tensor, scores: Tensor) -> Tensor:  # (B, channels, N) in 8-bit units, uint8 or floating-point
     shape = tuple(image.shape) if isinstance(image, Tensor) else shown(image)
-    wanted = f"({unary.shape[0]}, channels, {', '.join(str(length) for length in unary.shape[2:])})"
-    fits = isinstance(image, Tensor) and image.dim() == unary.dim() and image.shape[0] == unary.shape[0]
+    wanted = f"({scores.shape[0]}, channels, {', '.join(str(length) for length in scores.shape[2:])})"
+    fits = isinstance(image, Tensor) and image.dim() == scores.dim() and image.shape[0] == scores.shape[0]
     check(
-        fits and image.shape[1] > 0 and image.shape[2:] == unary.shape[2:],
-        f"image: wanted shape {wanted} to fit scores {tuple(unary.shape)}, received {shape}",
+        fits and image.shape[1] > 0 and image.shape[2:] == scores.shape[2:],
+        f"image: wanted shape {wanted} to fit scores {tuple(scores.shape)}, received {shape}",
     )
-    like = _wide(unary)
+    like = _wide(scores)
     if image.dtype == torch.uint8:
         return image.flatten(2)
     if not image.is_floating_point():
@@ -223,24 +228,24 @@ def _pixels(image: Tensor, unary: Tensor) -> Tensor:  # (B, channels, N) in 8-bi
     return image.flatten(2).to(like) * 255
 
 
-def _features(features: Tensor | Sequence[Tensor], kernels: Sequence[Kernel], unary: Tensor) -> list[Tensor]:
+def _features(features: Tensor | Sequence[Tensor], kernels: Sequence[Kernel], scores: Tensor) -> list[Tensor]:
     listed = isinstance(features, Tensor | list | tuple)
     check(listed, f"features: wanted a tensor (B, d, *size), or one for each FeatureKernel, received {shown(features)}")
     given = [features] if isinstance(features, Tensor) else list(features)
     count = sum(isinstance(kernel, FeatureKernel) for kernel in kernels)
     check(len(given) == count, f"features: wanted {count}, one for each FeatureKernel, received {len(given)}")
-    size, points = tuple(unary.shape[2:]), math.prod(unary.shape[2:])
+    size, points = tuple(scores.shape[2:]), math.prod(scores.shape[2:])
     bound = []
     for index, tensor in enumerate(given):
         name = "features" if len(given) == 1 else f"features[{index}]"
         shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else shown(tensor)
-        fits = isinstance(tensor, Tensor) and tensor.dim() >= 3 and tensor.shape[0] == unary.shape[0]
+        fits = isinstance(tensor, Tensor) and tensor.dim() >= 3 and tensor.shape[0] == scores.shape[0]
         check(
             fits and tuple(tensor.shape[2:]) in (size, (points,)),
-            f"{name}: wanted shape {(unary.shape[0], 'd', *size)} to fit scores {tuple(unary.shape)}, received {shape}",
+            f"{name}: wanted shape {(len(scores), 'd', *size)} to fit scores {tuple(scores.shape)}, received {shape}",
         )
         check(1 <= tensor.shape[1] <= 16, f"{name}: wanted 1 to 16 dimensions, received {tensor.shape[1]}")
         check(not tensor.is_complex(), f"{name}: wanted real numbers, received {tensor.dtype}")
         check_finite(name, tensor)
-        bound.append(tensor.flatten(2).to(_wide(unary)))
+        bound.append(tensor.flatten(2).to(_wide(scores)))
     return bound

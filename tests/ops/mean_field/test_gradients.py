@@ -21,7 +21,7 @@ def leaves(labels: int, kind: int, dtype: torch.dtype = torch.float32, seed: int
     if kind == 2:
         energies = torch.diag(energies) + 0.1 * torch.ones(labels, labels)
     found = {
-        "unary": torch.randn(1, labels, 10, 14, generator=generator),
+        "scores": torch.randn(1, labels, 10, 14, generator=generator),
         "initial": torch.randn(1, labels, 10, 14, generator=generator),
         "grid_widths": torch.tensor([2.0, 1.5]),
         "grid_energies": energies,
@@ -41,7 +41,7 @@ def gradients(function, x, normalization, names, **options):
         LatticeTerm(features, x["widths"], scale * x["energies"], lattice),
     ]
     initial = x["initial"] if "initial" in names else None
-    out = function(x["unary"], terms, iterations=4, normalization=normalization, initial=initial, **options)
+    out = function(x["scores"], terms, iterations=4, normalization=normalization, initial=initial, **options)
     weights = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).sin().reshape(out.shape)
     return torch.autograd.grad((weights * out).sum(), [x[name] for name in names])
 
@@ -51,7 +51,7 @@ def gradients(function, x, normalization, names, **options):
 @pytest.mark.parametrize("normalization", ["symmetric", "before", "after", "none"])
 @pytest.mark.parametrize("free", [False, True])
 def test_equal_those_of_the_ops(kind, labels, normalization, free):
-    names = ["unary", "grid_widths", "grid_energies", "widths", "energies"] + (["initial", "features"] if free else [])
+    names = ["scores", "grid_widths", "grid_energies", "widths", "energies"] + (["initial", "features"] if free else [])
     mine = gradients(mean_field, leaves(labels, kind), normalization, names, half=False)
     with Rounding(torch.float32) as rounding:
         wanted = gradients(mean_field_by_ops, leaves(labels, kind, torch.float64), normalization, names)
@@ -66,7 +66,7 @@ def test_by_widths_of_any_number(d, axes):
     generator = torch.Generator().manual_seed(seeded(d))
     points, labels = 90, 6
     size = (points,) if axes == 1 else (9, 10)
-    unary, features = torch.randn(1, labels, *size, generator=generator), torch.rand(1, d, points, generator=generator)
+    scores, features = torch.randn(1, labels, *size, generator=generator), torch.rand(1, d, points, generator=generator)
     widths = torch.full((d,), 0.8)
     term = LatticeTerm(features, widths, torch.tensor(-2.0), shifts=2, fill_rows=1 << 20)
     lattices = lattices_of(term)  # built once, so that both round the same features
@@ -77,7 +77,7 @@ def test_by_widths_of_any_number(d, axes):
             GridTerm(widths[0], torch.tensor(-1.0, dtype=dtype)),
             replace(term, features=features.to(dtype), widths=widths[1], lattice=lattices),
         ]
-        out = function(unary.to(dtype), terms, iterations=3, normalization="symmetric", **options)
+        out = function(scores.to(dtype), terms, iterations=3, normalization="symmetric", **options)
         weights = torch.linspace(-1, 1, out.numel(), dtype=dtype).sin().reshape(out.shape)
         return torch.autograd.grad((weights * out).sum(), widths)
 
@@ -87,7 +87,7 @@ def test_by_widths_of_any_number(d, axes):
 
 
 def test_half_precision_costs_little():
-    names, fields, iterations = ["unary", "grid_widths", "widths", "energies"], 12, 4
+    names, fields, iterations = ["scores", "grid_widths", "widths", "energies"], 12, 4
     apart, sizes = torch.zeros(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
     for seed in range(fields):  # a sum over all pixels of terms of both signs comes near 0 in some field
         mine = gradients(mean_field, leaves(21, 0, seed=seed), "symmetric", names)
@@ -105,7 +105,7 @@ def test_half_precision_costs_little():
 
 
 def test_near_those_of_the_dense_mean_field():
-    names = ["unary", "widths", "energies"]
+    names = ["scores", "widths", "energies"]
     apart, sizes = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     for seed in range(12):  # how near the lattice comes differs from field to field, most by the widths
         mine = gradients(mean_field, leaves(5, 0, seed=seed), "symmetric", names)
@@ -132,7 +132,6 @@ def test_opcheck():
         [1.0],
         False,
         True,
-        False,
         True,
     )
     torch.library.opcheck(

@@ -10,14 +10,14 @@ from densefield.ops.mean_field.reference import dense_mean_field, normalized
 
 
 def test_one_update_by_hand():
-    # Two pixels, two labels, one kernel: softmax(-u - c sum_j k_ij q_j), the pixel itself included.
-    u = [[0.3, 1.1], [0.9, 0.2]]
+    # Two pixels, two labels, one kernel: softmax(u - c sum_j k_ij q_j), the pixel itself included.
+    u = [[-0.3, -1.1], [-0.9, -0.2]]
     k, c = math.exp(-0.5), -2.0
-    q = [[math.exp(-u[a][i]) / sum(math.exp(-u[b][i]) for b in range(2)) for i in range(2)] for a in range(2)]
+    q = [[math.exp(u[a][i]) / sum(math.exp(u[b][i]) for b in range(2)) for i in range(2)] for a in range(2)]
     wanted = torch.empty(2, 2, dtype=torch.float64)
     for i, a in itertools.product(range(2), range(2)):
-        scores = [-u[b][i] - c * (q[b][i] + k * q[b][1 - i]) for b in range(2)]
-        wanted[a, i] = scores[a] - math.log(sum(map(math.exp, scores)))
+        logits = [u[b][i] - c * (q[b][i] + k * q[b][1 - i]) for b in range(2)]
+        wanted[a, i] = logits[a] - math.log(sum(map(math.exp, logits)))
     term = LatticeTerm(*(wanted.new_tensor(each) for each in ([[[0.0, 2.0]]], [2.0], c)))
     found = dense_mean_field(wanted.new_tensor(u)[None], [term], iterations=1, normalization="none")
     torch.testing.assert_close(found[0], wanted)
@@ -36,9 +36,9 @@ def test_normalised_kernels():
 
 
 def test_grid_and_feature_terms_agree():
-    unary = torch.rand(1, 3, 4, 5, dtype=torch.float64)
+    scores = torch.rand(1, 3, 4, 5, dtype=torch.float64)
     widths, energy = torch.tensor([1.5, 0.8], dtype=torch.float64), torch.tensor(-1.0, dtype=torch.float64)
     places = torch.cartesian_prod(torch.arange(4.0), torch.arange(5.0)).T[None].double()
-    a = dense_mean_field(unary, [GridTerm(widths, energy)], iterations=3)
-    b = dense_mean_field(unary, [LatticeTerm(places, widths, energy)], iterations=3)
+    a = dense_mean_field(scores, [GridTerm(widths, energy)], iterations=3)
+    b = dense_mean_field(scores, [LatticeTerm(places, widths, energy)], iterations=3)
     torch.testing.assert_close(a, b)

@@ -74,11 +74,11 @@ def raw_filter(term: GridTerm | LatticeTerm, size: Sequence[int]) -> Filter:
     return on_lattices
 
 
-def normalized_filter(term: GridTerm | LatticeTerm, unary: Tensor, normalization: str) -> Filter:
-    """Give the kernel's filter with its normalisation; `unary` (B, C, *size) gives the shape and type."""
-    size = unary.shape[2:]
+def normalized_filter(term: GridTerm | LatticeTerm, scores: Tensor, normalization: str) -> Filter:
+    """Give the kernel's filter with its normalisation; `scores` (B, C, *size) give the shape and type."""
+    size = scores.shape[2:]
     plain = raw_filter(term, size)
-    mass = plain(unary.new_ones((unary.shape[0], 1, math.prod(size))))
+    mass = plain(scores.new_ones((scores.shape[0], 1, math.prod(size))))
     if normalization == "symmetric":
         root = (mass + 1e-20).rsqrt()
         return lambda values: root * plain(root * values)

@@ -18,13 +18,13 @@ _PARTS = len(Lattice._fields)
 _KINDS = (torch.int32, torch.float32, torch.int32, torch.int32, torch.int32)  # of a lattice's parts
 
 
-class DoubtfulUnary(ValueError):
-    """`unary` holds NaN, Inf, or numbers so far apart that the loop's half precision, or any, may not do."""
+class DoubtfulScores(ValueError):
+    """Scores hold NaN, Inf, or numbers so far apart that the loop's half precision, or any, may not do."""
 
 
 @operator("mean_field", device_types="cpu", advice="; dense=True, for small images, has it")
 def loop(
-    unary: Tensor,  # (C, N) float32
+    scores: Tensor,  # (C, N) float32
     initial: Tensor | None,  # (C, N)
     energies: Sequence[Tensor],  # for each term
     widths: Sequence[Tensor],  # for each term; grid terms first
@@ -37,35 +37,33 @@ def loop(
     factors: Sequence[float],  # for each lattice term: what its sums are multiplied by
     half: bool,
     keep: bool,
-    scores: bool,
     trusted: bool,
 ) -> tuple[Tensor, Tensor]:
     """Give log-marginals (C, N) and, where `keep`, the marginals before each iteration for the backward pass.
 
-    `scores`: `unary` holds scores, the negatives of energies. Raises `DoubtfulUnary` where it is not `trusted`.
+    Raises `DoubtfulScores` where it is not `trusted`.
     """
-    labels, points = unary.shape
+    labels, points = scores.shape
     job = Job(labels, points, size, iterations, half)
     groups, width, dtype = layout(labels, half)
-    output = torch.empty_like(unary, memory_format=torch.contiguous_format)
-    saved = unary.new_empty((iterations, groups, points, width) if keep else (0,), dtype=dtype)
+    output = torch.empty_like(scores, memory_format=torch.contiguous_format)
+    saved = scores.new_empty((iterations, groups, points, width) if keep else (0,), dtype=dtype)
     _set_kernels(job, energies, widths, lattices, shifts, size, normalization, factors, None)
-    job.field.unary = job.hold(unary.contiguous())
+    job.field.scores = job.hold(scores.contiguous())
     job.field.initial = job.hold(None if initial is None else initial.contiguous())
     job.field.output = job.hold(output)
     job.field.saved = job.hold(saved, dtype) if keep else None
-    job.field.scores = int(scores)
-    doubtful = unary.new_zeros(1, dtype=torch.int32)
+    doubtful = scores.new_zeros(1, dtype=torch.int32)
     job.field.doubtful = None if trusted else job.hold(doubtful, torch.int32)
     job.run("df_mean_field_forward")
     if int(doubtful):
-        raise DoubtfulUnary
+        raise DoubtfulScores
     return output, saved
 
 
 @loop.fake
 def _(
-    unary: Tensor,
+    scores: Tensor,
     initial: Tensor | None,
     energies: Sequence[Tensor],
     widths: Sequence[Tensor],
@@ -78,12 +76,11 @@ def _(
     factors: Sequence[float],
     half: bool,
     keep: bool,
-    scores: bool,
     trusted: bool,
 ) -> tuple[Tensor, Tensor]:
-    groups, width, dtype = layout(int(unary.shape[0]), half)
-    shape = (iterations, groups, unary.shape[1], width) if keep else (0,)
-    return torch.empty_like(unary, memory_format=torch.contiguous_format), unary.new_empty(shape, dtype=dtype)
+    groups, width, dtype = layout(int(scores.shape[0]), half)
+    shape = (iterations, groups, scores.shape[1], width) if keep else (0,)
+    return torch.empty_like(scores, memory_format=torch.contiguous_format), scores.new_empty(shape, dtype=dtype)
 
 
 def _set_kernels(
@@ -139,24 +136,24 @@ def _set_kernels(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    unary, initial, energies, widths, features, lattices, *plain = inputs
+    scores, initial, energies, widths, features, lattices, *plain = inputs
     ctx.counts = [len(energies), len(widths), len(features), len(lattices)]
     ctx.plain = plain
-    ctx.save_for_backward(unary, initial, *output, *energies, *widths, *features, *lattices)
+    ctx.save_for_backward(scores, initial, *output, *energies, *widths, *features, *lattices)
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, kept: Sequence[Tensor], gradient: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
-    unary, initial, output, saved, *rest = kept
+    scores, initial, output, saved, *rest = kept
     lists = []
     for count in ctx.counts:
         lists.append(rest[:count])
         rest = rest[count:]
     energies, widths, features, lattices = lists
-    shifts, size, iterations, normalization, factors, half, _, scores, _ = ctx.plain
+    shifts, size, iterations, normalization, factors, half, *_ = ctx.plain
     if gradient is None:
         gradient = torch.zeros_like(output)
-    labels, points = unary.shape
+    labels, points = scores.shape
     wants_widths, wants_features = ctx.needs_input_grad[3], ctx.needs_input_grad[4]
     job = Job(labels, points, size, iterations, half)
     sums = [torch.zeros_like(energy, dtype=torch.float64, memory_format=torch.contiguous_format) for energy in energies]
@@ -171,17 +168,16 @@ def _backward(ctx: Any, kept: Sequence[Tensor], gradient: Tensor | None, _: Tens
         factors,
         sums if any(ctx.needs_input_grad[2]) else None,
     )
-    by_unary = torch.empty_like(output)
+    by_scores = torch.empty_like(output)
     by_initial = torch.empty_like(output) if initial is not None else None
     errors = torch.empty_like(saved, dtype=torch.float32) if any(wants_widths) or any(wants_features) else None
     field = job.field
-    field.scores = int(scores)
-    field.unary = job.hold(unary.contiguous())
+    field.scores = job.hold(scores.contiguous())
     field.initial = job.hold(None if initial is None else initial.contiguous())
     field.output = job.hold(output)
     field.saved = job.hold(saved, layout(labels, half)[2])
     field.grad_output = job.hold(gradient.contiguous())
-    field.grad_unary = job.hold(by_unary)
+    field.grad_scores = job.hold(by_scores)
     field.grad_initial = job.hold(by_initial)
     field.errors = job.hold(errors)
     job.run("df_mean_field_backward")
@@ -203,7 +199,7 @@ def _backward(ctx: Any, kept: Sequence[Tensor], gradient: Tensor | None, _: Tens
     by_energies = [total.to(energy) for total, energy in zip(sums, energies, strict=True)]
     # Where a CRF has no lattice there are empty lists of numbers, which torch takes for lists of tensors.
     others: list[list[Any] | None] = [[] if isinstance(given, list) and not given else None for given in ctx.plain]
-    return by_unary, by_initial, by_energies, by_widths, by_features, [None] * len(lattices), *others
+    return by_scores, by_initial, by_energies, by_widths, by_features, [None] * len(lattices), *others
 
 
 loop.gradient(_backward, _setup_context, once=True)

@@ -18,7 +18,7 @@ class MeanField(Protocol):
 
     def __call__(
         self,
-        unary: Tensor,
+        scores: Tensor,
         terms: Sequence[GridTerm | LatticeTerm],
         *,
         iterations: int,
@@ -32,7 +32,7 @@ class MeanField(Protocol):
 
 def pruned(
     infer: MeanField,
-    unary: Tensor,  # (B, C, *size)
+    scores: Tensor,  # (B, C, *size)
     terms: Sequence[GridTerm | LatticeTerm],
     iterations: int,
     normalization: str,
@@ -40,31 +40,31 @@ def pruned(
     bound: float,
     half: bool,
 ) -> Tensor:  # (B, C, *size)
-    """Infer with the labels whose first marginal reaches `bound` somewhere; the others keep their unary alone.
+    """Infer with the labels whose first marginal reaches `bound` somewhere; the others keep their scores alone.
 
     Together the others act as one more label that sends and receives no message. For a Potts weight w under the
     symmetric normalisation, whose messages of a label are at most about its marginal, leaving a label out changes its
     log-odds by at most about w · bound in the first update.
     """
-    start = torch.log_softmax(-unary if initial is None else initial, 1)
+    start = torch.log_softmax(scores if initial is None else initial, 1)
     kept = (start.detach().flatten(2).amax((0, 2)) >= math.log(bound)).nonzero().flatten()
     others = (start.detach().flatten(2).amax((0, 2)) < math.log(bound)).nonzero().flatten()
     if not len(others) or any(term.compatibility.dim() == 2 for term in terms):
         return infer(
-            unary, terms, iterations=iterations, normalization=normalization, initial=initial, prune=0.0, half=half
+            scores, terms, iterations=iterations, normalization=normalization, initial=initial, prune=0.0, half=half
         )
     # A pixel where all the others cannot be leaves them nothing, and infinities must not meet.
-    never = unary[:, others].detach().isinf()
+    never = scores[:, others].detach().isinf()
     nothing = never.all(1, keepdim=True)
-    aside = unary[:, others].masked_fill(never & nothing, 0.0)
-    rest = -torch.logsumexp(-aside, 1, keepdim=True)
-    few = torch.cat([unary[:, kept], rest.masked_fill(nothing, math.inf)], 1)
+    aside = scores[:, others].masked_fill(never & nothing, 0.0)
+    rest = torch.logsumexp(aside, 1, keepdim=True)
+    few = torch.cat([scores[:, kept], rest.masked_fill(nothing, -math.inf)], 1)
     few_initial = None
     if initial is not None:
         few_initial = torch.cat([start[:, kept], torch.logsumexp(start[:, others], 1, keepdim=True)], 1)
     few_terms = []
     for term in terms:
-        energies = term.compatibility.expand(unary.shape[1])[kept]
+        energies = term.compatibility.expand(scores.shape[1])[kept]
         few_terms.append(replace(term, compatibility=torch.cat([energies, energies.new_zeros(1)])))
     log_few = infer(
         few,
@@ -75,6 +75,6 @@ def pruned(
         prune=0.0,
         half=half,
     )
-    shares = (rest - aside.masked_fill(never, 0.0) + log_few[:, -1:]).masked_fill(never, -math.inf)
+    shares = (aside.masked_fill(never, 0.0) - rest + log_few[:, -1:]).masked_fill(never, -math.inf)
     order = torch.argsort(torch.cat([kept, others]))
     return torch.cat([log_few[:, :-1], shares], 1)[:, order]

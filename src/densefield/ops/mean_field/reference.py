@@ -13,7 +13,7 @@ from densefield.ops.precision import matmul
 
 
 def dense_mean_field(
-    unary: Tensor,  # (B, C, *size)
+    scores: Tensor,  # (B, C, *size)
     terms: Sequence[GridTerm | LatticeTerm],
     *,
     iterations: int,
@@ -21,24 +21,24 @@ def dense_mean_field(
     initial: Tensor | None = None,
 ) -> Tensor:  # (B, C, *size)
     """Give the log-marginals of `mean_field` with exact kernels; autograd goes through everything."""
-    flat = unary.flatten(2)
-    kernels = [normalized(term_kernel(term, unary), normalization) for term in terms]
-    log_q = torch.log_softmax(-flat if initial is None else initial.flatten(2), 1)
+    flat = scores.flatten(2)
+    kernels = [normalized(term_kernel(term, scores), normalization) for term in terms]
+    log_q = torch.log_softmax(flat if initial is None else initial.flatten(2), 1)
     for _ in range(iterations):
-        logits = -flat
+        logits = flat
         for kernel, term in zip(kernels, terms, strict=True):
             logits = logits - compatible(term.compatibility, matmul(log_q.exp(), kernel.transpose(1, 2)))
         log_q = torch.log_softmax(logits, 1)
-    return log_q.reshape(unary.shape)
+    return log_q.reshape(scores.shape)
 
 
-def term_kernel(term: GridTerm | LatticeTerm, unary: Tensor) -> Tensor:  # (B, N, N)
+def term_kernel(term: GridTerm | LatticeTerm, scores: Tensor) -> Tensor:  # (B, N, N)
     """Give a term's kernel matrix."""
     if isinstance(term, LatticeTerm):
         return dense_kernel(term.features / term.widths[:, None])
-    axes = [torch.arange(size, dtype=unary.dtype, device=unary.device) for size in unary.shape[2:]]
+    axes = [torch.arange(size, dtype=scores.dtype, device=scores.device) for size in scores.shape[2:]]
     places = torch.cartesian_prod(*axes).reshape(-1, len(axes)).T
-    return dense_kernel((places / term.widths[:, None])[None]).expand(unary.shape[0], -1, -1)
+    return dense_kernel((places / term.widths[:, None])[None]).expand(scores.shape[0], -1, -1)
 
 
 def normalized(kernel: Tensor, normalization: str) -> Tensor:  # (B, N, N)

@@ -1,4 +1,4 @@
-"""Scores, or energies, at the door: what is refused, and what is made of infinite ones and of huge ones."""
+"""Scores at the door: what is refused, and what is made of infinite ones and of huge ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def check_scores(
     values: Tensor,  # (B, K, *size)
     energies: bool = False,
 ) -> None:
-    """Raise where scores hold NaN, +Inf, or -Inf for all labels of a pixel; with `energies` the signs are turned.
+    """Raise where scores hold NaN, +Inf, or -Inf for all labels of a pixel; with `energies`, which are their negatives.
 
     A score of -Inf, an energy of +Inf, says that the label cannot be: its marginal is 0.
     """
@@ -38,14 +38,12 @@ def check_scores(
 
 
 def levelled(
-    unary: Tensor,  # (B, K, *size)
-    scores: bool,
-) -> Tensor:  # (B, K, *size), scores
+    scores: Tensor,  # (B, K, *size)
+) -> Tensor:  # (B, K, *size)
     """Give checked scores less each pixel's best, which changes no marginal: beside a huge number messages would drown.
 
-    `scores`: whether `unary` holds them, or energies. Half types are widened.
+    Half types are widened.
     """
-    check_scores("scores" if scores else "unary", unary, not scores)
-    wide = unary.float() if unary.dtype.itemsize < 4 else unary
-    given = wide if scores else -wide
-    return given - given.detach().amax(1, keepdim=True)
+    check_scores("scores", scores)
+    wide = scores.float() if scores.dtype.itemsize < 4 else scores
+    return wide - wide.detach().amax(1, keepdim=True)

@@ -51,10 +51,9 @@ class MeanFieldJob(native.Job):
     _fields_ = (
         *((name, _INT64) for name in ("labels", "points", "height", "width")),
         *((name, _INT32) for name in ("iterations", "half", "n_threads", "n_lattices", "n_grids", "n_terms")),
-        ("scores", _INT32),
-        *((name, _POINTER) for name in ("lattices", "grids", "terms", "unary", "initial", "output")),
+        *((name, _POINTER) for name in ("lattices", "grids", "terms", "scores", "initial", "output")),
         *((name, _POINTER) for name in ("doubtful", "seconds", "saved")),
-        *((name, _POINTER) for name in ("grad_output", "grad_unary", "grad_initial", "errors")),
+        *((name, _POINTER) for name in ("grad_output", "grad_scores", "grad_initial", "errors")),
     )
 
 

@@ -41,10 +41,10 @@ class LatticeTerm:
     fill_rows: int = 0
 
 
-def check_terms(terms: Sequence[GridTerm | LatticeTerm], unary: Tensor) -> None:
-    """Raise `InputError` where a term does not fit `unary` (B, C, *size)."""
-    labels, axes = unary.shape[1], unary.dim() - 2
-    points = math.prod(unary.shape[2:])
+def check_terms(terms: Sequence[GridTerm | LatticeTerm], scores: Tensor) -> None:
+    """Raise `InputError` where a term does not fit `scores` (B, C, *size)."""
+    labels, axes = scores.shape[1], scores.dim() - 2
+    points = math.prod(scores.shape[2:])
     for index, term in enumerate(terms):
         name = f"terms[{index}]"
         energies = term.compatibility
@@ -59,8 +59,8 @@ def check_terms(terms: Sequence[GridTerm | LatticeTerm], unary: Tensor) -> None:
         else:
             shape = tuple(term.features.shape)
             check(
-                len(shape) == 3 and shape[0] == unary.shape[0] and shape[2] == points,
-                f"{name}.features: wanted shape ({unary.shape[0]}, d, {points}) to fit unary {tuple(unary.shape)}, "
+                len(shape) == 3 and shape[0] == scores.shape[0] and shape[2] == points,
+                f"{name}.features: wanted shape ({scores.shape[0]}, d, {points}) to fit scores {tuple(scores.shape)}, "
                 f"received {shape}",
             )
             check(1 <= shape[1] <= 16, f"{name}.features: wanted 1 to 16 dimensions, received {shape[1]}")

@@ -13,7 +13,7 @@ from densefield.ops.mean_field.terms import GridTerm, LatticeTerm
 
 
 def mean_field_by_ops(
-    unary: Tensor,  # (B, C, *size)
+    scores: Tensor,  # (B, C, *size)
     terms: Sequence[GridTerm | LatticeTerm],
     *,
     iterations: int,
@@ -21,12 +21,12 @@ def mean_field_by_ops(
     initial: Tensor | None,
 ) -> Tensor:  # (B, C, *size)
     """Give the log-marginals of `mean_field`; autograd goes through the ops."""
-    flat = unary.flatten(2)
-    filters = [normalized_filter(term, unary, normalization) for term in terms]
-    log_q = torch.log_softmax(-flat if initial is None else initial.flatten(2), 1)
+    flat = scores.flatten(2)
+    filters = [normalized_filter(term, scores, normalization) for term in terms]
+    log_q = torch.log_softmax(flat if initial is None else initial.flatten(2), 1)
     for _ in range(iterations):
-        logits = -flat
+        logits = flat
         for kernel, term in zip(filters, terms, strict=True):
             logits = logits - compatible(term.compatibility, kernel(log_q.exp()))
         log_q = torch.log_softmax(logits, 1)
-    return log_q.reshape(unary.shape)
+    return log_q.reshape(scores.shape)

@@ -21,7 +21,7 @@ from densefield.ops.mean_field.scores import check_scores
 from densefield.ops.memory import check_memory
 from densefield.refine.compatibility import as_tensor, check_positive
 from densefield.refine.kernels import positions
-from densefield.refine.mean_field import Normalization, run
+from densefield.refine.mean_field import Inference, Normalization, run
 from densefield.refine.misuse import looks_like_energies, looks_like_probabilities
 
 
@@ -83,12 +83,12 @@ class _Pairwise:
     term: LatticeTerm
     normalization: NormalizationType
 
-    def message(self, q: Tensor, unary: Tensor) -> Tensor:  # (1, nlabels, nvar)
+    def message(self, q: Tensor, scores: Tensor) -> Tensor:  # (1, nlabels, nvar)
         if self.normalization == NO_NORMALIZATION:
             # The lattice's own sums: what pydensecrf takes, though they fall short of the kernel's.
-            kernel = raw_filter(self.term, unary.shape[2:])
+            kernel = raw_filter(self.term, scores.shape[2:])
         else:
-            kernel = normalized_filter(self.term, unary, _NAMES[self.normalization])
+            kernel = normalized_filter(self.term, scores, _NAMES[self.normalization])
         return compatible(self.term.compatibility, kernel(q))
 
 
@@ -98,7 +98,7 @@ class DenseCRF:
     def __init__(self, nvar: int, nlabels: int, *_: object, **__: object) -> None:
         self._nvar, self._nlabel = whole_number("nvar", nvar, 1, 2**63 - 1), whole_number("nlabels", nlabels, 1)
         self._size: tuple[int, ...] = (self._nvar,)
-        self._unary: Tensor | None = None
+        self._scores: Tensor | None = None
         self._pairwise: list[_Pairwise] = []
 
     def setUnary(self, u: Unary) -> None:
@@ -113,14 +113,15 @@ class DenseCRF:
         check(energies.shape == wanted, f"Bad shape for unary energy (Need {wanted}, got {energies.shape})")
         unary = torch.from_numpy(energies)[None]
         check_scores("u", unary, energies=True)
-        if looks_like_probabilities(unary):
+        likely = looks_like_probabilities(unary)
+        self._scores = unary.neg_().reshape(1, self._nlabel, *self._size)
+        if likely:
             warnings.warn(
                 "unary energies: look like probabilities; wanted -log(p), as utils.unary_from_softmax gives",
                 stacklevel=2,
             )
-        elif looks_like_energies(-unary):
+        elif looks_like_energies(self._scores):
             warnings.warn("unary energies: look like log(p); wanted -log(p), so change the sign", stacklevel=2)
-        self._unary = unary.reshape(1, self._nlabel, *self._size)
 
     def addPairwiseEnergy(
         self,
@@ -144,8 +145,8 @@ class DenseCRF:
 
     def startInference(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """The marginals of the unary energies, to be handed to `stepInference`, and two arrays for its own use."""
-        q = torch.softmax(-self._energies(), 1).reshape(self._nlabel, self._nvar)
-        if self._unary is None:
+        q = torch.softmax(self._given(), 1).reshape(self._nlabel, self._nvar)
+        if self._scores is None:
             q = torch.zeros_like(q)
         empty = np.empty((0, 0), np.float32)
         return _array(q), empty, empty.copy()
@@ -162,15 +163,15 @@ class DenseCRF:
     def klDivergence(self, Q: NDArray[np.float32]) -> float:
         """Σ Q log Q + Σ Q U + Σ Q·μKQ, the KL divergence up to a constant were the last sum halved: as pydensecrf's."""
         q = self._marginals(Q)
-        wide, energies = q.double(), self._energies().flatten(2).double()
+        wide, energies = q.double(), -self._given().flatten(2).double()
         # A label that cannot be, and is not, costs nothing; pydensecrf multiplies 0 by infinity.
         energies = energies.masked_fill(energies.isposinf() & (wide == 0), 0.0)
         total = wide * wide.clamp_min(1e-20).log() + wide * energies
         return float((total + wide * self._message(q).double()).sum())
 
-    def _energies(self) -> Tensor:  # (1, nlabels, *size)
-        if self._unary is not None:
-            return self._unary
+    def _given(self) -> Tensor:  # (1, nlabels, *size), scores
+        if self._scores is not None:
+            return self._scores
         check_memory(4 * self._nlabel * self._nvar, f"energies of {self._nlabel} labels for {self._nvar} pixels")
         return torch.zeros(1, self._nlabel, *self._size, dtype=torch.float32, device="cpu")
 
@@ -181,21 +182,21 @@ class DenseCRF:
         return torch.from_numpy(given)[None]
 
     def _updated(self, log_q: Tensor | None, niter: int) -> Tensor:  # (1, nlabels, *size)
-        unary = self._energies()
+        scores = self._given()
         kinds = {pair.normalization for pair in self._pairwise}
         if len(kinds) <= 1 and NO_NORMALIZATION not in kinds:
             name = _NAMES[kinds.pop()] if kinds else "symmetric"
-            return run(unary, [pair.term for pair in self._pairwise], niter, name, log_q)
-        log_q = torch.log_softmax(-unary, 1) if log_q is None else log_q
+            return run(scores, [pair.term for pair in self._pairwise], Inference(niter, name), log_q)
+        log_q = torch.log_softmax(scores, 1) if log_q is None else log_q
         for _ in range(niter):
-            message = self._message(log_q.exp().flatten(2)).reshape(unary.shape)
-            log_q = torch.log_softmax(-unary - message, 1)
+            message = self._message(log_q.exp().flatten(2)).reshape(scores.shape)
+            log_q = torch.log_softmax(scores - message, 1)
         return log_q
 
     def _message(self, q: Tensor) -> Tensor:  # (1, nlabels, nvar)
         total = torch.zeros_like(q)
         for pair in self._pairwise:
-            total += pair.message(q, self._energies())
+            total += pair.message(q, self._given())
         return total
 
     def _add_features(self, features: Tensor, compat: Any, kernel: int, normalization: int) -> None:
