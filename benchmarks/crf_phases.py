@@ -10,7 +10,7 @@ from crf_scene import WIDTHS, network_like_scores, photograph, terms_of
 from torch import Tensor
 
 from densefield.ops.mean_field import LatticeTerm, mean_field
-from densefield.ops.mean_field.structures import Job, layout
+from densefield.ops.mean_field.native import FieldCall, layout
 from densefield.ops.permutohedral.op import build_item
 
 
@@ -67,22 +67,22 @@ def print_phases(case: str, iterations: int = 10) -> None:
     assert isinstance(term, LatticeTerm)
     build, whole = 1e9, 1e9
     best = torch.full((len(PHASES),), 1e9, dtype=torch.float64)
-    run = Job.run
+    run = FieldCall.run
     for _ in range(5):
         seconds = torch.zeros(len(PHASES), dtype=torch.float64)
 
-        def timed(job: Job, name: str, sums: Tensor = seconds) -> None:
-            job.field.seconds = job.hold(sums, torch.float64)
-            run(job, name)
+        def timed(call: FieldCall, name: str, sums: Tensor = seconds) -> None:
+            call.point("seconds", sums, torch.float64)
+            run(call, name)
 
         start = time.perf_counter()
         lattice = build_item(term.features, widths=term.widths, entries=labels > 4)
         build = min(build, time.perf_counter() - start)
-        setattr(Job, "run", timed)  # noqa: B010 - the loop, asked for its phases
+        setattr(FieldCall, "run", timed)  # noqa: B010 - the loop, asked for its phases
         start = time.perf_counter()
         mean_field(scores, [grid, replace(term, lattice=lattice)], iterations=iterations)
         whole = min(whole, time.perf_counter() - start)
-        setattr(Job, "run", run)  # noqa: B010
+        setattr(FieldCall, "run", run)  # noqa: B010
         best = torch.minimum(best, seconds)
     moved = megabytes(case, labels, lattice.rows)
     print(f"  where it goes, one thread ({copy:.1f} GB/s copied): build {1e3 * build:.1f} ms")

@@ -20,8 +20,14 @@ from densefield.ops.local_filter.kernels import (
     WindowPackJob,
 )
 from densefield.ops.local_filter.loss import PairLossJob
-from densefield.ops.mean_field.pair_sums import GridPairsJob, LatticeMomentsJob
-from densefield.ops.mean_field.structures import FieldGrid, FieldLattice, FieldTerm, MeanFieldJob
+from densefield.ops.mean_field.native import (
+    FieldGrid,
+    FieldLattice,
+    FieldTerm,
+    GridPairsJob,
+    LatticeMomentsJob,
+    MeanFieldJob,
+)
 from densefield.ops.permutohedral.native import LatticeBuildJob, LatticeFillJob, LatticeFilterJob, LatticeLinksJob
 
 JOBS = [

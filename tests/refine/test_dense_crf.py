@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from densefield.checks import InputError
-from densefield.ops.mean_field.torch_path import mean_field_by_ops
+from densefield.ops.mean_field.plain import mean_field_by_ops
 from densefield.refine import (
     BilateralKernel,
     DenseCRF,

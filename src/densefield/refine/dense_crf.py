@@ -14,6 +14,7 @@ from torch._compile import _disable_dynamo
 from densefield.built import described
 from densefield.built.bounds import Count, Share
 from densefield.checks import check, finite_number, shown, whole_number
+from densefield.ops.mean_field import Term
 from densefield.ops.mean_field.scores import check_scores
 from densefield.refine import energy as energies
 from densefield.refine.compatibility import Compatibility, Potts, as_tensor, check_compatibility
@@ -21,7 +22,6 @@ from densefield.refine.kernels import Kernel, check_kernels, per_axis
 from densefield.refine.mean_field import (
     Inference,
     Normalization,
-    Term,
     pairwise_terms,
     run,
     run_recomputed,

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from densefield.checks import check, check_target, check_tensor
+from densefield.ops.mean_field import Term
 from densefield.ops.mean_field.filters import normalized_filter
-from densefield.ops.mean_field.op import each_item
-from densefield.ops.mean_field.reference import compatible
-from densefield.refine.mean_field import Normalization, Term
+from densefield.ops.mean_field.terms import compatible, each_item
+from densefield.refine.mean_field import Normalization
 
 
 def energy(

@@ -13,18 +13,17 @@ from torch._compile import _disable_dynamo
 from torch.utils.checkpoint import checkpoint
 
 from densefield.checks import InputError, check, check_finite, shown, whole_number
-from densefield.ops.mean_field import GridTerm, LatticeTerm
+from densefield.ops.mean_field import LatticeTerm, Term
 from densefield.ops.mean_field import mean_field as infer
-from densefield.ops.mean_field.filters import lattices_of
-from densefield.ops.mean_field.op import each_item
-from densefield.ops.mean_field.reference import dense_mean_field
+from densefield.ops.mean_field.dense import dense_filter
+from densefield.ops.mean_field.plain import mean_field_by_ops
 from densefield.ops.mean_field.scores import check_scores, levelled
+from densefield.ops.mean_field.terms import each_item, lattices_of
 from densefield.ops.memory import check_memory
 from densefield.refine.compatibility import Compatibility, Potts, as_tensor, check_compatibility
 from densefield.refine.kernels import BilateralKernel, FeatureKernel, Field, Kernel, check_kernels
 
 Normalization: TypeAlias = Literal["symmetric", "before", "after", "none"]
-Term: TypeAlias = GridTerm | LatticeTerm
 
 MANY_SHIFTS = 6  # errors fall to 0.6 to 0.7 of one filled lattice's on real crops
 MANY_ROWS = 1 << 16  # a lattice of so many points costs next to nothing
@@ -122,12 +121,13 @@ def _densely(scores: Tensor, terms: Sequence[Term], how: Inference, initial: Ten
     like, points = _wide(scores), math.prod(scores.shape[2:])
     matrices = 3 * len(terms)  # a kernel, its exponent and its normalised copy
     check_memory(matrices * points**2 * like.element_size(), f"dense: kernels of {points} x {points} pixels")
-    return dense_mean_field(
+    return mean_field_by_ops(
         scores,
         terms,
         iterations=how.iterations,
         normalization=how.normalization,
         initial=None if initial is None else initial.to(like),
+        kernel_filter=dense_filter,
     )
 
 

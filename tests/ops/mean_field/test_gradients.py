@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from densefield.ops.mean_field import GridTerm, LatticeTerm, mean_field
-from densefield.ops.mean_field.filters import lattices_of
-from densefield.ops.mean_field.loop import loop
-from densefield.ops.mean_field.reference import dense_mean_field
-from densefield.ops.mean_field.torch_path import mean_field_by_ops
+from densefield.ops.mean_field.op import loop
+from densefield.ops.mean_field.plain import mean_field_by_ops
+from densefield.ops.mean_field.terms import lattices_of
 from densefield.ops.permutohedral import build_lattice
 from drawing import seeded
+from ops.mean_field.dense import dense_mean_field
 from rounding import Rounding, unit_roundoff
 
 
@@ -116,24 +116,30 @@ def test_near_those_of_the_dense_mean_field():
         assert ratio < bound, name
 
 
-def test_opcheck():
+def loop_arguments(scores, half=False):
     features = torch.rand(1, 3, 12)
-    arguments = (
-        torch.randn(2, 12, requires_grad=True),
-        None,
-        [torch.tensor(-1.0, requires_grad=True)] * 2,
-        [torch.ones(2), torch.ones(3)],
-        [features],
-        list(build_lattice(features)),
-        [1],
-        [3, 4],
-        2,
-        "symmetric",
-        [1.0],
-        False,
-        True,
-        True,
-    )
+    energies, widths = [torch.tensor(-1.0, requires_grad=True)] * 2, [torch.ones(2), torch.ones(3)]
+    lattices = list(build_lattice(features))
+    return scores, None, energies, widths, [features], lattices, [1], 2, "symmetric", half, True
+
+
+def test_opcheck():
+    scores = torch.randn(2, 3, 4, requires_grad=True)
     torch.library.opcheck(
-        loop.definition, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
+        loop.definition,
+        loop_arguments(scores),
+        test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
     )
+
+
+@pytest.mark.parametrize("labels", [2, 5])
+def test_doubt_is_a_value_of_the_loop(labels):
+    scores = torch.randn(labels, 3, 4)
+    for wrong, doubt in ((None, 0), (torch.nan, 1), (torch.inf, 1), (-torch.inf, 1), (-1e32, 1)):
+        given = scores.clone()
+        if wrong is not None:
+            given[1, 2, 3] = wrong
+        *_, doubtful = loop(*loop_arguments(given))
+        assert doubtful.tolist() == [doubt]
+    given[1, 2, 3] = -1e5
+    assert [int(loop(*loop_arguments(given, half))[2]) for half in (False, True)] == [0, 1]

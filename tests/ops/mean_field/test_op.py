@@ -7,11 +7,11 @@ import torch
 
 from densefield.checks import InputError
 from densefield.ops.mean_field import GridTerm, LatticeTerm, mean_field
-from densefield.ops.mean_field.filters import lattices_of
-from densefield.ops.mean_field.reference import dense_mean_field
-from densefield.ops.mean_field.torch_path import mean_field_by_ops
+from densefield.ops.mean_field.plain import mean_field_by_ops
+from densefield.ops.mean_field.terms import lattices_of
 from densefield.ops.permutohedral import build_lattice
 from drawing import seeded
+from ops.mean_field.dense import dense_mean_field
 from rounding import Rounding, in_float64, sums_to_one
 
 Terms = list[GridTerm | LatticeTerm]

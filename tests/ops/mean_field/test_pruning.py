@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 
 from densefield.ops.mean_field import GridTerm, mean_field
-from densefield.ops.mean_field.reference import dense_mean_field
 from drawing import seeded
+from ops.mean_field.dense import dense_mean_field
 from rounding import Rounding, sums_to_one
 
 

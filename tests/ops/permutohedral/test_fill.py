@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from densefield.ops.mean_field.filters import FILLED_STRETCH
+from densefield.ops.mean_field.terms import FILLED_STRETCH
 from densefield.ops.permutohedral import build_lattice, lattice_filter, shifted_lattices
 from densefield.ops.permutohedral.native import outgrows
 from densefield.ops.permutohedral.plain import build_by_sorting
-from densefield.ops.permutohedral.reference import dense_filter
 from drawing import seeded
+from ops.permutohedral.dense import dense_filter
 
 MANY = 1 << 30
 

@@ -5,8 +5,8 @@ import torch
 
 from densefield.checks import InputError
 from densefield.ops.permutohedral import build_lattice, lattice_filter
-from densefield.ops.permutohedral.reference import dense_filter
 from drawing import seeded
+from ops.permutohedral.dense import dense_filter
 from rounding import Rounding
 
 

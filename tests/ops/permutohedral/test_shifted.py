@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from densefield.ops.permutohedral import lattice_filter, shifted_lattices
-from densefield.ops.permutohedral.reference import dense_filter
 from densefield.ops.permutohedral.shifted import shift_offsets
 from drawing import seeded
+from ops.permutohedral.dense import dense_filter
 
 
 def test_the_average_is_nearer_to_the_dense_sum():

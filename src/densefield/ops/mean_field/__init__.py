@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from densefield.ops.mean_field.op import mean_field
-from densefield.ops.mean_field.terms import GridTerm, LatticeTerm
+from densefield.ops.mean_field.terms import GridTerm, LatticeTerm, Term
 
-__all__ = ["GridTerm", "LatticeTerm", "mean_field"]
+__all__ = ["GridTerm", "LatticeTerm", "Term", "mean_field"]

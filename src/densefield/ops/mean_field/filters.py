@@ -1,62 +1,22 @@
-"""The normalised kernel filters of a mean field, built from the differentiable ops of any device."""
+"""A term's kernel with its normalisation: as a filter of any device, and as the fused loop takes it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from densefield.ops.gaussian import gaussian_filter
-from densefield.ops.mean_field.terms import GridTerm, LatticeTerm
+from densefield.ops.mean_field.terms import GridTerm, Term, lattices_of
 from densefield.ops.permutohedral import Lattice, lattice_filter
-from densefield.ops.permutohedral.lattice import joined
-from densefield.ops.permutohedral.native import outgrows
-from densefield.ops.permutohedral.shifted import shifted_items
 
-Filter = Callable[[Tensor], Tensor]  # (B, C, N) -> (B, C, N)
-
-# A filled lattice's kernel has the Gaussian's variance but is flatter. Of factors from 1 to 1.1 this one left the least
-# errors of gradients by widths on crops of photographs, and of marginals within 8 % of the least.
-FILLED_STRETCH = 1.08
-# One that stays unfilled loses what blurring sends beside its points, most of it from far away, so it wants less.
-# Of factors from 0.94 to 1.06 this one left the least errors of marginals on whole photographs.
-UNFILLED_STRETCH = 1.03
+Filter: TypeAlias = Callable[[Tensor], Tensor]  # (B, C, N) -> (B, C, N)
 
 
-def lattices_of(term: LatticeTerm, *, entries: bool = True) -> tuple[Lattice, ...]:
-    """Give the term's lattices, built where they are not: for each item as if it were alone.
-
-    Without `entries` (`build_item`) only for one item.
-    """
-    if isinstance(term.lattice, Lattice):
-        return (term.lattice,)
-    if term.lattice is not None:
-        return tuple(term.lattice)
-    widths = term.widths.detach()
-    items = [_of_item(item, widths, term.shifts, term.fill_rows, entries) for item in term.features.detach().split(1)]
-    return tuple(joined(each) for each in zip(*items, strict=True))
-
-
-def _of_item(
-    features: Tensor,  # (1, d, N)
-    widths: Tensor,  # (d,)
-    shifts: int,
-    fill_rows: int,
-    entries: bool,
-) -> tuple[Lattice, ...]:
-    if fill_rows and not outgrows(features, FILLED_STRETCH, fill_rows, widths):
-        lattices, filled = shifted_items(
-            features, shifts, fill_rows, widths=widths, stretch=FILLED_STRETCH, entries=entries
-        )
-        if filled:
-            return lattices
-    stretch = UNFILLED_STRETCH if fill_rows else 1.0
-    return shifted_items(features, shifts, widths=widths, stretch=stretch, entries=entries)[0]
-
-
-def raw_filter(term: GridTerm | LatticeTerm, size: Sequence[int]) -> Filter:
+def raw_filter(term: Term, size: Sequence[int]) -> Filter:
     """Give the kernel's filter without normalisation, differentiable by values, widths and features."""
     if isinstance(term, GridTerm):
 
@@ -74,7 +34,7 @@ def raw_filter(term: GridTerm | LatticeTerm, size: Sequence[int]) -> Filter:
     return on_lattices
 
 
-def normalized_filter(term: GridTerm | LatticeTerm, scores: Tensor, normalization: str) -> Filter:
+def normalized_filter(term: Term, scores: Tensor, normalization: str) -> Filter:
     """Give the kernel's filter with its normalisation; `scores` (B, C, *size) give the shape and type."""
     size = scores.shape[2:]
     plain = raw_filter(term, size)
@@ -88,12 +48,12 @@ def normalized_filter(term: GridTerm | LatticeTerm, scores: Tensor, normalizatio
         return lambda values: plain(values) / (mass + 1e-20)
     if isinstance(term, GridTerm):
         return plain
-    factor = true_mass_factor(term, mass).to(mass)[:, None, None]
+    factor = _true_mass_factor(term.features / term.widths[:, None], mass).to(mass)[:, None, None]
     return lambda values: factor * plain(values)
 
 
-def true_mass_factor(
-    term: LatticeTerm,
+def _true_mass_factor(
+    features: Tensor,  # (B, d, N), in kernel widths
     mass: Tensor,  # (B, 1, N), the lattice's sums of ones
 ) -> Tensor:  # (B,) float64
     """Give what each item's sums are multiplied by to be, on average, the sums of the exact kernel.
@@ -101,7 +61,7 @@ def true_mass_factor(
     A lattice leaves out points that no pixel touches, so its sums fall short, the more the sparser the features. The
     exact sums are taken over evenly spread samples, at most 512 pixels against 8192.
     """
-    features = (term.features / term.widths[:, None]).detach().double()
+    features = features.detach().double()
     points = features.shape[2]
     some, others = (
         torch.linspace(0, points - 1, min(points, most), dtype=torch.float32, device=features.device).round().long()
@@ -116,3 +76,56 @@ def true_mass_factor(
         rest = kernel.masked_fill(own, 0).sum(1) * (points - 1) / (len(others) - own.sum(1)).clamp(min=1)
         factors.append((1 + rest).mean() / sums[some].double().mean())
     return torch.stack(factors)
+
+
+class GridKernel(NamedTuple):
+    """A grid kernel's normalisation: its mass is the product of one factor an axis."""
+
+    axes: tuple[Tensor, ...]  # before and after along y, then along x
+    powers: tuple[float, float]  # of the mass, before and after
+
+
+class LatticeKernel(NamedTuple):
+    """message = factor · after · K (before · Q), `before` and `after` powers of K's sums of ones."""
+
+    lattices: Sequence[Lattice]  # of one image, K their average
+    before: Tensor  # (N,)
+    after: Tensor  # (N,)
+    mass: Tensor  # (N,) K 1
+    powers: tuple[float, float]  # those of `before` and `after`
+    factor: float
+
+
+def grid_kernel(widths: Tensor, size: Sequence[int], normalization: str) -> GridKernel:
+    """Normalise a grid kernel of one or two axes."""
+    sizes = list(size) if len(size) == 2 else [1, *size]
+    thetas = widths.detach().tolist() if len(size) == 2 else [1.0, *widths.detach().tolist()]
+    powers = _powers_of(normalization)
+    sums = [
+        gaussian_filter(widths.new_ones((1, 1, length), dtype=torch.float32), theta).reshape(-1)
+        for length, theta in zip(sizes, thetas, strict=True)
+    ]
+    return GridKernel(tuple(total**power for total in sums for power in powers), powers)
+
+
+def lattice_kernel(
+    lattices: Sequence[Lattice],
+    features: Tensor,  # (1, d, N)
+    widths: Tensor,  # (d,)
+    normalization: str,
+) -> LatticeKernel:
+    """Normalise the average of some lattices of one image."""
+    ones = lattices[0].weights.new_ones((1, 1, lattices[0].vertices.shape[1]))
+    masses = [lattice_filter(ones, lattice) for lattice in lattices]
+    mass = masses[0] if len(masses) == 1 else torch.stack(masses).mean(0)
+    exact = normalization == "none"
+    factor = float(_true_mass_factor(features / widths[:, None], mass)) if exact else 1.0
+    mass = mass.reshape(-1) + 1e-20
+    powers = _powers_of(normalization)
+    before = mass ** powers[0]
+    after = before if powers[0] == powers[1] else mass ** powers[1]
+    return LatticeKernel(lattices, before, after, mass, powers, factor)
+
+
+def _powers_of(normalization: str) -> tuple[float, float]:
+    return {"symmetric": (-0.5, -0.5), "before": (-1.0, 0.0), "after": (0.0, -1.0), "none": (0.0, 0.0)}[normalization]

@@ -9,14 +9,14 @@ differentiated exactly with its normaliser.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from densefield.ops.mean_field.normalizers import GridNormalizer, Normalizer
-from densefield.ops.mean_field.pair_sums import lattice_moments, line_pairs
-from densefield.ops.permutohedral import Lattice, lattice_filter
+from densefield.ops.mean_field.filters import GridKernel, LatticeKernel
+from densefield.ops.mean_field.native import Sides, lattice_moments, line_pairs
+from densefield.ops.permutohedral import lattice_filter
 
 
 def lattice_gradients(
@@ -25,30 +25,30 @@ def lattice_gradients(
     energies: Tensor,  # (), (C,) or (C, C)
     widths: Tensor,  # (d,)
     features: Tensor,  # (1, d, N)
-    lattices: Sequence[Lattice],
-    normalizer: Normalizer,
+    kernel: LatticeKernel,
     by_features: bool,
 ) -> tuple[Tensor, Tensor | None]:  # (d,), (1, d, N)
     """Give dL/dwidths and, where wanted, dL/dfeatures."""
     scaled = (features / widths[:, None])[0]
     centred = scaled - scaled.mean(-1, keepdim=True)  # only differences count, and small numbers keep their digits
     if by_features:
-        by_points = _by_points(saved, errors, energies, centred, lattices, normalizer)
+        by_points = _by_points(saved, errors, energies, centred, kernel)
         return -(by_points * centred).sum(-1) / widths, (by_points / widths[:, None])[None]
     d, points = centred.shape
-    ahead, behind = centred.new_zeros(points), centred.new_zeros(points)
-    cross = widths.new_zeros(d, dtype=torch.float64)
-    scale = normalizer.factor / len(lattices) / (1 + 2.0**-d)
+    cross, ahead, behind = sums = Sides(
+        widths.new_zeros(d, dtype=torch.float64), centred.new_zeros(points), centred.new_zeros(points)
+    )
+    scale = kernel.factor / len(kernel.lattices) / (1 + 2.0**-d)
     for q, error in zip(saved, errors, strict=True):
         a, factor = _by_message(error, energies)
-        for lattice in lattices:
-            of_a = factor * scale * normalizer.after
-            lattice_moments(a, q, lattice, centred, of_a, normalizer.before, cross, ahead, behind)
+        for lattice in kernel.lattices:
+            of_a = factor * scale * kernel.after
+            lattice_moments(a, q, lattice, centred, of_a, kernel.before, sums)
     by_widths = (centred.square() * (ahead + behind)).sum(-1, dtype=torch.float64) - 2 * cross
-    if any(normalizer.powers):
-        by_mass = _by_mass(normalizer, ahead, behind)
-        forth = _forth(lattices, normalizer)
-        own = by_mass * normalizer.mass + forth(by_mass, True)
+    if any(kernel.powers):
+        by_mass = _by_mass(kernel, ahead, behind)
+        forth = _forth(kernel)
+        own = by_mass * kernel.mass + forth(by_mass, True)
         for k, f in enumerate(centred):
             by_widths[k] += (f * f * own).sum() - 2 * (f * by_mass * forth(f, False)).sum()
     return (by_widths / widths).to(widths.dtype), None
@@ -59,13 +59,12 @@ def grid_gradients(
     errors: Tensor,  # (T, G, N, W)
     energies: Tensor,  # (), (C,) or (C, C)
     widths: Tensor,  # (number of axes,)
-    size: Sequence[int],
-    normalizer: GridNormalizer,
+    kernel: GridKernel,
 ) -> Tensor:  # (number of axes,)
     """Give dL/dwidths of a grid kernel: along each axis, from how its lines match when filtered along the other."""
-    height, width = size if len(size) == 2 else (1, *size)
+    height, width = len(kernel.axes[0]), len(kernel.axes[2])
     layouts = [(height, width, width, 1), (width, height, 1, width)][-len(widths) :]
-    sides = [(normalizer.axes[2:], -1), (normalizer.axes[:2], 0)][-len(widths) :]
+    sides = [(kernel.axes[2:], -1), (kernel.axes[:2], 0)][-len(widths) :]
     found = []
     for theta, layout, ((before, after), other) in zip(widths.detach().double(), layouts, sides, strict=True):
         across = widths[other].double() if len(widths) == 2 else theta  # a single axis has lines of one point
@@ -74,7 +73,7 @@ def grid_gradients(
         for q, error in zip(saved, errors, strict=True):
             a, factor = _by_message(error, energies)
             line_pairs(a, q, layout, factor * taps, before, after, pairs)
-        found.append(_by_axis(pairs, theta, normalizer.powers))
+        found.append(_by_axis(pairs, theta, kernel.powers))
     return torch.stack(found).to(widths.dtype)
 
 
@@ -95,10 +94,10 @@ def _by_axis(pairs: Tensor, theta: Tensor, powers: tuple[float, float]) -> Tenso
     inside = (others >= 0) & (others < count)
     with torch.enable_grad():
         theta = theta.clone().requires_grad_()
-        kernel = torch.exp(-0.5 * (steps / theta).square())
-        mass = (kernel * inside).sum(1)
+        weights = torch.exp(-0.5 * (steps / theta).square())
+        mass = (weights * inside).sum(1)
         after, before = mass ** powers[1], mass ** powers[0]
-        total = (pairs * inside * kernel * after[:, None] * before[others.clamp(0, count - 1)]).sum()
+        total = (pairs * inside * weights * after[:, None] * before[others.clamp(0, count - 1)]).sum()
         (by_theta,) = torch.autograd.grad(total, theta)
     return by_theta
 
@@ -115,18 +114,18 @@ def _by_message(error: Tensor, energies: Tensor) -> tuple[Tensor, float]:  # (G,
     return (rows @ padded).view(points, groups, width).permute(1, 0, 2).contiguous(), -1.0
 
 
-def _by_mass(normalizer: Normalizer, ahead: Tensor, behind: Tensor) -> Tensor:  # (N,)
+def _by_mass(kernel: LatticeKernel, ahead: Tensor, behind: Tensor) -> Tensor:  # (N,)
     """Give dL/dmass from sums of after a·Kb and before b·K'a."""
-    return (normalizer.powers[1] * ahead + normalizer.powers[0] * behind) / (normalizer.mass + 1e-20)
+    return (kernel.powers[1] * ahead + kernel.powers[0] * behind) / (kernel.mass + 1e-20)
 
 
-def _forth(lattices: Sequence[Lattice], normalizer: Normalizer) -> Callable[[Tensor, bool], Tensor]:
+def _forth(kernel: LatticeKernel) -> Callable[[Tensor, bool], Tensor]:
     """Give the bare filter, for (N,) or (1, C, N)."""
 
     def forth(values: Tensor, reverse: bool) -> Tensor:
         given = values.reshape(1, -1, values.shape[-1])
-        parts = [lattice_filter(given, lattice, reverse=reverse) for lattice in lattices]
-        return (sum(parts[1:], parts[0]) * (normalizer.factor / len(lattices))).reshape(values.shape)
+        parts = [lattice_filter(given, lattice, reverse=reverse) for lattice in kernel.lattices]
+        return (sum(parts[1:], parts[0]) * (kernel.factor / len(parts))).reshape(values.shape)
 
     return forth
 
@@ -136,10 +135,9 @@ def _by_points(
     errors: Tensor,
     energies: Tensor,
     centred: Tensor,  # (d, N)
-    lattices: Sequence[Lattice],
-    normalizer: Normalizer,
+    kernel: LatticeKernel,
 ) -> Tensor:  # (d, N), by the scaled features
-    forth = _forth(lattices, normalizer)
+    forth = _forth(kernel)
     found = torch.zeros_like(centred)
 
     def add_moments(a: Tensor, b: Tensor, kb: Tensor, ka: Tensor) -> None:
@@ -147,15 +145,15 @@ def _by_points(
             cross, back = forth(f * b, False), forth(f * a, True)
             found[k] -= (a * (f * kb - cross) + b * (f * ka - back)).sum((0, 1))
 
-    by_mass = torch.zeros_like(normalizer.mass)
+    by_mass = torch.zeros_like(kernel.mass)
     for a, b in _channels(saved, errors, energies):
-        a, b = normalizer.after * a, normalizer.before * b
+        a, b = kernel.after * a, kernel.before * b
         kb, ka = forth(b, False), forth(a, True)
         add_moments(a, b, kb, ka)
-        by_mass += _by_mass(normalizer, (a * kb).sum((0, 1)), (b * ka).sum((0, 1)))
-    if any(normalizer.powers):
+        by_mass += _by_mass(kernel, (a * kb).sum((0, 1)), (b * ka).sum((0, 1)))
+    if any(kernel.powers):
         pair = by_mass[None, None], torch.ones_like(by_mass)[None, None]
-        add_moments(*pair, normalizer.mass[None, None], forth(pair[0], True))
+        add_moments(*pair, kernel.mass[None, None], forth(pair[0], True))
     return found
 
 

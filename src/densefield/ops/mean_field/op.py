@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo
 
 from densefield.checks import check, check_floating, check_tensor, finite_number, shown, whole_number
-from densefield.ops import native
-from densefield.ops.mean_field.filters import lattices_of, true_mass_factor
-from densefield.ops.mean_field.loop import DoubtfulScores, loop
+from densefield.ops.mean_field import native
+from densefield.ops.mean_field.gradients import grid_gradients, lattice_gradients
+from densefield.ops.mean_field.plain import mean_field_by_ops
 from densefield.ops.mean_field.pruning import pruned
 from densefield.ops.mean_field.scores import FLOOR, check_scores, levelled
-from densefield.ops.mean_field.terms import NORMALIZATIONS, GridTerm, LatticeTerm, check_terms
-from densefield.ops.mean_field.torch_path import mean_field_by_ops
-from densefield.ops.permutohedral import Lattice, lattice_filter
+from densefield.ops.mean_field.terms import (
+    NORMALIZATIONS,
+    GridTerm,
+    LatticeTerm,
+    Term,
+    check_terms,
+    each_item,
+    lattices_of,
+)
+from densefield.ops.native import available
+from densefield.ops.operator import operator
 
-MOST_LATTICES = 128  # as csrc/crf/field_limits.h has it
+MOST_LABELS, MOST_TERMS, MOST_LATTICES = 2048, 8, 128  # as csrc/crf/field_limits.h has it
 
 
 @_disable_dynamo  # a compiled graph could not begin the loop again where half precision does not do
 def mean_field(
     scores: Tensor,  # (B, C, *size): (N,), (H, W), (D, H, W) ...
-    terms: Sequence[GridTerm | LatticeTerm],
+    terms: Sequence[Term],
     *,
     iterations: int = 10,
     normalization: str = "symmetric",
@@ -65,133 +72,150 @@ def mean_field(
     dtype = torch.float64 if kind == torch.float64 else torch.float32
     scores = scores.to(dtype)
     initial = None if initial is None else initial.to(dtype)
-    terms = [_cast(term, scores) for term in terms]
+    terms = [term.to(scores) for term in terms]
+
+    def by_loop(item: Tensor, mine: Sequence[Term], start: Tensor | None) -> Tensor:
+        return _by_loop(item, start, _field(item, mine, start, iterations, normalization, half))
+
+    def by_ops(item: Tensor, mine: Sequence[Term], start: Tensor | None) -> Tensor:
+        return mean_field_by_ops(item, mine, iterations=iterations, normalization=normalization, initial=start)
+
+    def whole(item: Tensor, mine: Sequence[Term], start: Tensor | None) -> Tensor:
+        return mean_field(item, mine, iterations=iterations, normalization=normalization, initial=start, half=half)
+
+    def with_fewer(item: Tensor, mine: Sequence[Term], start: Tensor | None) -> Tensor:
+        return pruned(whole, item, mine, start, prune)
+
     if prune > 0:
-
-        def with_fewer(item: Tensor, mine: Sequence[GridTerm | LatticeTerm], start: Tensor | None) -> Tensor:
-            return pruned(mean_field, item, mine, iterations, normalization, start, prune, half)
-
         return each_item(with_fewer, levelled(scores), terms, initial).to(kind)
     if iterations == 0:
         level = levelled(scores)
         return torch.log_softmax(level if initial is None else initial, 1).to(kind)
-    if _fused(scores, terms):
-
-        def fused(item: Tensor, mine: Sequence[GridTerm | LatticeTerm], start: Tensor | None) -> Tensor:
-            return _one(item, mine, iterations, normalization, start, half)
-
-        return each_item(fused, scores, terms, initial).to(kind)
-
-    def by_ops(item: Tensor, mine: Sequence[GridTerm | LatticeTerm], start: Tensor | None) -> Tensor:
-        return mean_field_by_ops(item, mine, iterations=iterations, normalization=normalization, initial=start)
-
-    level = levelled(scores)
+    if _loop_serves(scores, terms):
+        return each_item(by_loop, scores, terms, initial).to(kind)
     # Other devices want whole batches; their matrix products may round an image otherwise beside others.
     alone = scores.device.type == "cpu"
+    level = levelled(scores)
     return (each_item(by_ops, level, terms, initial) if alone else by_ops(level, terms, initial)).to(kind)
 
 
-def each_item(
-    infer: Callable[[Tensor, Sequence[GridTerm | LatticeTerm], Tensor | None], Tensor],
-    scores: Tensor,  # (B, C, *size)
-    terms: Sequence[GridTerm | LatticeTerm],
-    initial: Tensor | None,
-) -> Tensor:  # (B, C, *size)
-    """Infer image by image, so that none depends on the others of its batch."""
-    items = [
-        infer(
-            scores[b : b + 1],
-            [_item(term, b) for term in terms],
-            None if initial is None else initial[b : b + 1],
-        )
-        for b in range(scores.shape[0])
-    ]
-    return items[0] if len(items) == 1 else torch.cat(items)
-
-
-def _cast(term: GridTerm | LatticeTerm, like: Tensor) -> GridTerm | LatticeTerm:
-    compatibility = term.compatibility.to(like.device, like.dtype)
-    if isinstance(term, GridTerm):
-        return GridTerm(term.widths.to(like.dtype), compatibility)
-    return replace(
-        term,
-        features=term.features.to(like.device, like.dtype),
-        widths=term.widths.to(like.device, like.dtype),
-        compatibility=compatibility,
-    )
-
-
-def _fused(scores: Tensor, terms: Sequence[GridTerm | LatticeTerm]) -> bool:
-    axes = scores.dim() - 2
-    grids = any(isinstance(term, GridTerm) for term in terms)
+def _loop_serves(scores: Tensor, terms: Sequence[Term]) -> bool:
+    others = [term for term in terms if isinstance(term, LatticeTerm)]
+    lattices = sum(term.shifts if term.built is None else len(term.built) for term in others)
     return (
         scores.device.type == "cpu"
         and scores.dtype == torch.float32
-        and scores.shape[1] <= 2048
-        and len(terms) <= 8
-        and sum(_lattices(term) for term in terms) <= MOST_LATTICES
-        and (not grids or axes <= 2)
-        and native.available()
+        and scores.shape[1] <= MOST_LABELS
+        and len(terms) <= MOST_TERMS
+        and lattices <= MOST_LATTICES
+        and (len(others) == len(terms) or scores.dim() <= 4)
+        and available()
     )
 
 
-def _lattices(term: GridTerm | LatticeTerm) -> int:
-    if isinstance(term, GridTerm):
-        return 0
-    given = term.lattice
-    return term.shifts if given is None else 1 if isinstance(given, Lattice) else len(given)
-
-
-def _item(term: GridTerm | LatticeTerm, item: int) -> GridTerm | LatticeTerm:
-    if isinstance(term, GridTerm):
-        return term
-    lattices = term.lattice
-    if lattices is not None:
-        every = (lattices,) if isinstance(lattices, Lattice) else tuple(lattices)
-        lattices = tuple(lattice.item(item) for lattice in every)
-    return replace(term, features=term.features[item : item + 1], lattice=lattices)
-
-
-def _one(
+def _field(
     scores: Tensor,  # (1, C, *size)
-    terms: Sequence[GridTerm | LatticeTerm],
+    terms: Sequence[Term],
+    initial: Tensor | None,
     iterations: int,
     normalization: str,
-    initial: Tensor | None,
     half: bool,
-) -> Tensor:  # (1, C, *size)
+) -> native.Field:
     grids = [term for term in terms if isinstance(term, GridTerm)]
     others = [term for term in terms if isinstance(term, LatticeTerm)]
+    ordered: list[Term] = [*grids, *others]
     tensors = [scores, initial, *(t for term in terms for t in (term.compatibility, term.widths))]
     tensors += [term.features for term in others]
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     lattices = [lattices_of(term, entries=keep) for term in others]  # the loop sorts for itself, gradients read them
-    ordered: list[GridTerm | LatticeTerm] = [*grids, *others]
-    factors = [1.0] * len(others)
-    if normalization == "none":
-        for index, (term, built) in enumerate(zip(others, lattices, strict=True)):
-            ones = scores.new_ones((1, 1, math.prod(scores.shape[2:])))
-            mass = sum(lattice_filter(ones, lattice) for lattice in built) / len(built)
-            assert isinstance(mass, Tensor)
-            factors[index] = float(true_mass_factor(term, mass))
-    arguments = (
-        None if initial is None else initial[0].flatten(1),
+    return native.Field(
         [term.compatibility for term in ordered],
         [term.widths.cpu() for term in ordered],
         [term.features for term in others],
         [part for built in lattices for lattice in built for part in lattice],
         [len(built) for built in lattices],
-        list(scores.shape[2:]),
         iterations,
         normalization,
-        factors,
+        half,
+        keep,
     )
-    try:
-        log_q, _ = loop(scores[0].flatten(1), *arguments, half, keep, False)
-    except DoubtfulScores:
-        level = levelled(scores)[0].flatten(1)
+
+
+def _by_loop(
+    scores: Tensor,  # (1, C, *size)
+    initial: Tensor | None,
+    field: native.Field,
+) -> Tensor:  # (1, C, *size)
+    start = None if initial is None else initial[0]
+    log_q, _, doubtful = loop(scores[0], start, *field)
+    if int(doubtful):
+        level = levelled(scores)[0]
         within = level.clamp_min(FLOOR)
-        log_q, _ = loop(within, *arguments, False, keep, True)
+        log_q, *_ = loop(within, start, *field._replace(half=False))
         log_q = log_q + (level - within)
-    result: Tensor = log_q.reshape(scores.shape)
+    result: Tensor = log_q[None]
     return result
+
+
+@operator("mean_field", device_types="cpu", advice="; dense=True, for small images, has it")
+def loop(
+    scores: Tensor,  # (C, *size) float32
+    initial: Tensor | None,  # (C, *size)
+    energies: Sequence[Tensor],  # this and all that follows: a `native.Field`
+    widths: Sequence[Tensor],
+    features: Sequence[Tensor],
+    lattices: Sequence[Tensor],
+    counts: Sequence[int],
+    iterations: int,
+    normalization: str,
+    half: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the fused loop on one image, as `native.forward` does."""
+    terms = energies, widths, features, lattices, counts
+    return native.forward(scores, initial, native.Field(*terms, iterations, normalization, half, keep))
+
+
+@loop.fake
+def _(scores: Tensor, initial: Tensor | None, *field: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return native.room(scores, native.Field(*field))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    scores, initial, *field = inputs
+    lists, ctx.plain = field[:4], field[4:]
+    ctx.lengths = [len(each) for each in lists]
+    ctx.save_for_backward(scores, initial, *output[:2], *(tensor for each in lists for tensor in each))
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, kept: Sequence[Tensor], gradient: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
+    scores, initial, log_q, saved, *rest = kept
+    tensors = iter(rest)
+    energies, widths, features, lattices = ([next(tensors) for _ in range(length)] for length in ctx.lengths)
+    field = native.Field(energies, widths, features, lattices, *ctx.plain)
+    _, _, by_energies, by_widths, by_features, *_ = ctx.needs_input_grad
+    found = native.backward(
+        native.Kept(scores, initial, log_q, saved),
+        field,
+        torch.zeros_like(log_q) if gradient is None else gradient,
+        by_energies=any(by_energies),
+        by_kernels=any(by_widths) or any(by_features),
+    )
+    of_widths: list[Tensor | None] = [None] * len(widths)
+    of_features: list[Tensor | None] = [None] * len(features)
+    for index, grid in enumerate(found.grids):
+        if found.errors is not None and by_widths[index]:
+            of_widths[index] = grid_gradients(saved, found.errors, energies[index], widths[index], grid)
+    for at, kernel in enumerate(found.lattices):
+        index = field.n_grids + at
+        if found.errors is not None and (by_widths[index] or by_features[at]):
+            given = energies[index], widths[index], features[at]
+            of_widths[index], of_features[at] = lattice_gradients(saved, found.errors, *given, kernel, by_features[at])
+    # Where a CRF has no lattice there are empty lists of numbers, which torch takes for lists of tensors.
+    others: list[list[Any] | None] = [[] if isinstance(each, list) and not each else None for each in ctx.plain]
+    none = [None] * len(lattices)
+    return found.scores, found.initial, found.energies, of_widths, of_features, none, *others
+
+
+loop.gradient(_backward, _setup_context, once=True)

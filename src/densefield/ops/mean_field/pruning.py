@@ -5,40 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from densefield.ops.mean_field.terms import GridTerm, LatticeTerm
-
-
-class MeanField(Protocol):
-    """The signature of `mean_field`."""
-
-    def __call__(
-        self,
-        scores: Tensor,
-        terms: Sequence[GridTerm | LatticeTerm],
-        *,
-        iterations: int,
-        normalization: str,
-        initial: Tensor | None,
-        prune: float,
-        half: bool,
-    ) -> Tensor:
-        """Give log-marginals."""
+from densefield.ops.mean_field.terms import Infer, Term
 
 
 def pruned(
-    infer: MeanField,
+    infer: Infer,
     scores: Tensor,  # (B, C, *size)
-    terms: Sequence[GridTerm | LatticeTerm],
-    iterations: int,
-    normalization: str,
+    terms: Sequence[Term],
     initial: Tensor | None,
     bound: float,
-    half: bool,
 ) -> Tensor:  # (B, C, *size)
     """Infer with the labels whose first marginal reaches `bound` somewhere; the others keep their scores alone.
 
@@ -50,9 +29,7 @@ def pruned(
     kept = (start.detach().flatten(2).amax((0, 2)) >= math.log(bound)).nonzero().flatten()
     others = (start.detach().flatten(2).amax((0, 2)) < math.log(bound)).nonzero().flatten()
     if not len(others) or any(term.compatibility.dim() == 2 for term in terms):
-        return infer(
-            scores, terms, iterations=iterations, normalization=normalization, initial=initial, prune=0.0, half=half
-        )
+        return infer(scores, terms, initial)
     # A pixel where all the others cannot be leaves them nothing, and infinities must not meet.
     never = scores[:, others].detach().isinf()
     nothing = never.all(1, keepdim=True)
@@ -66,15 +43,7 @@ def pruned(
     for term in terms:
         energies = term.compatibility.expand(scores.shape[1])[kept]
         few_terms.append(replace(term, compatibility=torch.cat([energies, energies.new_zeros(1)])))
-    log_few = infer(
-        few,
-        few_terms,
-        iterations=iterations,
-        normalization=normalization,
-        initial=few_initial,
-        prune=0.0,
-        half=half,
-    )
+    log_few = infer(few, few_terms, few_initial)
     shares = (aside.masked_fill(never, 0.0) - rest + log_few[:, -1:]).masked_fill(never, -math.inf)
     order = torch.argsort(torch.cat([kept, others]))
     return torch.cat([log_few[:, :-1], shares], 1)[:, order]

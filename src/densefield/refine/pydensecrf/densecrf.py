@@ -15,9 +15,9 @@ from torch import Tensor
 
 from densefield.checks import InputError, check, check_finite, one_line, shown, whole_number
 from densefield.ops.mean_field import LatticeTerm
-from densefield.ops.mean_field.filters import lattices_of, normalized_filter, raw_filter
-from densefield.ops.mean_field.reference import compatible
+from densefield.ops.mean_field.filters import normalized_filter, raw_filter
 from densefield.ops.mean_field.scores import check_scores
+from densefield.ops.mean_field.terms import compatible, lattices_of
 from densefield.ops.memory import check_memory
 from densefield.refine.compatibility import as_tensor, check_positive
 from densefield.refine.kernels import positions

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from densefield.ops.permutohedral.reference import dense_filter
+from ops.permutohedral.dense import dense_filter
 
 
 def test_two_points_by_hand():

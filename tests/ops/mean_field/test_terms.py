@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from densefield.ops.mean_field import LatticeTerm
-from densefield.ops.mean_field.filters import FILLED_STRETCH, UNFILLED_STRETCH, lattices_of
+from densefield.ops.mean_field.terms import FILLED_STRETCH, UNFILLED_STRETCH, lattices_of
 from densefield.ops.permutohedral import Lattice, build_lattice
 from drawing import seeded
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from densefield.ops.mean_field.filters import normalized_filter
-from densefield.ops.mean_field.reference import compatible
-from densefield.ops.mean_field.terms import GridTerm, LatticeTerm
+from densefield.ops.mean_field.filters import Filter, normalized_filter
+from densefield.ops.mean_field.terms import Term, compatible
 
 
 def mean_field_by_ops(
     scores: Tensor,  # (B, C, *size)
-    terms: Sequence[GridTerm | LatticeTerm],
+    terms: Sequence[Term],
     *,
     iterations: int,
     normalization: str,
     initial: Tensor | None,
+    kernel_filter: Callable[[Term, Tensor, str], Filter] = normalized_filter,
 ) -> Tensor:  # (B, C, *size)
-    """Give the log-marginals of `mean_field`; autograd goes through the ops."""
+    """Give the log-marginals of `mean_field`; autograd goes through the ops. `kernel_filter`: or `dense_filter`."""
     flat = scores.flatten(2)
-    filters = [normalized_filter(term, scores, normalization) for term in terms]
+    filters = [kernel_filter(term, scores, normalization) for term in terms]
     log_q = torch.log_softmax(flat if initial is None else initial.flatten(2), 1)
     for _ in range(iterations):
         logits = flat
