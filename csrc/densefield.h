@@ -1,7 +1,8 @@
 /* The whole of the native library's face: plain C, so that ctypes loads one binary from every Python and every torch.
  *
  * A function of a job returns a df_status; buffers are contiguous and belong to the caller; `n_threads` says how many
- * threads may work (results do not depend on it).
+ * threads may work (results do not depend on it). Without a job there are the questions df_sizes, df_cpu and
+ * df_mean_field_layout, and df_memory_take, df_memory_release and df_lattice_free for what the library holds.
  */
 #ifndef DENSEFIELD_H
 #define DENSEFIELD_H
@@ -61,8 +62,8 @@ DF_API int df_gaussian_filter(const df_gaussian_filter_job* job);
  * that hold its d + 1 simplex vertices (`vertices`, (batch, points, d + 1)) and its barycentric `weights` in them, and
  * gives the number of rows, or -1 where the features, of more than 2e4 widths, want float64.
  * df_lattice_fill, where called next, adds the points one step away from those that are there, unless they are then
- * more than `most_rows`, and gives the number of rows: those that are added come last. df_lattice_outgrows tells before,
- * in less time, whether they are more for sure; where it says no, they may be so still.
+ * more than `most_rows`, and gives the number of rows: those that are added come last. df_lattice_outgrows, of the same
+ * job, gives before, in less time, a number of rows that there would be at least, counted until it exceeds `most_rows`.
  * df_lattice_links then fills `neighbours` (d + 1, rows, 2): the row one step back and one step on along each blur
  * axis, `rows` where there is none; and for each row the places in `weights` that touch it: entries[starts[r] ..
  * starts[r + 1]), ascending. Rows, and those that are added, stand in the order of their lattice coordinates; `order`,
@@ -113,7 +114,7 @@ typedef struct {
 } df_lattice_filter_job;
 
 DF_API int df_lattice_build(const df_lattice_build_job* job);
-DF_API int df_lattice_outgrows(const df_lattice* lattice, int64_t most_rows, int32_t* yes);
+DF_API int df_lattice_outgrows(const df_lattice_fill_job* job);
 DF_API int df_lattice_fill(const df_lattice_fill_job* job);
 DF_API int df_lattice_links(const df_lattice_links_job* job);
 DF_API int df_lattice_free(df_lattice* lattice);

@@ -160,9 +160,9 @@ void fill(df_lattice& lattice, int64_t most_rows, int n_threads) {
         fill_codes<unsigned __int128>(lattice, to, most_rows);
 }
 
-// Whether there would be more than so many, for sure: marks that are fewer than the codes may take several for one. A step over
-// the end of a digit does so too.
-bool outgrows(const df_lattice& lattice, int64_t most_rows) {
+// How many there would be at least, counted until they are more than so many: marks that are fewer than the codes may take
+// several for one. A step over the end of a digit does so too.
+int64_t rows_at_least(const df_lattice& lattice, int64_t most_rows) {
     const LatticeCode& code = lattice.code;
     int bits = 16;
     while (bits < 30 && (int64_t{1} << bits) < 16 * most_rows) ++bits;
@@ -185,17 +185,17 @@ bool outgrows(const df_lattice& lattice, int64_t most_rows) {
             mark(of - code.step[axis]);
         }
     });
-    return count > most_rows;
+    return count;
 }
 
 }  // namespace
 }  // namespace densefield
 
-extern "C" int df_lattice_outgrows(const df_lattice* lattice, int64_t most_rows, int32_t* yes) {
+extern "C" int df_lattice_outgrows(const df_lattice_fill_job* job) {
     using namespace densefield;
     return guarded([&] {
-        if (lattice == nullptr || most_rows < 0) throw BadArgument();
-        *yes = outgrows(*lattice, most_rows < INT32_MAX ? most_rows : INT32_MAX);
+        if (job->lattice == nullptr || job->most_rows < 0) throw BadArgument();
+        *job->rows = rows_at_least(*job->lattice, job->most_rows < INT32_MAX ? job->most_rows : INT32_MAX);
     });
 }
 

@@ -178,14 +178,12 @@ def outgrows(
         with found:
             if more * found.rows.value < fill_rows // 8:
                 return False
-            yes = ctypes.c_int32()
-            native.kernel("df_lattice_outgrows", _OUTGROWS)(found.handle, fill_rows, ctypes.addressof(yes))
-            if yes.value:
+            least = ctypes.c_int64()
+            job = LatticeFillJob(lattice=found.handle, most_rows=fill_rows, rows=ctypes.addressof(least))
+            native.run("df_lattice_outgrows", job)
+            if least.value > fill_rows:
                 return True
     return False
-
-
-_OUTGROWS = (native.POINTER, native.INT64, native.POINTER)
 
 
 def filtered(
