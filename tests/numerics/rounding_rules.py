@@ -230,7 +230,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys((aten.zeros, aten.ones, aten.full, aten.arange, aten.empty, aten.scalar_tensor, aten.eye), _exact),
     **dict.fromkeys((aten.zeros_like, aten.ones_like, aten.full_like, aten.empty_like, aten.new_zeros), _exact),
     **dict.fromkeys((aten.new_ones, aten.new_empty, aten.new_full, aten.sgn, aten.sign, aten.linspace), _exact),
-    **dict.fromkeys((aten._euclidean_dist, aten.aminmax, lattice_build.definition._opoverload.overloadpacket), _exact),
+    **dict.fromkeys((aten._euclidean_dist, aten.aminmax, lattice_build.definition.overloadpacket), _exact),
     **dict.fromkeys((aten.empty_strided, aten.new_empty_strided, aten.round, aten.rand, aten.randn), _exact),
     **dict.fromkeys((aten.neg, aten.abs, aten.clamp, aten.clamp_min, aten.relu, aten.clone, aten._to_copy), _keep),
     aten.add: _add,
@@ -262,8 +262,8 @@ RULES: dict[Any, Rule] = {
     aten._log_softmax_backward_data: _soften_back,
     aten.index_add: _gather_sum,
     aten.index_put: _put,
-    lattice_filter.definition._opoverload.overloadpacket: _lattice,
-    gaussian_filter.definition._opoverload.overloadpacket: _gaussian,
+    lattice_filter.definition.overloadpacket: _lattice,
+    gaussian_filter.definition.overloadpacket: _gaussian,
 }
 IN_PLACE = {
     aten.add_: aten.add, aten.sub_: aten.sub, aten.mul_: aten.mul, aten.div_: aten.div, aten.copy_: aten.copy,
