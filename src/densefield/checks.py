@@ -41,16 +41,16 @@ def one_line(error: BaseException, most: int = 200) -> str:
 
 def whole_number(name: str, value: Any, least: int, most: int = MOST) -> int:
     """Give a whole number of any type (5, 5.0, NumPy's and torch's); raise unless it lies in `least` … `most`."""
-    wanted = f"{least} or more" if most == MOST else f"{least} to {most}"
     try:
         number = int(value)
+        if number == value and least <= number <= most:
+            return number
         whole = bool(number == value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         whole = False
+    wanted = f"{least} or more" if most == MOST else f"{least} to {most}"
     check(whole, f"{name}: wanted a whole number, {wanted}, received {shown(value)}")
-    check(number <= most, f"{name}: wanted {least} to {most}, received {number}")
-    check(number >= least, f"{name}: wanted {wanted}, received {number}")
-    return int(number)
+    raise InputError(f"{name}: wanted {wanted if number < least else f'{least} to {most}'}, received {number}")
 
 
 def finite_number(name: str, value: Any) -> float:
@@ -59,7 +59,8 @@ def finite_number(name: str, value: Any) -> float:
         number = math.nan if isinstance(value, str | bytes) else float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         number = math.nan
-    check(math.isfinite(number), f"{name}: wanted a finite number, received {shown(value)}")
+    if not math.isfinite(number):
+        raise InputError(f"{name}: wanted a finite number, received {shown(value)}")
     return number
 
 

@@ -9,8 +9,9 @@ import torch
 from densefield.checks import InputError
 from densefield.losses.embedding import EmbeddingLoss, embedding_loss, embedding_losses
 from densefield.ops import native
-from densefield.ops.local_filter import pair_loss
 from densefield.ops.local_filter.reference import loss_dense
+from densefield.ops.pair_loss import Options
+from densefield.ops.pair_loss.op import _pair_loss
 from drawing import seeded
 from rounding import Rounding
 
@@ -129,9 +130,7 @@ def test_backward_twice_and_module():
 
 def test_opcheck(path):
     embeddings, target = inputs((1, 3, 5, 6), torch.float32)
-    torch.library.opcheck(
-        pair_loss.definition, (embeddings, target, 255, 3, 1, 0.5, 2.0, "l1", "valid", False, True, True)
-    )
+    torch.library.opcheck(_pair_loss.definition, (embeddings, target, True, *Options(3)))
 
 
 EMBEDDINGS, TARGET = torch.zeros(1, 3, 4, 5), torch.zeros(1, 4, 5, dtype=torch.int64)

@@ -12,14 +12,14 @@ import pytest
 
 from densefield.ops import native
 from densefield.ops.gaussian.op import GaussianFilterJob
-from densefield.ops.local_filter.kernels import (
+from densefield.ops.local_filter.native import (
     PairGradientJob,
     PairMasksJob,
     WindowFilterGradientJob,
     WindowFilterJob,
     WindowPackJob,
 )
-from densefield.ops.local_filter.loss import PairLossJob
+from densefield.ops.pair_loss.native import PairLossJob
 from densefield.ops.mean_field.native import (
     FieldGrid,
     FieldLattice,

@@ -108,7 +108,7 @@ def number_of(dtype: torch.dtype) -> int:
 
 def pointer(tensor: Tensor, dtype: torch.dtype) -> int:
     """Give the address of a contiguous CPU tensor of the type that the kernel reads; the caller keeps it alive."""
-    if tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
+    if tensor.dtype != dtype or not tensor.is_cpu or not tensor.is_contiguous():
         raise TypeError(
             f"a kernel reads {dtype} on the CPU, contiguous; received {tensor.dtype} on {tensor.device}, "
             f"shape {tuple(tensor.shape)}, strides {tensor.stride()}"

@@ -10,8 +10,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from densefield.checks import InputError
 from densefield.ops import native
-from densefield.ops.local_filter import affinity_filter
-from densefield.ops.local_filter.op import _filter, _filter_backward
+from densefield.ops.local_filter import affinity_filter, filter_by_masks, pair_distances
+from densefield.ops.local_filter.filter import Options
+from densefield.ops.local_filter.op import _distances, _filter, _filter_backward
 from densefield.ops.local_filter.reference import filter_dense
 from drawing import seeded
 from rounding import Rounding
@@ -174,14 +175,16 @@ def test_gradients_only_of_what_needs_them(path):
             assert [x.grad is not None for x in values] == list(wanted)
 
 
-def test_opcheck(path):
-    scores, embeddings, scale = inputs((1, 2, 3, 5, 6), torch.float32)
-    arguments = (3, 1, 2, "l1", True, 0.0, True, "valid")
-    torch.library.opcheck(_filter.definition, (scores, embeddings, scale, *arguments, True))
-    with torch.no_grad():
-        kept = _filter(scores, embeddings, scale, *arguments, True)
-        values = (torch.ones_like(scores), scores.detach(), embeddings.detach(), scale.detach(), *kept)
-        torch.library.opcheck(_filter_backward.definition, (*values, *arguments, True, True, True))
+@pytest.mark.parametrize("keep", [True, False])
+def test_opcheck(keep, path):
+    scores, embeddings, scale = (x.detach().requires_grad_(keep) for x in inputs((1, 2, 3, 5, 6), torch.float32))
+    options = Options(3, iterations=2)
+    torch.library.opcheck(_filter.definition, (scores, embeddings, scale, keep, *options))
+    if keep:
+        values = [x.detach() for x in (scores, embeddings, scale)]
+        result, kept = _filter(*values, True, *options)
+        arguments = (torch.ones_like(result), *values, [result, *kept], [True, False, True])
+        torch.library.opcheck(_filter_backward.definition, (*arguments, *options))
 
 
 SCORES, EMBEDDINGS = torch.zeros(1, 2, 4, 5), torch.zeros(1, 3, 4, 5)
@@ -238,3 +241,27 @@ def test_a_second_derivative_is_an_error():
     (first,) = torch.autograd.grad(result, embeddings, create_graph=True)
     with pytest.raises(NotImplementedError, match="affinity_filter: differentiable once"):
         first.sum().backward()
+
+
+@pytest.mark.parametrize(("window", "rate"), [(5, 1), (3, 2), (9, 1), (3, 7)])
+def test_masks_from_anywhere_filter_as_those_of_embeddings(window, rate, path):
+    scores, embeddings = torch.randn(2, 3, 6, 11, dtype=torch.float64), torch.randn(2, 4, 6, 11, dtype=torch.float64)
+    masks = torch.exp(-0.5 * pair_distances(embeddings, window=window, rate=rate))
+    result = filter_by_masks(scores, masks, window=window, rate=rate, iterations=3)
+    wanted = affinity_filter(scores, embeddings, 0.5, window=window, rate=rate, iterations=3)
+    torch.testing.assert_close(result, wanted)
+
+
+def test_masks_of_another_window_are_named():
+    with pytest.raises(InputError, match="masks"):
+        filter_by_masks(torch.zeros(1, 2, 4, 5), torch.zeros(1, 3, 4, 5), window=3)
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2", "dot"])
+def test_gradcheck_of_distances(distance):
+    embeddings = ((torch.randperm(120).double() + 1).view(2, 3, 4, 5) / 121).requires_grad_()  # no ties to cross
+    assert torch.autograd.gradcheck(functools.partial(pair_distances, window=3, distance=distance), (embeddings,))
+
+
+def test_opcheck_of_distances():
+    torch.library.opcheck(_distances.definition, (torch.rand(1, 2, 4, 5, requires_grad=True), 3, 2, "l1"))

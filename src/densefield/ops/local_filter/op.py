@@ -1,22 +1,20 @@
-"""`affinity_filter`: scores averaged over a window by learned affinities; the op behind it and its gradients."""
+"""Local filtering: what is called, checked and registered, with gradients."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
-from densefield.checks import check, check_finite, check_tensor, finite_number, whole_number
-from densefield.derivatives import differentiable_once, refuse_tangents
-from densefield.ops import native
-from densefield.ops.local_filter import kernels, shifts
-from densefield.ops.local_filter.edges import add_edge_gradients, edges
+from densefield.checks import InputError, check, check_finite, check_map, check_tensor, finite_number
+from densefield.derivatives import refuse_tangents
+from densefield.ops.local_filter import native, plain
+from densefield.ops.local_filter.filter import SCHEMA, Filter, Options
 from densefield.ops.local_filter.window import Border, Distance, Window, check_embeddings, check_window
-from densefield.ops.operator import Operator
+from densefield.ops.operator import Operator, operator
 
 
 def affinity_filter(
@@ -41,29 +39,14 @@ def affinity_filter(
     score 0 (`zero`); mask 1 and score 0 (`published`). Where all masks underflow the result is 0. Differentiable once.
     Raises `InputError` for shapes, types or devices that do not fit, NaN, an even window or a negative scale.
     """
-    check_window(window, rate, distance, border)
+    options = Options(window, rate, iterations, distance, normalize, eps, include_center, border).checked()
     check_embeddings(embeddings)
-    batch, _, height, width = embeddings.shape
-    wanted = f"({batch}, C, {height}, {width})"
-    check_tensor("scores", scores, "a floating-point tensor (B, C, H, W)")
-    check(
-        scores.dim() == 4 and scores.is_floating_point() and scores.numel() > 0,
-        "scores: wanted a floating-point tensor (B, C, H, W) with no size 0, "
-        f"received {scores.dtype} {tuple(scores.shape)}",
-    )
-    check(
-        scores.shape[0] == embeddings.shape[0] and scores.shape[2:] == embeddings.shape[2:],
-        f"scores: wanted shape {wanted} to fit embeddings {tuple(embeddings.shape)}, received {tuple(scores.shape)}",
-    )
-    check(
-        scores.device == embeddings.device,
-        f"embeddings: wanted on the device of scores, {scores.device}, received {embeddings.device}",
-    )
-    iterations = whole_number("iterations", iterations, 1, 256)
-    check(finite_number("eps", eps) >= 0, f"eps: wanted a number of at least 0, received {eps}")
+    _check_scores(scores, embeddings)
     if isinstance(scale, Tensor):
-        check(scale.numel() == 1, f"scale: wanted one number, received shape {tuple(scale.shape)}")
-        check(not scale.is_complex(), f"scale: wanted a real number, received {scale.dtype}")
+        if scale.numel() != 1:
+            raise InputError(f"scale: wanted one number, received shape {tuple(scale.shape)}")
+        if scale.is_complex():
+            raise InputError(f"scale: wanted a real number, received {scale.dtype}")
     else:
         scale = finite_number("scale", scale)
     kind = torch.promote_types(torch.promote_types(scores.dtype, embeddings.dtype), torch.float32)
@@ -71,27 +54,46 @@ def affinity_filter(
     factor = torch.as_tensor(scale, dtype=kind, device=where).reshape(())
     keep = torch.is_grad_enabled() and (scores.requires_grad or embeddings.requires_grad or factor.requires_grad)
     tensors = scores.to(kind).contiguous(), embeddings.to(kind).contiguous(), factor
-    refuse_tangents("affinity_filter", tensors)
-    options = (window, rate, iterations, distance, normalize, float(eps), include_center, border, keep)
-    op: Callable[..., Any] = _filter if not _is_plain(*tensors) else _FilterFunction.apply if keep else _filtered
-    result: Tensor = op(*tensors, *options)[0]
+    result: Tensor = _filter(*tensors, keep, *options)[0]
     return result.to(scores.dtype)
 
 
-def _is_plain(*tensors: Tensor) -> bool:
-    """Say whether autograd alone looks on: ops are then called without the dispatcher, which takes 0.2 ms."""
-    return (
-        not torch.compiler.is_compiling()
-        and torch._C._get_tracing_state() is None
-        and torch._C._len_torch_dispatch_stack() == 0
-        and not torch._C._are_functorch_transforms_active()
-        and all(type(tensor) in (Tensor, Parameter) for tensor in tensors)
-    )
+def _check_scores(scores: Tensor, embeddings: Tensor) -> None:
+    check_tensor("scores", scores, "a floating-point tensor (B, C, H, W)")
+    if scores.dim() != 4 or not scores.is_floating_point() or scores.numel() == 0:
+        received = f"{scores.dtype} {tuple(scores.shape)}"
+        raise InputError(f"scores: wanted a floating-point tensor (B, C, H, W) with no size 0, received {received}")
+    batch, _, height, width = embeddings.shape
+    if scores.shape != (batch, scores.shape[1], height, width):
+        wanted = f"({batch}, C, {height}, {width}) to fit embeddings {tuple(embeddings.shape)}"
+        raise InputError(f"scores: wanted shape {wanted}, received {tuple(scores.shape)}")
+    if scores.device != embeddings.device:
+        wanted = f"on the device of scores, {scores.device}"
+        raise InputError(f"embeddings: wanted {wanted}, received {embeddings.device}")
 
 
-def _scale_of(scale: Tensor, embeddings: Tensor, distance: str) -> float:
+def _filtered(
+    scores: Tensor, embeddings: Tensor, scale: Tensor, keep: bool, *options: Any
+) -> tuple[Tensor, list[Tensor]]:
+    """Give the result and, where `keep`, masks, factors and maps between the iterations."""
+    chosen = Options(*options)
+    by = Filter.by(embeddings, _value_of(scale, embeddings, chosen.distance), chosen)
+    forward = native.forward if native.serves(scores) else plain.forward
+    if forward is plain.forward:
+        check_finite("scores", scores)
+        check_finite("embeddings", embeddings)
+    try:
+        return forward(by, scores.contiguous(), embeddings.contiguous(), keep)
+    except ValueError:  # the kernels saw NaN or Inf on their way
+        check_finite("scores", scores)
+        check_finite("embeddings", embeddings)
+        raise
+
+
+def _value_of(scale: Tensor, embeddings: Tensor, distance: str) -> float:
     value = float(scale)
-    check(value >= 0 and math.isfinite(value), f"scale: wanted a number of at least 0, received {value}")
+    if not 0 <= value < math.inf:
+        raise InputError(f"scale: wanted a number of at least 0, received {value}")
     if distance == "dot":
         highest = value * float(embeddings.square().sum(1).max())
         limit = 0.9 * math.log(torch.finfo(embeddings.dtype).max)
@@ -103,88 +105,26 @@ def _scale_of(scale: Tensor, embeddings: Tensor, distance: str) -> float:
     return value
 
 
-def _filtered(
-    scores: Tensor,
-    embeddings: Tensor,
-    scale: Tensor,
-    window: int,
-    rate: int,
-    iterations: int,
-    distance: str,
-    normalize: bool,
-    eps: float,
-    include_center: bool,
-    border: str,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    """Give the result and, where `keep`, masks, factors and maps between the iterations."""
-    geometry = Window.over(scores, window, rate)
-    value = _scale_of(scale, embeddings, distance)
-    around = edges(
-        geometry,
-        embeddings,
-        value,
-        distance=distance,
-        normalize=normalize,
-        eps=eps,
-        include_center=include_center,
-        border=border,
-    )
-    if not _is_native(scores):
-        check_finite("scores", scores)
-        check_finite("embeddings", embeddings)
-    forward = kernels.filter_forward if _is_native(scores) else shifts.filter_forward
-    try:
-        return forward(
-            geometry,
-            scores.contiguous(),
-            embeddings.contiguous(),
-            value,
-            around,
-            iterations=iterations,
-            distance=distance,
-            normalize=normalize,
-            keep=keep,
-        )
-    except ValueError:  # the kernels saw NaN or Inf on their way
-        check_finite("scores", scores)
-        check_finite("embeddings", embeddings)
-        raise
-
-
-def _is_native(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and native.available()
-
-
-_filter = Operator("affinity_filter", _filtered)
+_filter = Operator(
+    "affinity_filter",
+    _filtered,
+    f"(Tensor scores, Tensor embeddings, Tensor scale, bool keep, {SCHEMA}) -> (Tensor, Tensor[])",
+)
 
 
 @_filter.fake
-def _(
-    scores: Tensor,
-    embeddings: Tensor,
-    scale: Tensor,
-    window: int,
-    rate: int,
-    iterations: int,
-    distance: str,
-    normalize: bool,
-    eps: float,
-    include_center: bool,
-    border: str,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    result = torch.empty_like(scores, memory_format=torch.contiguous_format)
+def _(scores: Tensor, embeddings: Tensor, scale: Tensor, keep: bool, *options: Any) -> tuple[Tensor, list[Tensor]]:
+    result, chosen = torch.empty_like(scores, memory_format=torch.contiguous_format), Options(*options)
     if not keep:
-        return result, scores.new_empty(0), scores.new_empty(0), []
-    geometry = Window.over(scores, window, rate)
-    pixels = (scores.shape[0], *scores.shape[2:])
-    factor = scores.new_empty(pixels if normalize else 0)
-    if _is_native(scores):
-        maps = [scores.new_empty(geometry.map_elements(scores.shape[1])) for _ in range(iterations - 1)]
-        return result, scores.new_empty(geometry.elements(geometry.pairs)), factor, maps
-    masks = scores.new_empty((pixels[0], geometry.pairs, *pixels[1:]))
-    return result, masks, factor, [torch.empty_like(result) for _ in range(iterations - 1)]
+        return result, []
+    window = Window.over(scores, chosen.window, chosen.rate)
+    batch, channels, height, width = scores.shape
+    factor = scores.new_empty((batch, height, width) if chosen.normalize else 0)
+    masks: Any = (batch, window.pairs, height, width)
+    maps: Any = scores.shape
+    if native.serves(scores):
+        masks, maps = window.elements(window.pairs), window.map_elements(channels)
+    return result, [scores.new_empty(masks), factor, *(scores.new_empty(maps) for _ in range(chosen.iterations - 1))]
 
 
 def _gradients(
@@ -192,135 +132,152 @@ def _gradients(
     scores: Tensor,
     embeddings: Tensor,
     scale: Tensor,
-    result: Tensor,
-    masks: Tensor,
-    factor: Tensor,
-    maps: list[Tensor],
-    window: int,
-    rate: int,
-    iterations: int,
-    distance: str,
-    normalize: bool,
-    eps: float,
-    include_center: bool,
-    border: str,
-    by_scores: bool,
-    by_embeddings: bool,
-    by_scale: bool,
+    kept: Sequence[Tensor],
+    wanted: Sequence[bool],
+    *options: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Give the gradients by scores, embeddings and scale; those not wanted are empty."""
-    geometry = Window.over(scores, window, rate)
-    value = float(scale)
-    around = edges(
-        geometry,
-        embeddings,
-        value,
-        distance=distance,
-        normalize=normalize,
-        eps=eps,
-        include_center=include_center,
-        border=border,
-    )
-    backward = kernels.filter_backward if _is_native(scores) else shifts.filter_backward
+    by = Filter.by(embeddings, float(scale), Options(*options))
+    backward = native.backward if native.serves(scores) else plain.backward
     of_scores, of_embeddings, of_centre, of_floor, of_scale = backward(
-        geometry,
-        gradient.contiguous(),
-        scores.contiguous(),
-        embeddings.contiguous(),
-        result,
-        value,
-        around,
-        masks,
-        factor,
-        maps,
-        iterations=iterations,
-        distance=distance,
-        normalize=normalize,
-        by_scores=by_scores,
-        by_masks=by_embeddings or by_scale,
-        by_scale=by_scale,
+        by, gradient.contiguous(), scores.contiguous(), embeddings.contiguous(), kept, wanted
     )
-    varies = border == "zero" and distance != "dot"  # the floor, with the embeddings
-    of_edges = add_edge_gradients(
-        geometry,
-        embeddings,
-        value,
-        of_centre,
-        of_floor if varies else None,
-        of_embeddings if by_embeddings else None,
-        distance=distance,
-    )
+    none = scores.new_empty(0)
+    of_embeddings = of_embeddings if wanted[1] else None
+    of_rest = by.add_gradients(embeddings, of_centre, of_floor, of_embeddings)
     return (
-        scores.new_empty(0) if of_scores is None else of_scores,
-        of_embeddings if of_embeddings is not None and by_embeddings else scores.new_empty(0),
-        (of_edges + of_scale).to(scale) if by_scale else scores.new_empty(0),
+        none if of_scores is None else of_scores,
+        none if of_embeddings is None else of_embeddings,
+        (of_rest + of_scale).to(scale) if wanted[2] else none,
     )
 
 
-_filter_backward = Operator("affinity_filter_backward", _gradients)
+_filter_backward = Operator(
+    "affinity_filter_backward",
+    _gradients,
+    "(Tensor gradient, Tensor scores, Tensor embeddings, Tensor scale, Tensor[] kept, bool[] wanted, "
+    f"{SCHEMA}) -> (Tensor, Tensor, Tensor)",
+)
 
 
 @_filter_backward.fake
-def _(
-    gradient: Tensor,
-    scores: Tensor,
-    embeddings: Tensor,
-    scale: Tensor,
-    result: Tensor,
-    masks: Tensor,
-    factor: Tensor,
-    maps: list[Tensor],
-    window: int,
-    rate: int,
-    iterations: int,
-    distance: str,
-    normalize: bool,
-    eps: float,
-    include_center: bool,
-    border: str,
-    by_scores: bool,
-    by_embeddings: bool,
-    by_scale: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        torch.empty_like(scores) if by_scores else scores.new_empty(0),
-        torch.empty_like(embeddings) if by_embeddings else scores.new_empty(0),
-        torch.empty_like(scale) if by_scale else scores.new_empty(0),
+def _(gradient: Tensor, *tensors: Any) -> tuple[Tensor, ...]:
+    wanted = tensors[4]
+    return tuple(
+        torch.empty_like(tensor, memory_format=torch.contiguous_format) if want else gradient.new_empty(0)
+        for tensor, want in zip(tensors, wanted, strict=False)
     )
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, list[Tensor]]) -> None:
-    scores, embeddings, scale, *options, _ = inputs
-    result, masks, factor, maps = output
-    ctx.save_for_backward(scores, embeddings, scale, result, masks, factor, *maps)
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, list[Tensor]]) -> None:
+    scores, embeddings, scale, _, *options = inputs
+    result, kept = output
+    ctx.save_for_backward(scores, embeddings, scale, result, *kept)
+    ctx.mark_non_differentiable(*kept)
     ctx.set_materialize_grads(False)
     ctx.options = options
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, list[Tensor]]) -> None:
-    _, masks, factor, maps = output
-    _save(ctx, inputs, output)
-    ctx.mark_non_differentiable(masks, factor, *maps)
-
-
-def _backward(ctx: Any, saved: Sequence[Tensor], *of_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
-    gradient, none = of_outputs[0], (None,) * 12
+def _backward(
+    ctx: Any, saved: Sequence[Tensor], gradient: Tensor | None, _: list[Tensor | None]
+) -> tuple[Tensor | None, ...]:
     if gradient is None:
-        return none
-    wanted = ctx.needs_input_grad[:3]
-    gradients: Callable[..., Any] = _gradients if _is_plain(gradient, *saved) else _filter_backward
-    results = gradients(gradient, *saved[:6], list(saved[6:]), *ctx.options, *wanted)
-    return (*(value if want else None for value, want in zip(results, wanted, strict=True)), *none[3:])
+        return ()
+    wanted = list(ctx.needs_input_grad[:3])
+    results = _filter_backward(gradient, *saved[:3], list(saved[3:]), wanted, *ctx.options)
+    return tuple(value if want else None for value, want in zip(results, wanted, strict=True))
 
 
 _filter.gradient(_backward, _setup_context, once=True)
 
 
-class _FilterFunction(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor]:
-        output = _filtered(*inputs)
-        _save(ctx, inputs, output)
-        return output[:1]
+@torch.no_grad()
+def filter_by_masks(
+    scores: Tensor,  # (B, C, H, W)
+    masks: Tensor,  # (B, pairs, H, W), in the order of `Window.slices`
+    *,
+    window: int,
+    rate: int = 1,
+    iterations: int = 1,
+    normalize: bool = True,
+    eps: float = 0.0,
+    center: float = 1.0,
+) -> Tensor:  # (B, C, H, W)
+    """Apply out_i = sum_j m_ij s_j / (sum_j m_ij + eps) `iterations` times, with m_ii = `center`; no gradient.
 
-    backward = staticmethod(differentiable_once("affinity_filter", _backward))
+    A mask stands at the pair's first pixel, and serves both directions. Raises `InputError` for shapes that do not fit.
+    """
+    check_window(window, rate, "l1", "valid")
+    check_map("scores", scores)
+    geometry = Window.over(scores, window, rate)
+    check_map("masks", masks, geometry.pairs)
+    check(
+        masks.shape[0] == scores.shape[0] and masks.shape[2:] == scores.shape[2:] and scores.numel() > 0,
+        f"masks: wanted batch and size of scores {tuple(scores.shape)}, not empty, received {tuple(masks.shape)}",
+    )
+    check(iterations >= 1, f"iterations: wanted 1 or more, received {iterations}")
+    refuse_tangents("filter_by_masks", (scores, masks))
+    check_finite("scores", scores)
+    check_finite("masks", masks)
+    kind = torch.promote_types(torch.promote_types(scores.dtype, masks.dtype), torch.float32)
+    by = Filter(geometry, Options(window, rate, iterations, normalize=normalize), 1.0, center, eps)
+    wide = scores.to(kind).contiguous()
+    if native.serves(scores):
+        result = native.apply(by, wide, native.planes_of(geometry, masks.to(kind)), keep=False)[0]
+    else:
+        inside = masks.to(kind, copy=True)
+        plain.clear_outside(geometry, inside)
+        result = plain.apply(by, wide, inside, keep=False)[0]
+    return result.to(scores.dtype)
+
+
+def pair_distances(
+    embeddings: Tensor,  # (B, D, H, W)
+    *,
+    window: int = 3,
+    rate: int = 1,
+    distance: Distance = "l1",
+) -> Tensor:  # (B, pairs, H, W)
+    """Give the distance of each pair of the half window at its first pixel, in the order of `Window.slices`.
+
+    It is 0 where the pair leaves the image. Differentiable once; no copy of the embeddings is kept for each offset.
+    Half types give float32. Raises `InputError` for what is no window or no map.
+    """
+    check_window(window, rate, distance, "valid")
+    check_embeddings(embeddings)
+    wide = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+    result: Tensor = _distances(wide, window, rate, distance)
+    return result
+
+
+@operator("pair_distances")
+def _distances(embeddings: Tensor, window: int, rate: int, distance: str) -> Tensor:
+    return plain.pair_distances(Window.over(embeddings, window, rate), embeddings, distance)
+
+
+@_distances.fake
+def _(embeddings: Tensor, window: int, rate: int, distance: str) -> Tensor:
+    batch, _, height, width = embeddings.shape
+    return embeddings.new_empty((batch, Window.over(embeddings, window, rate).pairs, height, width))
+
+
+@operator("pair_distances_backward")
+def _distances_backward(gradient: Tensor, embeddings: Tensor, window: int, rate: int, distance: str) -> Tensor:
+    return plain.pair_gradient(Window.over(embeddings, window, rate), embeddings, gradient, 1.0, distance)
+
+
+@_distances_backward.fake
+def _(gradient: Tensor, embeddings: Tensor, window: int, rate: int, distance: str) -> Tensor:
+    return torch.empty_like(embeddings)
+
+
+def _remember(ctx: Any, inputs: tuple[Tensor, int, int, str], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[0])
+    ctx.options = inputs[1:]
+
+
+def _distances_gradient(ctx: Any, saved: Sequence[Tensor], gradient: Tensor) -> tuple[Tensor]:
+    return (_distances_backward(gradient, *saved, *ctx.options),)
+
+
+_distances.gradient(_distances_gradient, _remember, once=True)

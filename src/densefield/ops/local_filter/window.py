@@ -1,16 +1,15 @@
-"""The window of the local filter: its half offsets, the memory of native kernels, and the checks of options."""
+"""The window of pixel pairs: its half offsets, the memory of native kernels, and the checks of its options."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import EllipsisType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from densefield.checks import MOST, check, shown
+from densefield.checks import MOST, InputError, shown
 
 Distance = Literal["l1", "l2", "dot"]
 Border = Literal["valid", "zero", "published"]
@@ -22,9 +21,8 @@ Index = tuple[EllipsisType, slice, slice]
 _ALIGNMENT, _OCTET, _BLOCK = 16, 8, 16  # csrc/window/window.h computes the same sizes
 
 
-@dataclass(frozen=True)
-class Window:
-    """A window of `size` x `size` pixels, `rate` apart, over maps (batch, channels, height, width)."""
+class Window(NamedTuple):
+    """A window of `size` x `size` pixels, `rate` apart, over maps (batch, channels, height, width): a job's `shape`."""
 
     batch: int
     height: int
@@ -78,10 +76,6 @@ class Window:
         lead = _round_up((self.half_x + _BLOCK) * self.rate, _OCTET)
         return (pixels + 2 * lead) * _round_up(channels, _OCTET)
 
-    def shape(self) -> tuple[int, int, int, int, int]:
-        """The sizes that native kernels take."""
-        return self.batch, self.height, self.width, self.size, self.rate
-
     def half_offset(self, k: int) -> tuple[int, int]:
         """Give the k-th half offset (dy, dx), in steps of `rate`, in the order of `slices`."""
         if k < self.half_x:
@@ -115,24 +109,23 @@ class Window:
 
 def check_window(window: int, rate: int, distance: str, border: str) -> None:
     """Raise `InputError` for a window, rate, distance or border that does not exist."""
-    odd = isinstance(window, int) and 1 <= window <= MOST and window % 2 == 1
-    check(odd, f"window: wanted an odd whole number, received {shown(window)}")
-    dilation = isinstance(rate, int) and 1 <= rate <= MOST
-    check(dilation, f"rate: wanted a dilation of 1 or more, received {shown(rate)}")
-    known = isinstance(distance, str) and distance in DISTANCES
-    check(known, f"distance: wanted one of {', '.join(DISTANCES)}, received {shown(distance)}")
-    known = isinstance(border, str) and border in BORDERS
-    check(known, f"border: wanted one of {', '.join(BORDERS)}, received {shown(border)}")
+    if not (isinstance(window, int) and 1 <= window <= MOST and window % 2 == 1):
+        raise InputError(f"window: wanted an odd whole number, received {shown(window)}")
+    if not (isinstance(rate, int) and 1 <= rate <= MOST):
+        raise InputError(f"rate: wanted a dilation of 1 or more, received {shown(rate)}")
+    if not (isinstance(distance, str) and distance in DISTANCES):
+        raise InputError(f"distance: wanted one of {', '.join(DISTANCES)}, received {shown(distance)}")
+    if not (isinstance(border, str) and border in BORDERS):
+        raise InputError(f"border: wanted one of {', '.join(BORDERS)}, received {shown(border)}")
 
 
 def check_embeddings(embeddings: Tensor) -> None:
     """Raise `InputError` unless `embeddings` are a floating-point (B, D, H, W) map that is not empty."""
     wanted = "embeddings: wanted a floating-point tensor (B, D, H, W) with no size 0"
-    check(isinstance(embeddings, Tensor), f"{wanted}, received {shown(embeddings)}")
-    check(
-        embeddings.dim() == 4 and embeddings.is_floating_point() and embeddings.numel() > 0,
-        f"{wanted}, received {embeddings.dtype} {tuple(embeddings.shape)}",
-    )
+    if not isinstance(embeddings, Tensor):
+        raise InputError(f"{wanted}, received {shown(embeddings)}")
+    if embeddings.dim() != 4 or not embeddings.is_floating_point() or embeddings.numel() == 0:
+        raise InputError(f"{wanted}, received {embeddings.dtype} {tuple(embeddings.shape)}")
 
 
 def _round_up(count: int, to: int = _ALIGNMENT) -> int:

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from densefield.ops import native
-from densefield.ops.local_filter import kernels, shifts
+from densefield.ops.local_filter import native as kernels
+from densefield.ops.local_filter import plain
+from densefield.ops.local_filter.filter import Filter, Options
 from densefield.ops.local_filter.window import Window
 from drawing import seeded
 from rounding import Rounding
@@ -27,12 +29,13 @@ def test_pair_gradient_equals_that_of_plain_torch(size, side, rate, distance):
     embeddings = torch.randn(size, generator=generator)
     window = Window.over(embeddings, side, rate)
     weights = torch.randn((window.batch, window.pairs, *size[2:]), generator=generator)
-    shifts.clear_outside(window, weights)
+    plain.clear_outside(window, weights)
     with Rounding(torch.float32) as rounding:
-        wanted = shifts.pair_gradient(window, embeddings.double(), weights.double(), 0.7, distance)
-        wanted_total = (weights.double() * shifts.pair_distances(window, embeddings.double(), distance)).sum()
+        wanted = plain.pair_gradient(window, embeddings.double(), weights.double(), 0.7, distance)
+        wanted_total = (weights.double() * plain.pair_distances(window, embeddings.double(), distance)).sum()
+    by = Filter.by(embeddings, 0.7, Options(side, rate, distance=distance))
     planes = kernels.planes_of(window, weights)
-    gradient, total = kernels.pair_gradient(window, embeddings, planes, 0.7, distance, True)
+    gradient, total = kernels.pair_gradient(by, embeddings, planes, True)
     rounding.within((gradient, torch.tensor(total, dtype=torch.float64)), (wanted, wanted_total))
-    only, _ = kernels.pair_gradient(window, embeddings, planes, 0.7, distance, False)
+    only, _ = kernels.pair_gradient(by, embeddings, planes, False)
     assert torch.equal(only, gradient)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from densefield.ops.local_filter.edges import Edges
+from densefield.ops.local_filter.filter import Filter
 from densefield.ops.local_filter.window import Window
 
 
@@ -50,119 +52,99 @@ def pair_gradient(
     return result
 
 
-def _filter_once(
-    window: Window,
+def forward(
+    by: Filter,
+    scores: Tensor,  # (B, C, H, W)
+    embeddings: Tensor,  # (B, D, H, W)
+    keep: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """Filter; give the result and, for the gradient where `keep`, masks, factors and the maps between iterations."""
+    masks = pair_distances(by.window, embeddings, by.options.distance).mul_(-by.scale).exp_()
+    clear_outside(by.window, masks)
+    result, kept = apply(by, scores, masks, keep)
+    return result, [masks, *kept] if keep else []
+
+
+def apply(
+    by: Filter,
+    scores: Tensor,  # (B, C, H, W)
     masks: Tensor,  # (B, pairs, H, W)
-    centre: Tensor | float,  # (B, 1, H, W)
+    keep: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """Apply masks; give the result and, where `keep`, factors and the maps between iterations."""
+    factor = scores.new_empty(0)
+    if by.options.normalize:
+        ones = scores.new_ones((by.window.batch, 1, by.window.height, by.window.width))
+        norm = (_filter_once(by, masks, ones) + _spread(by.floor))[:, 0]
+        factor = torch.where(norm >= torch.finfo(norm.dtype).tiny, 1 / norm, 0.0)
+    values, maps = scores, list[Tensor]()
+    for _ in range(by.options.iterations):
+        values = _filter_once(by, masks, values)
+        if by.options.normalize:
+            values.mul_(factor[:, None])
+        if keep:
+            maps.append(values)
+    return values, [factor, *maps[:-1]] if keep else []
+
+
+def _filter_once(
+    by: Filter,
+    masks: Tensor,  # (B, pairs, H, W)
     values: Tensor,  # (B, C, H, W)
 ) -> Tensor:  # (B, C, H, W)
-    result = values * centre
-    for k, (p, q) in enumerate(window.slices()):
+    result = values * _spread(by.centre)
+    for k, (p, q) in enumerate(by.window.slices()):
         mask = masks[:, k : k + 1][p]
         result[p].addcmul_(mask, values[q])
         result[q].addcmul_(mask, values[p])
     return result
 
 
-def _centre(edges: Edges) -> Tensor | float:
-    return edges.centre_value if edges.centre is None else edges.centre[:, None]
+def _spread(value: Tensor | float) -> Tensor | float:
+    """Over the channels, where it varies."""
+    return value[:, None] if isinstance(value, Tensor) else value
 
 
-def filter_forward(
-    window: Window,
-    scores: Tensor,  # (B, C, H, W)
-    embeddings: Tensor,  # (B, D, H, W)
-    scale: float,
-    edges: Edges,
-    *,
-    iterations: int,
-    distance: str,
-    normalize: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    """Filter; give the result and, for the gradient where `keep`, masks, factors and the maps between iterations."""
-    masks = pair_distances(window, embeddings, distance).mul_(-scale).exp_()
-    clear_outside(window, masks)
-    result, factor, maps = apply(window, scores, masks, edges, iterations=iterations, normalize=normalize, keep=keep)
-    return result, masks if keep else scores.new_empty(0), factor, maps
-
-
-def apply(
-    window: Window,
-    scores: Tensor,  # (B, C, H, W)
-    masks: Tensor,  # (B, pairs, H, W)
-    edges: Edges,
-    *,
-    iterations: int,
-    normalize: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Apply masks; give the result and, where `keep`, factors and the maps between iterations."""
-    factor = scores.new_empty(0)
-    if normalize:
-        ones = scores.new_ones((window.batch, 1, window.height, window.width))
-        floor = edges.floor_value if edges.floor is None else edges.floor[:, None]
-        norm = (_filter_once(window, masks, _centre(edges), ones) + floor)[:, 0]
-        factor = torch.where(norm >= torch.finfo(norm.dtype).tiny, 1 / norm, 0.0)
-    values, maps = scores, list[Tensor]()
-    for step in range(iterations):
-        values = _filter_once(window, masks, _centre(edges), values)
-        if normalize:
-            values.mul_(factor[:, None])
-        if keep and step < iterations - 1:
-            maps.append(values)
-    return values, factor if keep else scores.new_empty(0), maps
-
-
-def filter_backward(
-    window: Window,
+def backward(
+    by: Filter,
     gradient: Tensor,  # (B, C, H, W)
     scores: Tensor,  # (B, C, H, W)
     embeddings: Tensor,  # (B, D, H, W)
-    result: Tensor,  # (B, C, H, W)
-    scale: float,
-    edges: Edges,
-    masks: Tensor,  # (B, pairs, H, W)
-    factor: Tensor,  # (B, H, W)
-    maps: list[Tensor],  # iterations - 1 of (B, C, H, W)
-    *,
-    iterations: int,
-    distance: str,
-    normalize: bool,
-    by_scores: bool,
-    by_masks: bool,
-    by_scale: bool,
+    kept: Sequence[Tensor],  # the result, masks, factors and maps
+    wanted: Sequence[bool],  # by scores, by embeddings, by scale
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | float]:
     """Give the gradients by scores, embeddings, centre (dot product only) and floor, and by scale without these two."""
+    result, masks, factor, *maps = kept
+    by_scores, by_masks = wanted[0], wanted[1] or wanted[2]
+    values = [scores, *maps, result]  # before each iteration, and after the last
     sums = torch.zeros_like(masks) if by_masks else None
-    by_centre = masks.new_zeros(masks.shape[:1] + masks.shape[2:]) if edges.centre is not None else None
-    dots = torch.zeros_like(factor) if normalize else None
-    for step in reversed(range(iterations)):
-        h = gradient * factor[:, None] if normalize else gradient
-        before = maps[step - 1] if step > 0 else scores
-        after = maps[step] if step < iterations - 1 else result
+    by_centre = masks.new_zeros(masks.shape[:1] + masks.shape[2:]) if isinstance(by.centre, Tensor) else None
+    dots = torch.zeros_like(factor) if by.options.normalize else None
+    for step in reversed(range(by.options.iterations)):
+        h = gradient if dots is None else gradient * factor[:, None]
+        before, after = values[step], values[step + 1]
         if sums is not None:
             if dots is not None:
                 dots += (h * after).sum(1)
             if by_centre is not None:
                 by_centre += (h * before).sum(1)
-            for k, (p, q) in enumerate(window.slices()):
+            for k, (p, q) in enumerate(by.window.slices()):
                 sums[:, k][p].add_((h[p] * before[q]).sum(1)).add_((h[q] * before[p]).sum(1))
         if step > 0 or by_scores:
-            gradient = _filter_once(window, masks, _centre(edges), h)
+            gradient = _filter_once(by, masks, h)
     gradient_scores = gradient if by_scores else None
     if sums is None:
         return gradient_scores, None, None, None, 0.0
     if dots is not None:
-        for k, (p, q) in enumerate(window.slices()):
+        for k, (p, q) in enumerate(by.window.slices()):
             sums[:, k][p].sub_(dots[p]).sub_(dots[q])
         if by_centre is not None:
             by_centre -= dots
     weights = sums.mul_(masks).neg_()
     total: Tensor | float = 0.0
-    if by_scale:
-        total = (weights * pair_distances(window, embeddings, distance)).sum(dtype=torch.float64)
-    by_embeddings = pair_gradient(window, embeddings, weights, scale, distance)
+    if wanted[2]:
+        total = (weights * pair_distances(by.window, embeddings, by.options.distance)).sum(dtype=torch.float64)
+    by_embeddings = pair_gradient(by.window, embeddings, weights, by.scale, by.options.distance)
     return gradient_scores, by_embeddings, by_centre, None if dots is None else -dots, total
 
 
