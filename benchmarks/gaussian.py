@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from densefield.ops import native
 from densefield.ops.gaussian import gaussian_filter
-from densefield.ops.gaussian.reference import filter_by_matrices, kernel_radius, kernel_weights
+from densefield.ops.gaussian.plain import filter_grid, kernel_radius, kernel_weights
 
 
 def milliseconds(run: Callable[[Tensor], object], values: Tensor, repeats: int = 2) -> float:
@@ -68,7 +68,7 @@ def main() -> None:
         print(f"{str(dtype)[6:]:>9} {'copy of the values':18}{copy:9.2f}{1:9.1f}")
         ways: list[tuple[str, Callable[[Tensor], Tensor]]] = [
             ("native", lambda values: gaussian_filter(values, theta)),
-            ("torch, matrices", lambda values: filter_by_matrices(values, [theta, theta], [0, 0])),
+            ("torch, matrices", lambda values: filter_grid(values, [theta, theta], [0, 0])),
             ("torch, conv2d", lambda values: filter_by_convolution(values, theta)),
         ]
         for name, run in ways:

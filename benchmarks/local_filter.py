@@ -3,7 +3,7 @@
     python benchmarks/local_filter.py [--size 321] [--size 41] [--threads 1] [--rounds 3] [--phases] [--two-threads]
 
 The rival is the best pure-torch formulation found: half of the offsets, each a shift of views, in place where torch
-can, with hand-written gradients (`densefield.ops.local_filter.shifts`). An unfold of the patches needs 6 to 8 GB and is
+can, with hand-written gradients (`densefield.ops.local_filter.plain`). An unfold of the patches needs 6 to 8 GB and is
 slower; `torch.compile` of the 40 shifts did not finish within five minutes. The floor is what the multiply-adds,
 distances and slopes alone take at the rates that one core reaches on registers. Memory is the growth of the peak.
 """

@@ -9,10 +9,10 @@ import torch
 from densefield.checks import InputError
 from densefield.losses.embedding import EmbeddingLoss, embedding_loss, embedding_losses
 from densefield.ops import native
-from densefield.ops.local_filter.reference import loss_dense
 from densefield.ops.pair_loss import Options
 from densefield.ops.pair_loss.op import _pair_loss
 from drawing import seeded
+from ops.pair_loss.dense import dense_loss
 from rounding import Rounding
 
 SIZES = [(2, 5, 7, 13), (1, 3, 10, 19), (1, 4, 2, 21), (1, 2, 1, 1)]
@@ -49,7 +49,7 @@ def options_of(number):
 def by_dense_sum(number):  # the same for either type and path
     embeddings, target = inputs(SIZES[number % 4])
     with Rounding(torch.float32) as rounding:
-        wanted = loss_dense(embeddings, target, **options_of(number))
+        wanted = dense_loss(embeddings, target, **options_of(number))
         (gradient,) = torch.autograd.grad(3 * wanted, embeddings)
     return rounding.bounds(wanted, gradient)
 
@@ -160,7 +160,7 @@ def test_losses_are_the_dense_sums_of_three_dilations_together(path):
     options = {"alpha": 0.53, "beta": 1.97, "reduction": "sum"}
     with Rounding(torch.float64) as rounding:
         wanted = sum(
-            loss_dense(dense, target, window=3, rate=rate, distance="l1", border="valid", squared=False, **options)
+            dense_loss(dense, target, window=3, rate=rate, distance="l1", border="valid", squared=False, **options)
             for rate in (1, 2, 5)
         )
         (gradient,) = torch.autograd.grad(wanted, dense)

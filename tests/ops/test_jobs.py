@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from densefield.ops import native
-from densefield.ops.gaussian.op import GaussianFilterJob
+from densefield.ops.gaussian.native import GaussianFilterJob
 from densefield.ops.local_filter.native import (
     PairGradientJob,
     PairMasksJob,

@@ -13,7 +13,7 @@ import torch
 from densefield.checks import InputError
 from densefield.ops import native
 from densefield.ops.gaussian import gaussian_filter
-from densefield.ops.gaussian.op import GaussianFilterJob
+from densefield.ops.gaussian.native import GaussianFilterJob
 from densefield.ops.permutohedral import build_lattice, lattice_filter
 from drawing import seeded
 from rounding import STEPS, unit_roundoff

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from densefield.checks import InputError
-from densefield.ops.local_filter.reference import filter_dense
 from densefield.refine.embedding_filter import EmbeddingFilter
+from ops.local_filter.dense import dense_filter
 
 
 def test_equals_the_dense_sum_and_learns():
@@ -16,7 +16,7 @@ def test_equals_the_dense_sum_and_learns():
     embeddings = torch.randn(2, 4, 8, 9, dtype=torch.float64, requires_grad=True)
     result = layer(scores, embeddings)
     scale = layer.scale.detach().requires_grad_()  # 0.7, kept in single precision at first
-    wanted = filter_dense(scores, embeddings, scale, window=5, iterations=3)
+    wanted = dense_filter(scores, embeddings, scale, window=5, iterations=3)
     torch.testing.assert_close(result, wanted)
     assert scale.item() == pytest.approx(0.7, rel=1e-6)
     result.square().sum().backward()

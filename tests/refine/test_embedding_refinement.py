@@ -7,10 +7,10 @@ from torch import nn
 from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.networks import embedding_network
-from densefield.ops.local_filter.reference import filter_dense
 from densefield.refine import EmbeddingFilter, EmbeddingRefinement
 from densefield.segmenter import Segmenter
 from drawing import seeded
+from ops.local_filter.dense import dense_filter
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -29,7 +29,7 @@ def test_equals_scaling_embedding_and_the_dense_filter() -> None:
     scaled = torch.stack([(image[:, c] - MEAN[c]) / STD[c] for c in range(3)], dim=1)
     embeddings = module.embedder(scaled)
     torch.testing.assert_close(module.embeddings(image), embeddings)
-    wanted = filter_dense(scores, embeddings, module.filter.scale, window=5, iterations=2)
+    wanted = dense_filter(scores, embeddings, module.filter.scale, window=5, iterations=2)
     torch.testing.assert_close(module(scores, image), wanted)
     assert (wanted - scores).abs().max() > 0.1
 

@@ -41,6 +41,11 @@ def available() -> bool:
     return _library() is not None
 
 
+def serves(tensor: Tensor) -> bool:
+    """Say whether native kernels serve where `tensor` lies."""
+    return tensor.is_cpu and available()
+
+
 def cpu() -> str:
     """Name the instruction set in use: `baseline`, `avx2`, `avx512`, or `none` without the library."""
     library = _library()

@@ -10,7 +10,7 @@ from densefield.checks import InputError
 from densefield.ops import native
 from densefield.ops.gaussian import gaussian_filter
 from densefield.ops.gaussian.op import _filter
-from densefield.ops.gaussian.reference import filter_by_enumeration, filter_by_matrices, kernel_weights
+from ops.gaussian.dense import axis_weights, dense_filter
 from rounding import STEPS, Rounding, unit_roundoff
 from rounding_rules import EXP
 
@@ -20,7 +20,7 @@ SHAPES = [(1, 1, 1, 1), (2, 3, 7, 13), (1, 2, 16, 16), (3, 1, 33, 40), (1, 5, 1,
 def cut_off(values, theta, orders):
     """Bound what is left out beyond the kernel's radius: along each axis, less than eps of the weights' sum."""
     distances = [torch.arange(size, dtype=torch.float64) for size in values.shape[2:]]
-    sums = [2 * kernel_weights(*each).abs().sum() for each in zip(distances, theta, orders, strict=True)]
+    sums = [2 * axis_weights(*each).abs().sum() for each in zip(distances, theta, orders, strict=True)]
     return len(sums) * torch.finfo(values.dtype).eps * float(math.prod(sums) * values.abs().max())
 
 
@@ -30,7 +30,7 @@ def test_equals_the_dense_sum(shape, dtype):
     values = torch.randn(shape, dtype=dtype)
     theta = torch.linspace(0.6, 3.4, len(shape) - 2, dtype=torch.float64)
     with Rounding(dtype) as rounding:
-        wanted = filter_by_enumeration(values.double(), theta)
+        wanted = dense_filter(values.double(), theta)
     rounding.within([gaussian_filter(values, theta)], [wanted], cut_off(values, theta.tolist(), [0] * len(theta)))
 
 
@@ -49,11 +49,11 @@ def test_equals_scipy(theta):
 
 @pytest.mark.parametrize("order", [[0, 0], [1, 0], [0, 2], [1, 1]])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_native_derivatives_equal_the_matrices(order, dtype):
+def test_derivatives_of_the_kernel_equal_the_dense_sums(order, dtype):
     values = torch.randn(2, 3, 21, 34, dtype=dtype)
     theta = torch.tensor([2.5, 1.2], dtype=torch.float64)
     with Rounding(dtype) as rounding:
-        wanted = filter_by_matrices(values.double(), theta.tolist(), order)
+        wanted = dense_filter(values.double(), theta, order)
     found = torch.ops.densefield.gaussian_filter(values, theta, order)
     rounding.within([found], [wanted], cut_off(values, theta.tolist(), order))
 
@@ -76,7 +76,7 @@ def test_gradients_equal_the_dense_sums():
     theta = torch.tensor([0.8, 1.9], dtype=torch.float64, requires_grad=True)
     weight = torch.randn(1, 2, 11, 9, dtype=torch.float64)
     ours = torch.autograd.grad((gaussian_filter(values, theta) * weight).sum(), (values, theta))
-    dense = torch.autograd.grad((filter_by_enumeration(values, theta) * weight).sum(), (values, theta))
+    dense = torch.autograd.grad((dense_filter(values, theta) * weight).sum(), (values, theta))
     torch.testing.assert_close(ours, dense)  # float64: a hundred million roundings
 
 

@@ -13,8 +13,8 @@ from densefield.ops import native
 from densefield.ops.local_filter import affinity_filter, filter_by_masks, pair_distances
 from densefield.ops.local_filter.filter import Options
 from densefield.ops.local_filter.op import _distances, _filter, _filter_backward
-from densefield.ops.local_filter.reference import filter_dense
 from drawing import seeded
+from ops.local_filter.dense import dense_filter
 from rounding import Rounding
 
 SIZES = [(2, 3, 5, 7, 13), (1, 7, 3, 10, 19), (1, 2, 4, 3, 33), (2, 21, 2, 9, 4), (1, 1, 1, 1, 1)]  # B, C, D, H, W
@@ -57,7 +57,7 @@ def by_dense_sum(size, chosen):
     """Values, and the gradients of their sum with random weights; the same for either type and path."""
     by = inputs(size)
     with Rounding(torch.float32) as rounding:
-        wanted = filter_dense(*by, **dict(chosen))
+        wanted = dense_filter(*by, **dict(chosen))
         gradients = torch.autograd.grad((wanted * weights_of(wanted)).sum(), by)
     return rounding.bounds(wanted, *gradients)
 
@@ -93,7 +93,7 @@ def test_values_without_ties_in_single_precision(distance, path):
     scores, embeddings, scale = (x.detach() for x in inputs((1, 4, 16, 20, 23), torch.float32))
     embeddings = torch.rand_like(embeddings)
     with Rounding(torch.float32) as rounding:
-        wanted = filter_dense(scores.double(), embeddings.double(), scale.double(), iterations=3, distance=distance)
+        wanted = dense_filter(scores.double(), embeddings.double(), scale.double(), iterations=3, distance=distance)
     rounding.within([affinity_filter(scores, embeddings, scale, iterations=3, distance=distance)], [wanted])
 
 

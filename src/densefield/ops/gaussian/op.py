@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from densefield.checks import InputError, check, check_tensor, shown
-from densefield.ops import native
-from densefield.ops.gaussian.reference import filter_by_matrices
+from densefield.ops.gaussian import native, plain
+from densefield.ops.native import serves
 from densefield.ops.operator import operator
 
 
@@ -58,43 +58,9 @@ def _widths(theta: float | Sequence[float] | Tensor, axes: int) -> Tensor:  # (a
 @operator("gaussian_filter")
 def _filter(values: Tensor, theta: Tensor, orders: Sequence[int]) -> Tensor:
     """Filter with the kernel differentiated orders[a] times by theta[a]; any device."""
-    return filter_by_matrices(values, _checked(values, theta, orders), orders)
-
-
-@_filter.kernel("cpu")
-def _(values: Tensor, theta: Tensor, orders: Sequence[int]) -> Tensor:
     widths = _checked(values, theta, orders)
-    if not native.available():
-        return filter_by_matrices(values, widths, orders)
-    values = values.contiguous()
-    result = torch.empty_like(values)
-    job = GaussianFilterJob(
-        input=native.pointer(values, values.dtype),
-        output=native.pointer(result, values.dtype),
-        planes=values.shape[0] * values.shape[1],
-        sizes=tuple(values.shape[2:]),
-        theta=tuple(widths),
-        orders=tuple(orders),
-        axes=values.dim() - 2,
-        type=native.number_of(values.dtype),
-        n_threads=torch.get_num_threads(),
-    )
-    native.run("df_gaussian_filter", job)
-    return result
-
-
-class GaussianFilterJob(native.Job):
-    """Grids, and the kernel along each axis."""
-
-    _fields_ = (
-        ("input", native.POINTER),
-        ("output", native.POINTER),
-        ("planes", native.INT64),
-        ("sizes", native.INT64 * 8),
-        ("theta", native.DOUBLE * 8),
-        ("orders", native.INT64 * 8),
-        *((name, native.INT32) for name in ("axes", "type", "n_threads")),
-    )
+    compute = native.filter_grid if serves(values) else plain.filter_grid
+    return compute(values, widths, orders)
 
 
 @_filter.fake

@@ -75,11 +75,6 @@ class PairGradientJob(native.Job):
     )
 
 
-def serves(tensor: Tensor) -> bool:
-    """Say whether native kernels serve where `tensor` lies."""
-    return tensor.is_cpu and native.available()
-
-
 def forward(
     by: Filter,
     scores: Tensor,  # (B, C, H, W), contiguous

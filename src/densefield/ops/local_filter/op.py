@@ -14,6 +14,7 @@ from densefield.derivatives import refuse_tangents
 from densefield.ops.local_filter import native, plain
 from densefield.ops.local_filter.filter import SCHEMA, Filter, Options
 from densefield.ops.local_filter.window import Border, Distance, Window, check_embeddings, check_window
+from densefield.ops.native import serves
 from densefield.ops.operator import Operator, operator
 
 
@@ -78,7 +79,7 @@ def _filtered(
     """Give the result and, where `keep`, masks, factors and maps between the iterations."""
     chosen = Options(*options)
     by = Filter.by(embeddings, _value_of(scale, embeddings, chosen.distance), chosen)
-    forward = native.forward if native.serves(scores) else plain.forward
+    forward = native.forward if serves(scores) else plain.forward
     if forward is plain.forward:
         check_finite("scores", scores)
         check_finite("embeddings", embeddings)
@@ -122,7 +123,7 @@ def _(scores: Tensor, embeddings: Tensor, scale: Tensor, keep: bool, *options: A
     factor = scores.new_empty((batch, height, width) if chosen.normalize else 0)
     masks: Any = (batch, window.pairs, height, width)
     maps: Any = scores.shape
-    if native.serves(scores):
+    if serves(scores):
         masks, maps = window.elements(window.pairs), window.map_elements(channels)
     return result, [scores.new_empty(masks), factor, *(scores.new_empty(maps) for _ in range(chosen.iterations - 1))]
 
@@ -138,7 +139,7 @@ def _gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Give the gradients by scores, embeddings and scale; those not wanted are empty."""
     by = Filter.by(embeddings, float(scale), Options(*options))
-    backward = native.backward if native.serves(scores) else plain.backward
+    backward = native.backward if serves(scores) else plain.backward
     of_scores, of_embeddings, of_centre, of_floor, of_scale = backward(
         by, gradient.contiguous(), scores.contiguous(), embeddings.contiguous(), kept, wanted
     )
@@ -222,7 +223,7 @@ def filter_by_masks(
     kind = torch.promote_types(torch.promote_types(scores.dtype, masks.dtype), torch.float32)
     by = Filter(geometry, Options(window, rate, iterations, normalize=normalize), 1.0, center, eps)
     wide = scores.to(kind).contiguous()
-    if native.serves(scores):
+    if serves(scores):
         result = native.apply(by, wide, native.planes_of(geometry, masks.to(kind)), keep=False)[0]
     else:
         inside = masks.to(kind, copy=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from densefield.checks import check, check_tensor
 from densefield.derivatives import differentiable_once
 from densefield.ops.local_filter import Window, check_embeddings
-from densefield.ops.local_filter.native import serves
+from densefield.ops.native import serves
 from densefield.ops.operator import Operator
 from densefield.ops.pair_loss import native, plain
 from densefield.ops.pair_loss.options import LEFT_OUT, SCHEMA, Options

@@ -1,4 +1,4 @@
-"""Plain torch twins of the native kernel: one that serves every device, and the dense sum, for tests."""
+"""The Gaussian filter in plain torch, for every device: a matrix of weights an axis."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def kernel_weights(
     return torch.nan_to_num(factor * torch.exp(-0.5 * u), nan=0.0, posinf=0.0)  # u overflows where theta is tiny
 
 
-def filter_by_matrices(
+def filter_grid(
     values: Tensor,  # (B, C, *spatial)
     theta: Sequence[float],
     orders: Sequence[int],
@@ -51,15 +51,3 @@ def filter_by_matrices(
         matrix = weights.to(values)[(places[:, None] - places).abs()]
         values = (values.transpose(axis, -1) @ matrix).transpose(axis, -1)
     return values.contiguous()
-
-
-def filter_by_enumeration(
-    values: Tensor,  # (B, C, *spatial)
-    theta: Tensor,  # (number of spatial axes,)
-) -> Tensor:  # (B, C, *spatial)
-    """Sum exp(-|p - q|²/2 theta²) over all pairs of points, uncut; autograd goes through. For small grids."""
-    sizes = values.shape[2:]
-    points = torch.cartesian_prod(*[torch.arange(size, device=values.device) for size in sizes])
-    points = points.reshape(-1, len(sizes)).to(values.dtype)
-    scaled = (points[:, None, :] - points[None, :, :]) / theta
-    return (values.flatten(2) @ torch.exp(-0.5 * scaled.square().sum(-1))).reshape(values.shape)

@@ -1,4 +1,4 @@
-"""The dense twin of the affinity filter, for tests: the whole matrix of pixel pairs, obviously right, slow."""
+"""The affinity filter by the whole matrix of pixel pairs: obviously right, slow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def filter_dense(
+def dense_filter(
     scores: Tensor,  # (B, C, H, W)
     embeddings: Tensor,  # (B, D, H, W)
     scale: Tensor,  # ()
@@ -29,14 +29,14 @@ def filter_dense(
     if border != "valid":
         scores, embeddings = (torch.nn.functional.pad(x, (reach,) * 4) for x in (scores, embeddings))
     rows, columns = scores.shape[2:]
-    places = _grid(rows, columns, scores.device)
+    places = grid(rows, columns, scores.device)
     offset = places[:, None] - places[None, :]  # (N, N, 2)
     seen = ((offset.abs() <= reach) & (offset % rate == 0)).all(-1)
     if not include_center:
         seen = seen & (offset != 0).any(-1)
     distances = pair_distances(embeddings, distance)
     if border == "published":
-        inner = _inner(places, rows, columns, reach)
+        inner = inner_places(places, rows, columns, reach)
         distances = torch.where(inner[:, None] & inner[None, :], distances, 0.0)
     masks = torch.where(seen, torch.exp(-scale * distances), 0.0)
     values = scores.flatten(2).transpose(1, 2)  # (B, N, C)
@@ -48,51 +48,9 @@ def filter_dense(
             result = torch.where(alive, result / torch.where(alive, norm, 1.0), 0.0)
         values = result
         if border != "valid":
-            values = values * _inner(places, rows, columns, reach)[:, None]
+            values = values * inner_places(places, rows, columns, reach)[:, None]
     result = values.transpose(1, 2).unflatten(2, (rows, columns))
     return result if border == "valid" else result[..., reach : reach + height, reach : reach + width]
-
-
-def loss_dense(
-    embeddings: Tensor,  # (B, D, H, W)
-    target: Tensor,  # (B, H, W)
-    *,
-    window: int = 9,
-    rate: int = 1,
-    alpha: float = 0.5,
-    beta: float = 2.0,
-    distance: str = "l1",
-    border: str = "valid",
-    squared: bool = False,
-    reduction: str = "mean",
-    ignore_index: int = 255,
-) -> Tensor:  # ()
-    """Sum the hinges over the (places, places) matrix of pairs; autograd goes through."""
-    batch, _, height, width = embeddings.shape
-    reach = window // 2 * rate
-    if border != "valid":
-        embeddings, target = (torch.nn.functional.pad(x, (reach,) * 4) for x in (embeddings, target))
-    rows, columns = embeddings.shape[2:]
-    places = _grid(rows, columns, embeddings.device)
-    offset = places[:, None] - places[None, :]
-    seen = ((offset.abs() <= reach) & (offset % rate == 0)).all(-1) & (offset != 0).any(-1)
-    distances = pair_distances(embeddings, distance)
-    if border != "valid":
-        inner = _inner(places, rows, columns, reach)
-        seen = seen & inner[:, None]
-        if border == "published":
-            distances = torch.where(inner[:, None] & inner[None, :], distances, 0.0)
-    labels = target.flatten(1)
-    kept = labels != ignore_index
-    counted = seen & kept[:, :, None] & kept[:, None, :]
-    same = labels[:, :, None] == labels[:, None, :]
-    values = torch.where(same, distances - alpha, beta - distances).clamp(min=0)
-    total = torch.where(counted, 0.5 * values.square() if squared else values, 0.0).sum()
-    if reduction == "sum":
-        return total
-    if border == "published":
-        return total / (batch * window**2 * height * width)
-    return total / counted.sum().clamp(min=1)
 
 
 def pair_distances(
@@ -107,10 +65,10 @@ def pair_distances(
     return difference.abs().sum(-1) if distance == "l1" else 0.5 * difference.square().sum(-1)
 
 
-def _grid(rows: int, columns: int, device: torch.device) -> Tensor:  # (N, 2)
+def grid(rows: int, columns: int, device: torch.device) -> Tensor:  # (N, 2)
     return torch.cartesian_prod(*(torch.arange(count, device=device) for count in (rows, columns)))
 
 
-def _inner(places: Tensor, rows: int, columns: int, reach: int) -> Tensor:  # (N,) bool
+def inner_places(places: Tensor, rows: int, columns: int, reach: int) -> Tensor:  # (N,) bool
     size = torch.tensor([rows, columns], device=places.device)
     return ((places >= reach) & (places < size - reach)).all(-1)

@@ -1,0 +1,50 @@
+"""The pair loss by the whole matrix of pixel pairs: obviously right, slow."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ops.local_filter.dense import grid, inner_places, pair_distances
+
+
+def dense_loss(
+    embeddings: Tensor,  # (B, D, H, W)
+    target: Tensor,  # (B, H, W)
+    *,
+    window: int = 9,
+    rate: int = 1,
+    alpha: float = 0.5,
+    beta: float = 2.0,
+    distance: str = "l1",
+    border: str = "valid",
+    squared: bool = False,
+    reduction: str = "mean",
+    ignore_index: int = 255,
+) -> Tensor:  # ()
+    """Sum the hinges over the (places, places) matrix of pairs; autograd goes through."""
+    batch, _, height, width = embeddings.shape
+    reach = window // 2 * rate
+    if border != "valid":
+        embeddings, target = (torch.nn.functional.pad(x, (reach,) * 4) for x in (embeddings, target))
+    rows, columns = embeddings.shape[2:]
+    places = grid(rows, columns, embeddings.device)
+    offset = places[:, None] - places[None, :]
+    seen = ((offset.abs() <= reach) & (offset % rate == 0)).all(-1) & (offset != 0).any(-1)
+    distances = pair_distances(embeddings, distance)
+    if border != "valid":
+        inner = inner_places(places, rows, columns, reach)
+        seen = seen & inner[:, None]
+        if border == "published":
+            distances = torch.where(inner[:, None] & inner[None, :], distances, 0.0)
+    labels = target.flatten(1)
+    kept = labels != ignore_index
+    counted = seen & kept[:, :, None] & kept[:, None, :]
+    same = labels[:, :, None] == labels[:, None, :]
+    values = torch.where(same, distances - alpha, beta - distances).clamp(min=0)
+    total = torch.where(counted, 0.5 * values.square() if squared else values, 0.0).sum()
+    if reduction == "sum":
+        return total
+    if border == "published":
+        return total / (batch * window**2 * height * width)
+    return total / counted.sum().clamp(min=1)
