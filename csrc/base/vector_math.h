@@ -22,20 +22,19 @@ DF_INLINE Vector<T> absolute(Vector<T> x) {
 }
 
 #if defined(__AVX512F__)
-// One instruction puts a number in each one's place by its class, as a table says, a nibble a class: zero is nibble 2;
-// one, infinity and positive are 3, 5 and 7; negative infinity and negative are 4 and 6. To give: 8 is +0, 9 is -1, 10 is
-// +1.
-constexpr uint32_t signs_by_class = (8u << 8) | (10u << 12) | (9u << 16) | (10u << 20) | (9u << 24) | (10u << 28);
-constexpr uint32_t opposite_signs_by_class = (8u << 8) | (9u << 12) | (10u << 16) | (9u << 20) | (10u << 24) | (9u << 28);
-
+// -1, 0 or 1. One instruction puts a number in each one's place by its class, as a table says, a nibble a class: zero is
+// nibble 2; one, infinity and positive are 3, 5 and 7; negative infinity and negative are 4 and 6. To give: 8 is +0, 9 is
+// -1, 10 is +1.
 template <class T>
-DF_INLINE Vector<T> number_by_class(Vector<T> x, Vector<T> tables) {
+DF_INLINE Vector<T> sign_of(Vector<T> x) {
+    constexpr uint32_t by_class = (8u << 8) | (10u << 12) | (9u << 16) | (10u << 20) | (9u << 24) | (10u << 28);
+    const auto tables = reinterpret_cast<__m512i>(Integers<T>{} + static_cast<Integer<T>>(by_class));
     if constexpr (sizeof(T) == 4) {
         const auto number = reinterpret_cast<__m512>(x);
-        return reinterpret_cast<Vector<T>>(_mm512_fixupimm_ps(number, number, reinterpret_cast<__m512i>(tables), 0));
+        return reinterpret_cast<Vector<T>>(_mm512_fixupimm_ps(number, number, tables, 0));
     } else {
         const auto number = reinterpret_cast<__m512d>(x);
-        return reinterpret_cast<Vector<T>>(_mm512_fixupimm_pd(number, number, reinterpret_cast<__m512i>(tables), 0));
+        return reinterpret_cast<Vector<T>>(_mm512_fixupimm_pd(number, number, tables, 0));
     }
 }
 #endif
@@ -45,8 +44,7 @@ DF_INLINE Vector<T> number_by_class(Vector<T> x, Vector<T> tables) {
 template <class T, bool fused>
 DF_INLINE void add_signed(Vector<T>& sum, Vector<T>& opposite, Vector<T> x, Vector<T> weight) {
 #if defined(__AVX512F__)
-    const Integers<T> tables = Integers<T>{} + static_cast<Integer<T>>(signs_by_class);
-    const Vector<T> sign = number_by_class<T>(x, reinterpret_cast<Vector<T>>(tables));
+    const Vector<T> sign = sign_of<T>(x);
     if constexpr (fused) {
         sum += weight * sign;
         opposite -= weight * sign;

@@ -16,23 +16,6 @@ DF_INLINE void each_run(const Window& w, const Body& body) {
             body(dy, at_most(w.half_y - dy + 1, most_slopes), dx);
 }
 
-#if defined(__AVX512F__)
-// For weights of -1, 0 and 1: the tables by which L1OfSigns goes from a difference to its sign times the weight.
-template <class T>
-DF_INLINE Vector<T> as_sign_tables(Vector<T> weight) {
-    constexpr auto zero = static_cast<Integer<T>>(0x88888888u);
-    const Integers<T> one = Integers<T>{} + static_cast<Integer<T>>(signs_by_class);
-    const Integers<T> minus = Integers<T>{} + static_cast<Integer<T>>(opposite_signs_by_class);
-    const Integers<T> others = weight < Vector<T>{} ? minus : Integers<T>{} + zero;
-    return reinterpret_cast<Vector<T>>(weight > Vector<T>{} ? one : others);
-}
-#else
-template <class T>
-DF_INLINE Vector<T> as_sign_tables(Vector<T> weight) {
-    return weight;
-}
-#endif
-
 // One vector of columns at a time. T: what is computed in; Stored: what weights are stored as, T or bytes.
 template <class T, class Stored>
 class OrderedWeights {
@@ -42,7 +25,6 @@ public:
         std::memset(zeros.data(), 0, sizeof(Stored) * static_cast<size_t>(w.planes * w.stride + 2 * w.lead));
     }
 
-    template <bool signs>  // the weights are -1, 0 and 1, wanted as tables
     void put_in_order(const Window& w, const Band& band, const Stored* planes, int64_t x) {
         for (int64_t row = -w.half_y; row < band.rows; ++row) {
             const int64_t r = band.row + row;
@@ -54,10 +36,8 @@ public:
                 const int64_t before = dy + count - 1;
                 T* const to = run + (row + before) * count * lanes<T>;
                 if (row + before >= 0)
-                    for (int64_t d = 0; d < count; ++d) {
-                        const Vector<T> weight = load<Vector<T>>(from + w.plane(dy + d, dx) * w.stride);
-                        store(to + d * lanes<T>, signs ? as_sign_tables<T>(weight) : weight);
-                    }
+                    for (int64_t d = 0; d < count; ++d)
+                        store(to + d * lanes<T>, load<Vector<T>>(from + w.plane(dy + d, dx) * w.stride));
                 run += (band.rows + before) * count * lanes<T>;
             });
         }

@@ -155,11 +155,9 @@ private:
     int64_t first_channel = 0;
 };
 
-// Weights stored as bytes are -1, 0 and 1.
 template <class T, class Stored>
 void pair_gradient(const Window& w, const PairKernels<T>& kernels, GradientCall<T, Stored> call, double* scale_gradient,
                    int n_threads) {
-    const bool signs = sizeof(Stored) == 1 && kernels.slopes_of_signs != nullptr;
     constexpr int64_t channel_group = 32;
     const int64_t band_rows = slope_rows(w), chunks = Band::count(w, band_rows), pixels = w.height * w.width;
     const int64_t group = at_most(call.channels, channel_group);
@@ -176,8 +174,7 @@ void pair_gradient(const Window& w, const PairKernels<T>& kernels, GradientCall<
         if (band.rows == 0) return;
         Patch<T> patch(w, group, band.rows + 2 * w.half_y);
         OrderedWeights<T, Stored> ordered(w, band.rows);
-        BandGradient<T, GradientCall<T, Stored>> gradient(w, call, signs ? kernels.slopes_of_signs : kernels.slopes, band,
-                                                          group);
+        BandGradient<T, GradientCall<T, Stored>> gradient(w, call, kernels.slopes, band, group);
         for (int64_t first = 0; first < call.channels; first += group) {
             patch.channels = at_most(group, call.channels - first);
             gradient.start(first, patch.channels);
@@ -191,8 +188,7 @@ void pair_gradient(const Window& w, const PairKernels<T>& kernels, GradientCall<
                     x0 = x;
                     patch.fill(w, band, call.embeddings + (band.b * call.channels + first) * pixels, x0, w.half_y);
                 }
-                signs ? ordered.template put_in_order<sizeof(Stored) == 1>(w, band, call.weights, x)
-                      : ordered.template put_in_order<false>(w, band, call.weights, x);
+                ordered.put_in_order(w, band, call.weights, x);
                 for (int64_t c = 0; c < patch.channels; c += slope_channels) {
                     gradient.visit(patch, ordered.data(), c, x - x0);
                     for (int64_t i = c; i < at_most(c + slope_channels, patch.channels); ++i) write(i, x, x0);

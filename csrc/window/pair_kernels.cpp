@@ -143,20 +143,16 @@ void run_all_slopes(const SlopeRows<T>& rows, const T* weights, int64_t steps, i
 }
 
 template <class T, class Op>
-constexpr PairKernels<T> kernels_of(Slopes<T>* slopes_of_signs) {
-    return {sum_block<T, Op>, run_all_slopes<T, Op>, slopes_of_signs, T(Op::factor), Op::of_differences, Op::degree};
+constexpr PairKernels<T> kernels_of() {
+    return {sum_block<T, Op>, run_all_slopes<T, Op>, T(Op::factor), Op::of_differences, Op::degree};
 }
 
 template <class T>
 PairKernels<T> kernels_for(int distance) {
     switch (distance) {
-#if defined(__AVX512F__)
-        case 0: return kernels_of<T, L1>(run_all_slopes<T, L1OfSigns>);
-#else
-        case 0: return kernels_of<T, L1>(nullptr);
-#endif
-        case 1: return kernels_of<T, HalfSquaredL2>(nullptr);
-        case 2: return kernels_of<T, MinusDot>(nullptr);
+        case 0: return kernels_of<T, L1>();
+        case 1: return kernels_of<T, HalfSquaredL2>();
+        case 2: return kernels_of<T, MinusDot>();
         default: throw BadArgument();
     }
 }

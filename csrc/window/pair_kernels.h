@@ -57,7 +57,6 @@ struct PairKernels {
     // Visits `steps` rows of p, `count` rows of q each, starting at q's row 1 - count: rows of q above the band (below 0)
     // are left out. weights: count vectors a step.
     Slopes<T>* slopes;
-    Slopes<T>* slopes_of_signs;  // the same for weights of -1, 0 and 1 as tables (as_sign_tables); may be null
     T factor;
     bool of_differences;
     int degree;  // in the embeddings

@@ -53,18 +53,5 @@ struct MinusDot {
     static constexpr int degree = 2;
 };
 
-#if defined(__AVX512F__)
-// L1 with weights of -1, 0 and 1: one instruction gives numbers by class, each weight comes as the table that it looks up
-// (as_sign_tables), and nothing is multiplied.
-struct L1OfSigns : L1 {
-    template <class T, bool>
-    static DF_INLINE void add_slopes(Vector<T>& by_p, Vector<T>& by_q, Vector<T> p, Vector<T> q, Vector<T> weight) {
-        const Vector<T> change = in_register(number_by_class<T>(p - q, weight));
-        by_p += change * opaque_one<T>();  // beside the subtraction
-        by_q -= change;
-    }
-};
-#endif
-
 }  // namespace
 }  // namespace densefield::DF_TARGET
