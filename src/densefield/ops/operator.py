@@ -18,7 +18,6 @@ from densefield.ops.precision import is_autocast, without_autocast
 
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 _LIBRARY = torch.library.Library("densefield", "FRAGMENT")
-_CPU = torch.device("cpu")
 
 
 class Operator:
@@ -138,10 +137,12 @@ def _gathered(flat: Iterable[Any], lengths: Sequence[int | None]) -> tuple[Any, 
 
 def _wide(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
-        device = next((value.device for value in arguments if isinstance(value, Tensor)), _CPU)
-        if not is_autocast(device):
-            return function(*arguments)
-        with without_autocast(device):
-            return function(*arguments)
+        for value in arguments:
+            if isinstance(value, Tensor):
+                if not is_autocast(value.device):
+                    break
+                with without_autocast(value.device):
+                    return function(*arguments)
+        return function(*arguments)
 
     return call

@@ -22,7 +22,8 @@ def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[
 
 def is_autocast(device: torch.device) -> bool:
     """Whether autocast is on for tensors of a device."""
-    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    kind = device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from densefield.checks import InputError, check, check_finite, check_map, check_tensor, finite_number
+from densefield.checks import InputError, check, check_finite, check_map, finite_number, shown
 from densefield.derivatives import refuse_tangents
 from densefield.ops.local_filter import native, plain
 from densefield.ops.local_filter.filter import SCHEMA, Filter, Options
@@ -52,7 +52,8 @@ def affinity_filter(
         scale = finite_number("scale", scale)
     kind = torch.promote_types(torch.promote_types(scores.dtype, embeddings.dtype), torch.float32)
     where = scale.device if isinstance(scale, Tensor) else scores.device
-    factor = torch.as_tensor(scale, dtype=kind, device=where).reshape(())
+    factor = torch.as_tensor(scale, dtype=kind, device=where)
+    factor = factor.reshape(()) if factor.dim() > 0 else factor
     keep = torch.is_grad_enabled() and (scores.requires_grad or embeddings.requires_grad or factor.requires_grad)
     tensors = scores.to(kind).contiguous(), embeddings.to(kind).contiguous(), factor
     result: Tensor = _filter(*tensors, keep, *options)[0]
@@ -60,17 +61,16 @@ def affinity_filter(
 
 
 def _check_scores(scores: Tensor, embeddings: Tensor) -> None:
-    check_tensor("scores", scores, "a floating-point tensor (B, C, H, W)")
-    if scores.dim() != 4 or not scores.is_floating_point() or scores.numel() == 0:
-        received = f"{scores.dtype} {tuple(scores.shape)}"
+    if not isinstance(scores, Tensor) or scores.dim() != 4 or not scores.is_floating_point() or scores.numel() == 0:
+        received = f"{scores.dtype} {tuple(scores.shape)}" if isinstance(scores, Tensor) else shown(scores)
         raise InputError(f"scores: wanted a floating-point tensor (B, C, H, W) with no size 0, received {received}")
-    batch, _, height, width = embeddings.shape
-    if scores.shape != (batch, scores.shape[1], height, width):
-        wanted = f"({batch}, C, {height}, {width}) to fit embeddings {tuple(embeddings.shape)}"
-        raise InputError(f"scores: wanted shape {wanted}, received {tuple(scores.shape)}")
+    size, wanted = scores.shape, embeddings.shape
+    if size[0] != wanted[0] or size[2:] != wanted[2:]:
+        fits = f"({wanted[0]}, C, {wanted[2]}, {wanted[3]}) to fit embeddings {tuple(wanted)}"
+        raise InputError(f"scores: wanted shape {fits}, received {tuple(size)}")
     if scores.device != embeddings.device:
-        wanted = f"on the device of scores, {scores.device}"
-        raise InputError(f"embeddings: wanted {wanted}, received {embeddings.device}")
+        devices = f"{scores.device}, received {embeddings.device}"
+        raise InputError(f"embeddings: wanted on the device of scores, {devices}")
 
 
 def _filtered(
