@@ -19,7 +19,6 @@ from densefield.ops.local_filter.native import (
     WindowFilterJob,
     WindowPackJob,
 )
-from densefield.ops.pair_loss.native import PairLossJob
 from densefield.ops.mean_field.native import (
     FieldGrid,
     FieldLattice,
@@ -28,6 +27,7 @@ from densefield.ops.mean_field.native import (
     LatticeMomentsJob,
     MeanFieldJob,
 )
+from densefield.ops.pair_loss.native import PairLossJob
 from densefield.ops.permutohedral.native import LatticeBuildJob, LatticeFillJob, LatticeFilterJob, LatticeLinksJob
 
 JOBS = [
