@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from densefield.built import Kinds, described
 from densefield.checks import InputError
 from densefield.classes import ClassList
-from densefield.cli.predict import predict
+from densefield.cli.app import application
 from densefield.images.bands import Reading
 from densefield.segmenter import Segmenter, description
 
@@ -45,6 +45,17 @@ class Brightest(nn.Module):
 @described()
 def brightest() -> Brightest:
     return Brightest()
+
+
+def predict(model: Path, image: Path, **flags: Any) -> int:
+    """What comes of the command as a person types it."""
+    words = ["predict", str(model), str(image)]
+    for name, value in flags.items():
+        if value is not None and value is not False:
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    result = application(words)(words, exit_on_error=False, result_action="return_value")
+    assert isinstance(result, int)
+    return result
 
 
 @pytest.fixture(autouse=True)

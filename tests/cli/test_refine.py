@@ -1,10 +1,10 @@
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
 
-import cyclopts
 import numpy as np
 import pytest
 import tifffile
@@ -15,11 +15,23 @@ from PIL import Image
 
 from densefield.checks import InputError
 from densefield.classes import ClassList, default_colors
-from densefield.cli.crf_kernels import Numbers
-from densefield.cli.refine import refine, search
+from densefield.cli.app import application
 from rounding import sums_to_one
 
 EDGE = 12
+
+
+def typed(command: str, *places: Path, **flags: Any) -> int:
+    """What comes of a command as a person types it."""
+    words = [*command.split(), *map(str, places)]
+    for name, value in flags.items():
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else map(str, np.atleast_1d(value)))]
+    result = application(words)(words, exit_on_error=False, result_action="return_value")
+    assert isinstance(result, int)
+    return result
+
+
+refine, search = functools.partial(typed, "refine"), functools.partial(typed, "refine search")
 
 
 @pytest.fixture
@@ -92,8 +104,7 @@ def test_scores_become_labels_in_the_colors_of_the_classes(photos: Path) -> None
 def test_presets_and_flags_change_the_kernels(photos: Path) -> None:
     image, mask = photos / "images" / "a.jpg.png", photos / "rough" / "a.jpg.png"
     # A wide color kernel cannot see the edge: the mask stays as it is.
-    numbers = Numbers(alpha=2.0, beta=500.0)
-    assert refine(image, labels=mask, out=photos / "out", preset="deeplab-v2", numbers=numbers) == 0
+    assert refine(image, labels=mask, out=photos / "out", preset="deeplab-v2", alpha=2.0, beta=500.0) == 0
     np.testing.assert_array_equal(read(photos / "out" / "a.jpg.png"), read(mask))
 
 
@@ -176,7 +187,7 @@ def test_what_makes_no_sense_is_named_before_anything_is_written(photos: Path) -
     with pytest.raises(InputError, match="certainty: wanted a probability"):
         refine(image, labels=mask, out=out, certainty=1.0)
     with pytest.raises(InputError, match="theta_beta: wanted positive"):
-        refine(image, labels=mask, out=out, numbers=Numbers(beta=0.0))
+        refine(image, labels=mask, out=out, beta=0.0)
     with pytest.raises(InputError, match="would overwrite a mask"):
         refine(image, labels=mask, out=photos / "rough", overwrite=True)
     with pytest.raises(InputError, match="would overwrite an input image"):
@@ -230,10 +241,8 @@ def test_masks_of_0_and_255_are_not_taken_for_one_class(photos: Path) -> None:
         save(photos / "rough" / f"{name}.jpg.png", np.where(np.arange(24) < 9, 0, 255)[None].repeat(16, 0))
     with pytest.raises(InputError, match="hold but one class besides 255"):
         search(photos / "images", photos / "truth", labels=photos / "rough", trials=1, workers=1)
-    app = cyclopts.App(name="search", result_action="return_value")
-    app.default(search)
-    folders = [str(photos / "images"), str(photos / "truth"), "--labels", str(photos / "rough")]
-    assert app([*folders, "--ignore", "-1", "--trials", "1", "--workers", "1", "--out", str(photos / "t.csv")]) == 0
+    args: dict[str, Any] = {"labels": photos / "rough", "trials": 1, "workers": 1, "out": photos / "t.csv"}
+    assert search(photos / "images", photos / "truth", ignore=-1, **args) == 0
     assert (photos / "t.csv").read_text().splitlines()[1].startswith("0.775000")
 
 
@@ -253,16 +262,6 @@ def test_a_search_names_what_is_missing(photos: Path) -> None:
         search(photos / "images", photos / "truth", labels=photos / "rough", out=photos)
     with pytest.raises(InputError, match="wanted a folder of images"):
         search(photos / "nothing", photos / "truth", labels=photos / "rough")
-
-
-def test_both_commands_are_ready_for_the_command_line(photos: Path) -> None:
-    app = cyclopts.App(name="refine", result_action="return_value")
-    app.default(refine)
-    app.command(search, name="search")
-    paths = [str(photos / "images" / "a.jpg.png"), "--labels", str(photos / "rough" / "a.jpg.png")]
-    assert app([*paths, "--preset", "deeplab-v1", "--out", str(photos / "out")]) == 0
-    folders = [str(photos / "images"), str(photos / "truth"), "--labels", str(photos / "rough")]
-    assert app(["search", *folders, "--alpha", "30", "40", "--trials", "1", "--workers", "1"]) == 0
 
 
 def test_classes_name_what_is_unsure(photos: Path) -> None:

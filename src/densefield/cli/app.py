@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -11,8 +10,8 @@ import cyclopts
 from rich.text import Text
 
 from densefield import __version__
-from densefield.checks import InputError
 from densefield.cli.commands import COMMANDS
+from densefield.cli.failures import of_a_command
 from densefield.cli.terminal import plain_console, print_any_name
 
 
@@ -23,7 +22,7 @@ def application(arguments: Sequence[str] = ()) -> cyclopts.App:
         help="Semantic segmentation with sharp boundaries, on any PyTorch model.",
         version=__version__,
     )
-    refine = cyclopts.App(name="refine", help=COMMANDS["refine"].summary)
+    refine = cyclopts.App(name="refine", help=None if "refine" in arguments else COMMANDS["refine"].summary)
     if "refine" in arguments:  # a default command, which cyclopts cannot put off
         refine.default(importlib.import_module("densefield.cli.refine").refine)
     data = cyclopts.App(name="data", help="Look after a folder of images and masks.")
@@ -49,33 +48,13 @@ def run(arguments: Sequence[str]) -> int:
         result = application(arguments)(list(arguments), exit_on_error=False, result_action="return_value")
     except cyclopts.CycloptsError:
         return 2  # cyclopts has printed it
-    except InputError as error:
-        _fail(str(error))
-        return 2
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOENT):
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        _fail(f"{where}{error.strerror}; {'free some space' if full else 'check it'} or choose another place")
-        return 2
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
-            raise
-        # A loader worker's comes with its traceback, the message last.
-        last = (str(error).strip().splitlines() or ["no more to be had"])[-1]
-        _fail(f"out of memory ({last[:120]}); try a smaller batch_size, crop or tile, or fewer --workers")
+    except Exception as error:
+        _fail(of_a_command(error))
         return 2
     except KeyboardInterrupt:
         _fail("interrupted")
         return 130
     return result if isinstance(result, int) else 0
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether Python, NumPy or torch (whose CPU allocator raises plain RuntimeErrors) found no memory."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _fail(message: str) -> None:

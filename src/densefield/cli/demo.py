@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from densefield.cli.terminal import plain_console
 
 if TYPE_CHECKING:
     from densefield.metrics import ConfusionMatrix, TrimapCurve
@@ -15,15 +15,13 @@ if TYPE_CHECKING:
 def demo(out: Path | None = None, *, quick: bool = False) -> int:
     """Train a coarse network on embedded scenes, alone and with a dense CRF, and report both: minutes, offline.
 
-    Parameters
-    ----------
-    out
-        The folder for the runs and the report, runs/demo by default; a finished demo there is measured again, an
-        interrupted one goes on.
-    quick
-        A few steps on a few scenes, to see that everything works: the figures then mean nothing (runs/demo-quick).
+    Args:
+        out: The folder for the runs and the report, runs/demo by default; a finished demo there is measured again, an
+            interrupted one goes on.
+        quick: A few steps on a few scenes, to see that everything works: the figures then mean nothing
+            (runs/demo-quick).
     """
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    console = plain_console()
     console.print("densefield demo: a coarse network learns to find handwriting on photographs, from nothing, offline;")
     console.print("then it learns together with a dense CRF, which makes its masks sharp. Two minutes on two cores.")
     console.print("loading PyTorch ...")

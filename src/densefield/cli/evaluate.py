@@ -2,134 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.progress import track
+from cyclopts import Parameter
+from rich.console import Console
 from rich.table import Table
 
-from densefield.cli.crf_kernels import NONE, Numbers, Preset, chosen_kernels
-from densefield.cli.terminal import plain_console
+from densefield.checks import check
+from densefield.cli.flags import CRF, Device, Pixels, Tile
+from densefield.cli.terminal import plain_console, tracked
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from densefield.classes import ClassList
     from densefield.metrics import ConfusionMatrix, TrimapCurve
+    from densefield.runs.evaluate import Evaluation
+    from densefield.runs.recipe import Recipe
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What is measured on.
+
+    Args:
+        split: train, val or test, as far as the data has them.
+        recipe: The recipe whose data is measured on; by default the run's own.
+        data: Where that data lies, when not where the recipe says.
+    """
+
+    split: str = "val"
+    recipe: str | None = None
+    data: Path | None = None
+    pixels: Pixels = Pixels()
+
+    def chosen(self, run: Path, say: Callable[[str], object]) -> Recipe:
+        """The recipe whose data it is, with these flags laid over it."""
+        from densefield.recipes import find_recipe
+        from densefield.runs.folder import RECIPE
+
+        known = self.recipe is not None or (run / RECIPE).exists()
+        check(known, f"{run}: holds no {RECIPE}; name the data to measure on with --recipe, or give a run's folder")
+        _ = self.pixels.reading  # a slip of the pen is told in its own words
+        bands, range = (None if words is None else f"[{words}]" for words in (self.pixels.bands, self.pixels.range))
+        flags = {"--data.root": self.data, "--data.bands": bands, "--data.range": range}
+        overrides = [str(word) for flag in flags.items() if flag[1] is not None for word in flag]
+        return find_recipe(self.recipe or str(run / RECIPE), overrides, say=say)
 
 
 def evaluate(
     run: Path,
     *,
-    split: str = "val",
-    recipe: str | None = None,
-    data: Path | None = None,
-    bands: str | None = None,
-    range: str | None = None,
+    on: Data = Data(),
     out: Path | None = None,
-    device: str = "auto",
-    tile: int | None = None,
-    preset: Preset | None = None,
-    numbers: Numbers = NONE,
-    iterations: int | None = None,
+    device: Device = "auto",
+    tile: Tile = None,
+    crf: CRF = CRF(),
     sweep: bool = False,
 ) -> int:
     """Measure RUN on one split of its data: one confusion matrix summed over all images.
 
-    A model with a refinement is measured without and with it. --preset puts a dense CRF behind any model.
+    A model with a refinement is measured without and with it. --preset puts a dense CRF behind any model, in place of
+    its own refinement.
 
-    Parameters
-    ----------
-    run
-        A training run's folder, or a .safetensors file (then say which --recipe's data).
-    split
-        train, val or test, as far as the data has them.
-    recipe
-        The recipe whose data is measured on; by default the run's own.
-    data
-        Where that data lies, when not where the recipe says.
-    bands
-        Which bands of a folder's images are red, green and blue, such as 4,3,2; by default as the recipe says.
-    range
-        Which values of a folder's images are black and white, such as 0,4095; by default as the recipe says.
-    out
-        The report; by default report-SPLIT.html in the run's folder, or NAME-SPLIT.html beside the file.
-    device
-        cpu, cuda, cuda:1, mps or auto.
-    tile
-        Segment in tiles of so many pixels a side.
-    preset
-        Refine by a dense CRF of published settings, in place of the model's own refinement.
-    iterations
-        How many updates of the CRF; 10 by default.
-    sweep
-        For a model with learned embeddings: also the mean IoU for windows of several sizes, applied several times.
+    Args:
+        run: A training run's folder, or a .safetensors file (then say which --recipe's data).
+        out: The report; by default report-SPLIT.html in the run's folder, or NAME-SPLIT.html beside the file.
+        sweep: For a model with learned embeddings: also the mean IoU for windows of several sizes, applied several
+            times.
     """
-    from densefield.checks import InputError, check
     from densefield.devices import device_named
-    from densefield.images.bands import Reading
-    from densefield.recipes import find_recipe
     from densefield.refine import DenseCRF
     from densefield.runs.evaluate import evaluate as measure
     from densefield.runs.evaluate import write_report
-    from densefield.runs.folder import RECIPE
     from densefield.runs.sweep import sweep_filter, swept_refinement
     from densefield.segmenter import Segmenter
 
     console = plain_console()
-    if recipe is None and not (run / RECIPE).exists():
-        raise InputError(f"{run}: holds no {RECIPE}; name the data to measure on with --recipe, or give a run's folder")
-    overrides = ["--data.root", str(data)] if data is not None else []
-    Reading.of_words(bands, range)  # a slip of the pen is told in its own words
-    overrides += [] if bands is None else ["--data.bands", f"[{bands}]"]
-    overrides += [] if range is None else ["--data.range", f"[{range}]"]
-    chosen = find_recipe(str(run / RECIPE) if recipe is None else recipe, overrides, say=console.print)
+    recipe = on.chosen(run, console.print)
     segmenter = Segmenter.load(run)
-    if preset is not None:
-        kernels = chosen_kernels(preset, numbers)
-        segmenter.refinement = DenseCRF(
-            len(segmenter.classes), kernels, iterations=10 if iterations is None else iterations
-        )
+    if crf.preset is not None:
+        segmenter.refinement = DenseCRF(len(segmenter.classes), crf.kernels, iterations=crf.updates)
     else:
-        right = numbers == NONE and iterations is None
-        check(right, "alpha, ..., iterations: are the dense CRF's; wanted a --preset with them")
+        check(crf == CRF(), "alpha, ..., iterations: are the dense CRF's; wanted a --preset with them")
     check(tile is None or tile >= 1, f"tile: wanted at least one pixel, received {tile}")
     check(out is None or not out.is_dir(), f"{out}: is a folder; wanted an HTML file")
     if sweep:
         swept_refinement(segmenter)  # better said now than after all images
     segmenter.to(device_named(device))
-    if tile is not None:
-        segmenter.tile = tile
-    pairs = chosen.pairs(split)
-
-    def shown(indices: Iterator[int]) -> Iterator[int]:
-        yield from track(
-            indices, f"{chosen.data.kind} {split}", total=len(pairs), console=plain_console(stderr=True), transient=True
-        )
-
+    segmenter.tile = segmenter.tile if tile is None else tile
+    pairs = recipe.pairs(on.split)
+    what = f"{recipe.data.kind} {on.split}"
+    shown = functools.partial(tracked, title=what, total=len(pairs))
     evaluation = measure(segmenter, pairs, progress=shown)
-    counts, alone = evaluation.counts, evaluation.alone
-    console.print(class_table(counts.confusion, segmenter.classes, alone.confusion if alone else None))
-    if alone is not None:
-        console.print(f"network alone: {four_metrics(alone.confusion)}")
-        console.print(f"refined:       {four_metrics(counts.confusion)}")
-        console.print(f"mean IoU near boundaries, network alone: {near_boundaries(alone.trimap)}")
-        console.print(f"mean IoU near boundaries, refined:       {near_boundaries(counts.trimap)}")
-    else:
-        console.print(four_metrics(counts.confusion))
-        console.print(f"mean IoU near boundaries: {near_boundaries(counts.trimap)}")
+    _show(console, evaluation, segmenter.classes)
     if sweep:
         console.print(sweep_table(sweep_filter(segmenter, pairs, progress=shown)))
-    path = out or (run / f"report-{split}.html" if run.is_dir() else run.with_name(f"{run.stem}-{split}.html"))
+    path = out or (run / f"report-{on.split}.html" if run.is_dir() else run.with_name(f"{run.stem}-{on.split}.html"))
     facts = (
-        ("images", f"{len(pairs)} ({chosen.data.kind}, {split})"),
+        ("images", f"{len(pairs)} ({recipe.data.kind}, {on.split})"),
         ("model", str(run)),
         ("network", f"{sum(p.numel() for p in segmenter.network.parameters()) / 1e6:.2f} M parameters"),
     )
-    write_report(path, evaluation, segmenter, title=f"{run.stem} on {chosen.data.kind} {split}", facts=facts, run=run)
+    write_report(path, evaluation, segmenter, title=f"{run.stem} on {what}", facts=facts, run=run)
     console.print(f"report: {path}")
     return 0
+
+
+def _show(console: Console, evaluation: Evaluation, classes: ClassList) -> None:
+    """Print the table of classes and the figures, those without the refinement first."""
+    counts, alone = evaluation.counts, evaluation.alone
+    console.print(class_table(counts.confusion, classes, alone.confusion if alone else None))
+    measured = {"": counts} if alone is None else {"network alone: ": alone, "refined:       ": counts}
+    for title, one in measured.items():
+        console.print(f"{title}{four_metrics(one.confusion)}")
+    for title, one in measured.items():
+        console.print(f"mean IoU near boundaries{', ' if title else ': '}{title}{near_boundaries(one.trimap)}")
 
 
 def four_metrics(confusion: ConfusionMatrix) -> str:

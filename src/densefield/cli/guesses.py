@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from densefield.checks import InputError, check, one_line
 from densefield.classes import ClassList
-from densefield.cli.crf_kernels import CERTAINTY
+from densefield.cli.flags import CERTAINTY, Rough
 from densefield.data.sample import IGNORED, target_of
 from densefield.images import read_image
 from densefield.images.decoding import decoded
@@ -47,34 +47,26 @@ class Guess:
         return self.source.path
 
 
-def what_is_given(
-    labels: Path | None,
-    scores: Path | None,
-    *,
-    certainty: float = CERTAINTY,
-    unsure: int | None = None,
-    probabilities: bool = False,
-    threshold: int | None = None,
-    classes: ClassList | None = None,
-    suffix: str = "",
-) -> Guess:
+def what_is_given(rough: Rough, classes: ClassList | None = None) -> Guess:
     """The masks or scores that a command was given, a file or a folder, and what its flags say of them.
 
     Raises `InputError` unless one of the two is there, for a flag out of its bounds, and for one of masks beside scores
     or of scores beside masks.
     """
-    path = labels if labels is not None else scores
-    if path is None or (labels is not None and scores is not None):
+    certainty, threshold, is_mask = rough.certainty, rough.threshold, rough.labels is not None
+    path = rough.labels if is_mask else rough.scores
+    if path is None or (is_mask and rough.scores is not None):
         raise InputError("labels, scores: wanted one of the two, masks or scores to refine")
     check(0 < certainty < 1, f"certainty: wanted a probability between 0 and 1, received {certainty}")
     check(
-        threshold is None or (labels is not None and 1 <= threshold <= 255),
+        threshold is None or (is_mask and 1 <= threshold <= 255),
         f"threshold: wanted a grey value of 1 to 255, with --labels, received {threshold}",
     )
-    check(labels is None or not probabilities, "probabilities: is said of --scores; a mask takes --certainty")
-    check(labels is not None or unsure is None, "unsure: is a value of masks, which --labels names; scores have none")
-    check(labels is not None or certainty == CERTAINTY, "certainty: is that of --labels; scores say it themselves")
-    return Guess(Picture(path), labels is None, certainty, unsure, probabilities, threshold, classes, suffix)
+    check(not (is_mask and rough.probabilities), "probabilities: is said of --scores; a mask takes --certainty")
+    check(is_mask or rough.unsure is None, "unsure: is a value of masks, which --labels names; scores have none")
+    check(is_mask or certainty == CERTAINTY, "certainty: is that of --labels; scores say it themselves")
+    said = {field.name: getattr(rough, field.name) for field in dataclasses.fields(rough)[2:]}
+    return Guess(Picture(path), not is_mask, classes=classes, **said)
 
 
 def suffixes_among(images: Path, *given: Guess) -> tuple[str, ...]:
@@ -89,7 +81,6 @@ def find_guesses(sources: Sequence[Picture], images: Path, all_of_them: Guess) -
     `images` is, and where two files of the folder claim one name.
     """
     given, scores = all_of_them.path, all_of_them.scores
-    what = "scores" if scores else "mask"
     wanted = "a .npy file" if scores else "a mask"
     check(given.exists(), f"{given}: no such file or folder; wanted {wanted}, or a folder of them")
 
@@ -98,13 +89,11 @@ def find_guesses(sources: Sequence[Picture], images: Path, all_of_them: Guess) -
 
     if images.is_dir():
         check(given.is_dir(), f"{given}: wanted a folder, as {images} is one")
-        found = _by_name(given, scores=scores, suffix=all_of_them.suffix)
-        guesses: list[Guess | InputError] = []
-        for source in sources:
-            name = _name(source)
-            missing = InputError(_missing(source, all_of_them, found, what))
-            guesses.append(guess(found[name]) if name in found else missing)
-        return guesses
+        known = _by_name(given, scores=scores, suffix=all_of_them.suffix)
+        return [
+            guess(known[_name(source)]) if _name(source) in known else _missing(source, all_of_them, known)
+            for source in sources
+        ]
     check(given.is_file(), f"{given}: wanted a file, as {images} is one")
     check(not all_of_them.suffix, f"suffix: tells the files of a folder, and {given} is a file; leave it out")
     is_array = given.suffix.lower() == ".npy"
@@ -117,6 +106,13 @@ def find_guesses(sources: Sequence[Picture], images: Path, all_of_them: Guess) -
         f" with files named {sources[0].stem}{'.npy' if scores else '.png'} and so on",
     )
     return [guess(page) for page in pages]
+
+
+def found(guess: Guess | InputError) -> Guess:
+    """The guess; raises what stands in its place."""
+    if isinstance(guess, InputError):
+        raise guess
+    return guess
 
 
 def _name(picture: Picture) -> str:
@@ -147,7 +143,7 @@ def _by_name(folder: Path, *, scores: bool, suffix: str = "") -> dict[str, Pictu
     return found
 
 
-def _missing(source: Picture, given: Guess, found: Mapping[str, Picture], what: str) -> str:
+def _missing(source: Picture, given: Guess, found: Mapping[str, Picture]) -> InputError:
     """That an image has no file of its name, and which may be meant."""
     name, suffix = _name(source), given.suffix
     near = [
@@ -161,7 +157,8 @@ def _missing(source: Picture, given: Guess, found: Mapping[str, Picture], what: 
         told = f", or say --suffix {rest} if all are named so" if rest not in ("", near[0].stem) and not suffix else ""
         hint = f"; if {near[0].name} is meant, rename it to {name}{suffix}{near[0].suffix}{told}"
     behind = f" with {suffix!r} behind it" if suffix else ""
-    return f"{source}: has no {what} of its name{behind} in {given.path}{hint}"
+    what = "scores" if given.scores else "mask"
+    return InputError(f"{source}: has no {what} of its name{behind} in {given.path}{hint}")
 
 
 def scores_of(guess: Guess, size: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

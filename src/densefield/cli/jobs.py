@@ -1,14 +1,17 @@
-"""The images that a command works through, and the files that it writes for each."""
+"""The images that a command works through, the files that it writes for each, and what is said at the end."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from densefield.checks import InputError, check
+from densefield.cli import failures
+from densefield.cli.flags import Results
 from densefield.images.listing import Picture, list_pictures, pictures_of
 
 STANDARD_INPUT = Path("-")
@@ -23,8 +26,8 @@ class Job(NamedTuple):
     scores: Path | None
 
     def done(self) -> bool:
-        """Whether every wanted file is there; each was written whole or not at all."""
-        return all(path.exists() for path in self.outputs())
+        """Whether every wanted file is there; each was written whole or not at all. Standard input is another now."""
+        return self.source.path != STANDARD_INPUT and all(path.exists() for path in self.outputs())
 
     def outputs(self) -> list[Path]:
         """The files that are wanted."""
@@ -57,11 +60,12 @@ def find_sources(image: Path, *, without: tuple[str, ...] = ()) -> Sources:
     return Sources(pictures, listing.left_out())
 
 
-def plan_jobs(image: Path, sources: Sequence[Picture], out: Path, *, overlay: bool, scores: bool) -> list[Job]:
+def plan_jobs(image: Path, sources: Sequence[Picture], wanted: Results) -> list[Job]:
     """What to write for each source found in `image`.
 
     Raises `InputError` where two results, or a result and an input, collide.
     """
+    out = wanted.out
     apart = not image.is_dir() or image.resolve() != out.resolve()
     # A second run would take the first one's results for images.
     check(apart, f"{out}: is the folder of the images; choose another --out, such as {out / 'results'}")
@@ -70,8 +74,8 @@ def plan_jobs(image: Path, sources: Sequence[Picture], out: Path, *, overlay: bo
         Job(
             source,
             out / f"{name}.png",
-            out / "overlays" / f"{name}.png" if overlay else None,
-            out / "scores" / f"{name}.npy" if scores else None,
+            out / "overlays" / f"{name}.png" if wanted.overlay else None,
+            out / "scores" / f"{name}.npy" if wanted.scores else None,
         )
         for source, name in zip(sources, _names(sources), strict=True)
     ]
@@ -101,10 +105,28 @@ def _names(sources: Sequence[Picture]) -> list[str]:
             names[place] = whole[place]
 
 
+class Sourced(Protocol):
+    """What is done with one image."""
+
+    @property
+    def source(self) -> Picture:
+        """The image."""
+
+
 def summarize(
-    done: str, out: Path, written: int, skipped: int, failed: Sequence[tuple[Picture, str]], left_out: str
-) -> None:
-    """Print what was `done` ("refined"), what was there already, what failed and why, and what was no image."""
+    done: str, ended: Generator[tuple[Sourced, Exception | None]], out: Path, skipped: int, left_out: str, remedy: str
+) -> int:
+    """Wait until all have `ended`; print how many were `done` ("refined"), what was there already, failed, or no image.
+
+    `remedy` is what helps an image that is too large. Returns the exit status: 2 when one failed.
+    """
+    written, failed = 0, []
+    with contextlib.closing(ended):  # an error's line comes after the progress bar
+        for task, error in ended:
+            if error is None:
+                written += 1
+            else:
+                failed.append((task.source, failures.of_an_image(error, remedy)))
     already = f", {skipped} already there (--overwrite does them again)" if skipped else ""
     wrong = f", {len(failed)} failed:" if failed else ""
     print(f"{written} {done} into {out}{already}{wrong}")
@@ -112,3 +134,4 @@ def summarize(
         print(f"  {reason}" if str(source) in reason else f"  {source}: {reason}", file=sys.stderr)
     if left_out:
         print(f"left out, as no images: {left_out}")
+    return 2 if failed else 0

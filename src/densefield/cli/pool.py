@@ -11,22 +11,16 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from densefield.checks import check
-from densefield.cli.terminal import plain_console
+from densefield.cli.terminal import tracked
 
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
 
 
 def outcomes(
-    work: Callable[[Task], Outcome],
-    tasks: Sequence[Task],
-    *,
-    workers: int,
-    title: str,
-) -> Iterator[tuple[Task, Outcome | Exception]]:
+    work: Callable[[Task], Outcome], tasks: Sequence[Task], *, workers: int, title: str
+) -> Generator[tuple[Task, Outcome | Exception]]:
     """Yield each task with `work(task)`, or with the exception it raised, in the order in which they end.
 
     `workers` processes share the tasks, 0 means one a processor; a single one works in this process, with all threads.
@@ -36,12 +30,7 @@ def outcomes(
     check(workers >= 0, f"workers: wanted 0 or more, received {workers}")
     count = min(workers or os.cpu_count() or 1, len(tasks))
     found = _shared(work, tasks, count) if count > 1 else ((task, _attempt(work, task)) for task in tasks)
-    if len(tasks) < 2:
-        yield from found
-        return
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=plain_console(stderr=True)) as progress:
-        yield from progress.track(found, total=len(tasks))
+    yield from tracked(found, title, len(tasks))
 
 
 def _attempt(work: Callable[[Task], Outcome], task: Task) -> Outcome | Exception:

@@ -13,6 +13,8 @@ from rich.table import Table
 
 from densefield.checks import InputError, check
 from densefield.cli.guesses import Guess, scores_of
+from densefield.cli.pool import outcomes
+from densefield.cli.refine_search import Grid
 from densefield.cli.terminal import plain_console
 from densefield.files import atomic_write
 from densefield.images import read_image, read_labels
@@ -64,18 +66,30 @@ def check_classes(tasks: Sequence[Trials], truth: Path, ignore: int) -> None:
     )
 
 
-def settings_of(values: Sequence[Sequence[float]], trials: int | None, seed: int) -> tuple[Setting, ...]:
+def settings_of(grid: Grid, trials: int | None, seed: int) -> tuple[Setting, ...]:
     """The settings to try: every combination of the values, or `trials` of them at random."""
+    check(seed >= 0, f"seed: wanted 0 or more, received {seed}")
+    values = [getattr(grid, field.name) for field in dataclasses.fields(Setting)]
     for field, some in zip(dataclasses.fields(Setting), values, strict=True):
-        check(
-            bool(some) and all(value > 0 for value in some), f"{field.name}: wanted positive numbers, received {some}"
-        )
-    grid = sorted({Setting(*map(float, combination)) for combination in itertools.product(*values)})
+        right = bool(some) and all(value > 0 for value in some)
+        check(right, f"{field.name}: wanted positive numbers, received {some}")
+    every = sorted({Setting(*map(float, combination)) for combination in itertools.product(*values)})
     if trials is None:
-        return tuple(grid)
+        return tuple(every)
     check(trials >= 1, f"trials: wanted at least 1, received {trials}")
-    chosen = np.random.default_rng(seed).permutation(len(grid))[:trials]
-    return tuple(sorted(grid[index] for index in chosen))
+    chosen = np.random.default_rng(seed).permutation(len(every))[:trials]
+    return tuple(sorted(every[index] for index in chosen))
+
+
+def mean_ious(tasks: Sequence[Trials], workers: int) -> list[float]:
+    """The mean IoU over all images together: first without a CRF, then of each setting."""
+    total = np.zeros((len(tasks[0].settings) + 1, VALUES, VALUES), np.int64)
+    for _, counted in outcomes(counts_of, tasks, workers=workers, title="searching"):
+        if isinstance(counted, Exception):
+            raise counted
+        size = counted.shape[1]
+        total[:, :size, :size] += counted
+    return [mean_iou(counts) for counts in total]
 
 
 def counts_of(task: Trials) -> NDArray[np.int64]:  # (1 + settings, values, values)

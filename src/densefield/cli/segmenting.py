@@ -8,17 +8,13 @@ import itertools
 import math
 import os
 import sys
-from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from densefield.checks import InputError, one_line
 from densefield.cli.jobs import STANDARD_INPUT, Job
-from densefield.cli.terminal import plain_console
 from densefield.draw import overlay as overlaid
-from densefield.files import Unwritable, atomic_write
+from densefield.files import atomic_write
 from densefield.images import read_image, write_image, write_labels
 
 if TYPE_CHECKING:
@@ -33,23 +29,7 @@ class _StandardInput(io.BytesIO):
     name = "standard input"
 
 
-def failure(segmenter: Segmenter, job: Job) -> str | None:
-    """Segment one image; why it failed, or None. A full disk or a locked folder raises: the next would fail alike."""
-    try:
-        _segment(segmenter, job)
-    except Unwritable as error:
-        if not error.for_its_name:
-            raise
-        return str(error)
-    except (InputError, MemoryError, RuntimeError) as error:
-        text = one_line(error)
-        if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
-            return "too large for the memory; try a smaller --tile"
-        return text[:300]
-    return None
-
-
-def _segment(segmenter: Segmenter, job: Job) -> None:
+def segment(segmenter: Segmenter, job: Job) -> None:
     """Read, segment and write one image, the labels last: they mark it as done."""
     if job.source.path == STANDARD_INPUT:
         image = read_image(_StandardInput(sys.stdin.buffer.read()), segmenter.reading)
@@ -80,13 +60,3 @@ def _write_scores(file: BinaryIO, scores: torch.Tensor, top: int, left: int, siz
     for index, row in itertools.product(range(count), range(0, rows, stripe)):
         file.seek(begin + 4 * ((index * size[0] + top + row) * size[1] + left))
         file.write(values[index, row : row + stripe].tobytes())
-
-
-def shown(jobs: Sequence[Job]) -> Generator[Job]:
-    """The jobs one by one, with a progress bar where there is more than one."""
-    if len(jobs) < 2:
-        yield from jobs
-        return
-    columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=plain_console(stderr=True)) as progress:
-        yield from progress.track(jobs)

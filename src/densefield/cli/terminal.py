@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from rich.console import Console
+
+T = TypeVar("T")
 
 
 def plain_console(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = True) -> Console:
@@ -13,6 +17,19 @@ def plain_console(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool 
     Colors are given as `rich.text.Text`, not as markup.
     """
     return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap)
+
+
+def tracked(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    """The items one by one, with a progress bar where standard error is a terminal and there are several."""
+    console = plain_console(stderr=True)
+    if total < 2 or not console.is_terminal:
+        yield from items
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(title, markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield from progress.track(items, total=total)
 
 
 def print_any_name() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from densefield.cli.terminal import plain_console
+from densefield.runs.machine import Machine
 
 
 def train(
@@ -16,51 +17,26 @@ def train(
     *overrides: Annotated[str, Parameter(allow_leading_hyphen=True)],
     out: Path | None = None,
     resume: bool = False,
-    accelerator: str = "auto",
-    devices: str = "auto",
-    nodes: int = 1,
-    workers: int = 2,
-    threads: int | None = None,
-    bar: bool = True,
-    checkpoint_minutes: float = 10.0,
+    machine: Annotated[Machine, Parameter(name="*")] = Machine(),
 ) -> int:
     """Train RECIPE: a built-in name or a YAML file.
 
     Any field of the recipe is overridden by its dotted flag: --data.root DIR, --stages.0.epochs 5, --precision
     bf16-mixed, --seed 3. Ctrl-C saves and stops; --resume goes on exactly where the run was.
 
-    Parameters
-    ----------
-    recipe
-        Name of a built-in recipe, or a YAML file of the same fields.
-    overrides
-        Dotted flags over the recipe's fields.
-    out
-        The run's folder; runs/NAME by default.
-    resume
-        Continue the run in that folder, or begin it where there is none. More epochs, other workers and devices, and
-        the same data in another place are fine; any other difference from what it was begun with is named and refused.
-    accelerator
-        auto, cpu, gpu, mps ... as Lightning names them.
-    devices
-        How many devices a node, or a list such as 0,1.
-    nodes
-        How many nodes.
-    workers
-        Processes that read and augment.
-    threads
-        CPU threads of this process.
-    bar
-        A progress bar where the output is a terminal.
-    checkpoint_minutes
-        At most so long between two checkpoints.
+    Args:
+        recipe: Name of a built-in recipe, or a YAML file of the same fields.
+        overrides: Dotted flags over the recipe's fields.
+        out: The run's folder; runs/NAME by default.
+        resume: Continue the run in that folder, or begin it where there is none. More epochs, other workers and
+            devices, and the same data in another place are fine; any other difference from what it was begun with is
+            named and refused.
     """
     from pytorch_lightning.utilities import rank_zero_only
 
     from densefield.recipes import find_recipe, recipe_names
     from densefield.runs.files import read_recipe
     from densefield.runs.folder import RECIPE, SEGMENTER, has_learned
-    from densefield.runs.machine import Machine
     from densefield.runs.train import train as run
     from densefield.training import Interrupted
 
@@ -72,15 +48,6 @@ def train(
     if begun and recipe in recipe_names() and read_recipe(folder / RECIPE).name == chosen.name:
         # Of a built-in recipe a person asks for its name and for the flags; the run knows the rest.
         chosen = find_recipe(str(folder / RECIPE), overrides, say=console.print)
-    machine = Machine(
-        accelerator=accelerator,
-        devices=int(devices) if devices.isdigit() else devices,
-        nodes=nodes,
-        workers=workers,
-        threads=threads,
-        bar=bar,
-        checkpoint_minutes=checkpoint_minutes,
-    )
     try:
         best = run(chosen, folder, resume=resume, machine=machine, console=console)
     except Interrupted as stop:

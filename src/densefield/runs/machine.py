@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import NamedTuple
-
-import pytorch_lightning as pl
-import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
+from typing import TYPE_CHECKING, NamedTuple
 
 from densefield.checks import InputError, check
-from densefield.runs.recipe import Precision
+
+if TYPE_CHECKING:  # the command line takes its flags from here, and its help must not wait for torch
+    from densefield.runs.recipe import Precision
 
 
 class Machine(NamedTuple):
-    """Where a run computes; none of it changes what is learned, but for the batch's share on each device."""
+    """Where a run computes; none of it changes what is learned, but for the batch's share on each device.
+
+    Args:
+        accelerator: auto, cpu, gpu, mps ... as Lightning names them.
+        devices: How many devices a node, or a list such as 0,1.
+        nodes: How many nodes.
+        workers: Processes that read and augment.
+        threads: CPU threads of this process.
+        bar: A progress bar where the output is a terminal.
+        checkpoint_minutes: At most so long between two checkpoints.
+    """
 
     accelerator: str = "auto"
     devices: int | str = "auto"
@@ -28,6 +36,10 @@ class Machine(NamedTuple):
 
 def check_machine(machine: Machine, precision: Precision) -> int:
     """Give the number of processes, one a device; raise `InputError` for numbers that cannot be and absent devices."""
+    import pytorch_lightning as pl
+    import torch
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
     check(machine.workers >= 0, f"--workers: wanted 0 (none beside this process) or more, received {machine.workers}")
     check(machine.threads is None or machine.threads >= 1, f"--threads: wanted 1 or more, received {machine.threads}")
     check(machine.nodes >= 1, f"--nodes: wanted 1 or more, received {machine.nodes}")
