@@ -7,12 +7,13 @@ import errno
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
@@ -21,6 +22,9 @@ from densefield.protocols import Pairs
 from densefield.runs.files import read_recipe, write_recipe
 from densefield.runs.older import of_older_run
 from densefield.runs.recipe import Recipe
+
+if TYPE_CHECKING:
+    from densefield.segmenter import Segmenter
 
 SEGMENTER = "segmenter.safetensors"  # the best weights so far, ready for `predict`
 RECIPE = "recipe.yaml"
@@ -228,26 +232,28 @@ def write_json(path: Path, value: object) -> None:
         file.write(json.dumps(value, indent=2).encode() + b"\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, remedy: str = "begin in another --out") -> dict[str, Any]:
     """The object in `path`; raises `InputError` naming a file that cannot be read."""
     try:
         value = json.loads(path.read_bytes())
         check(isinstance(value, dict), "wanted an object")
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); begin in another --out") from error
+        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error
     return dict(value)
+
+
+def keep(folder: Path, segmenter: Segmenter, figures: dict[str, Any]) -> None:
+    """Keep the best weights so far, and what is known of them: `mean_iou`, stage and epoch."""
+    segmenter.save(folder / SEGMENTER)
+    write_json(folder / BEST, figures)
 
 
 def best_so_far(folder: Path) -> dict[str, Any]:
     """Validation mean IoU of the best weights, with stage and epoch; minus infinity before there are any."""
-    path = folder / BEST
-    if not path.exists():
-        return {"mean_iou": float("-inf")}
-    try:
-        best = json.loads(path.read_text())
-        return {**best, "mean_iou": float(best["mean_iou"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); delete it, and the best is found anew") from error
+    path, remedy = folder / BEST, "delete it, and the best is found anew"
+    best = read_json(path, remedy) if path.exists() else {"mean_iou": -math.inf}
+    check(isinstance(best.get("mean_iou"), int | float), f"{path}: cannot be read (no mean_iou); {remedy}")
+    return best
 
 
 def note_complete(home: Path, epochs: int) -> None:
@@ -258,9 +264,8 @@ def note_complete(home: Path, epochs: int) -> None:
 
 def complete(home: Path, epochs: int) -> bool:
     """Whether the stage in `home` has been trained for so many epochs (or as its patience wanted)."""
+    path = home / DONE
     try:
-        return int((home / DONE).read_text().split()[0]) >= epochs
-    except FileNotFoundError:
-        return False
+        return path.exists() and int(path.read_text().split()[0]) >= epochs
     except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"{home / DONE}: cannot be read; delete it, and the stage's end is found anew") from error
+        raise InputError(f"{path}: cannot be read; delete it, and the stage's end is found anew") from error

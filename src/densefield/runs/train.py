@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from densefield import training
 from densefield.checks import InputError, check
@@ -18,7 +17,6 @@ from densefield.files import atomic_write
 from densefield.metrics import ConfusionMatrix
 from densefield.protocols import Pairs, geometry
 from densefield.runs.folder import (
-    BEST,
     LAST,
     RECALIBRATED,
     RECIPE,
@@ -30,14 +28,14 @@ from densefield.runs.folder import (
     go_on,
     has_learned,
     held,
+    keep,
     note_complete,
-    write_json,
 )
 from densefield.runs.machine import Machine, check_machine
 from densefield.runs.objective import counted_class_weights
 from densefield.runs.recalibrate import check_recalibration, recalibrate
 from densefield.runs.recipe import Recipe
-from densefield.runs.stage import StageRun
+from densefield.runs.stage import Run, StageRun
 from densefield.runs.trainable import check_trainable
 from densefield.segmenter import Segmenter
 from densefield.segmenter.description import shares_trunk
@@ -57,69 +55,87 @@ def train(
     machine = machine or Machine()
     processes = check_machine(machine, recipe.precision)
     with training.StopSignals() as signals, contextlib.ExitStack() as stack:
-        train_pairs, val_pairs = (recipe.pairs(split) for split in ("train", "val"))
-        check(len(train_pairs) > 0, f"data: the training split of {recipe.data.kind} is empty")
-        check_trainable(recipe, train_pairs, val_pairs, processes)
+        run = Run(recipe, folder, machine, console, signals, recipe.pairs("train"), recipe.pairs("val"))
+        check_trainable(recipe, run.train_pairs, run.val_pairs, processes)
         torch.manual_seed(recipe.seed)
-        segmenter = _segmenter(recipe, train_pairs, fresh=not has_learned(folder))
-        if recipe.recalibrate:
-            check_recalibration(segmenter, train_pairs, recipe.recalibrate)
-        refinement = segmenter.refinement
-        runs = [
-            StageRun(recipe, stage, number, folder / f"stage-{number}", folder, machine, console, signals)
-            for number, stage in enumerate(recipe.stages, start=1)
-        ]
-        for run in runs:
-            segmenter.refinement = None if run.stage.trains == "network" else refinement
-            run.rehearse(segmenter)
-        segmenter.refinement = refinement
+        segmenter = _segmenter(recipe, run.train_pairs, fresh=not has_learned(folder))
+        stages = _rehearsed_stages(run, segmenter)
         leader = not getattr(rank_zero_only, "rank", 0)  # of several processes the first looks after the folder
         if leader:
             stack.enter_context(held(folder))
-            _enter(recipe, folder, data_facts(train_pairs, val_pairs), resume, console)
-        class_weights = counted_class_weights(recipe.loss, train_pairs, len(segmenter.classes), console)
-        parameters = sum(parameter.numel() for parameter in segmenter.parameters())
-        behind = f" + {recipe.refinement.kind}" if recipe.refinement else ""
-        console.print(
-            f"{recipe.name}: {recipe.network.kind}{behind}, {parameters / 1e6:.2f} M parameters, "
-            f"{len(segmenter.classes)} classes, {len(train_pairs)} training and {len(val_pairs)} validation images "
-            f"-> {folder}"
-        )
+            _enter(run, resume)
+        class_weights = counted_class_weights(recipe.loss, run.train_pairs, len(segmenter.classes), console)
+        _introduce(run, segmenter)
         if recipe.channels_last:
-            for parameter in segmenter.parameters():
-                if parameter.dim() == 4:
-                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            _lay_channels_last(segmenter)
         best = float(best_so_far(folder)["mean_iou"])
-        for run in runs:
-            segmenter.refinement = None if run.stage.trains == "network" else refinement
-            if complete(run.home, run.stage.epochs):
-                continue
-            (folder / RECALIBRATED).unlink(missing_ok=True)
-            if run.number > 1 and not (run.home / LAST).exists():
-                _take(segmenter, Segmenter.load(folder / SEGMENTER), str(folder / SEGMENTER))
-            floor = _floor(recipe, run.number, folder)
-            best = run.fit(segmenter, class_weights, train_pairs, val_pairs, floor=floor)
-            note_complete(run.home, run.stage.epochs)
+        for stage in stages:
+            stage.assemble(segmenter)
+            if not complete(stage.home, stage.stage.epochs):
+                best = _go_through(stage, segmenter, class_weights)
         if leader and recipe.recalibrate and not (folder / RECALIBRATED).exists():
-            best = _keep_recalibrated(recipe, segmenter, train_pairs, val_pairs, folder, best, console)
+            best = _keep_recalibrated(run, segmenter, best)
     return best
 
 
-def _enter(recipe: Recipe, folder: Path, data: dict[str, Any], resume: bool, console: Console) -> None:
-    """Begin a run in `folder`, or see that the run there can go on."""
+def _rehearsed_stages(run: Run, segmenter: Segmenter) -> list[StageRun]:
+    """The stages, each tried as far as that takes no time: better refused than found after hours."""
+    recipe, refinement = run.recipe, segmenter.refinement
+    if recipe.recalibrate:
+        check_recalibration(segmenter, run.train_pairs, recipe.recalibrate)
+    stages = [StageRun(run, number, refinement) for number in range(1, len(recipe.stages) + 1)]
+    for stage in stages:
+        stage.rehearse(segmenter)
+    segmenter.refinement = refinement
+    return stages
+
+
+def _enter(run: Run, resume: bool) -> None:
+    """Begin a run in its folder, or see that the run there can go on."""
+    folder, say = run.folder, run.console.print
+    data = data_facts(run.train_pairs, run.val_pairs)
     if (folder / RECIPE).exists() and has_learned(folder):
         check(resume, f"{folder}: holds a run already; continue it with --resume, or choose another --out")
-        for line in go_on(folder, recipe, data):
-            console.print(f"{folder}: {line}")
+        for line in go_on(folder, run.recipe, data):
+            say(f"{folder}: {line}")
         return
     if (folder / RECIPE).exists():
-        console.print(f"{folder}: the run there ended before it had learned anything; it begins anew")
+        say(f"{folder}: the run there ended before it had learned anything; it begins anew")
     else:
         left = f"{folder}: holds weights or checkpoints, but no {RECIPE} that says of what"
         check(not has_learned(folder), f"{left}; put it back, or choose another --out")
         if resume:
-            console.print(f"{folder}: there is no run to go on with; it begins")
-    begin(folder, recipe, data)
+            say(f"{folder}: there is no run to go on with; it begins")
+    begin(folder, run.recipe, data)
+
+
+def _introduce(run: Run, segmenter: Segmenter) -> None:
+    """Say what learns from what, and where."""
+    recipe = run.recipe
+    parameters = sum(parameter.numel() for parameter in segmenter.parameters())
+    behind = f" + {recipe.refinement.kind}" if recipe.refinement else ""
+    run.console.print(
+        f"{recipe.name}: {recipe.network.kind}{behind}, {parameters / 1e6:.2f} M parameters, "
+        f"{len(segmenter.classes)} classes, {len(run.train_pairs)} training and {len(run.val_pairs)} validation images "
+        f"-> {run.folder}"
+    )
+
+
+def _lay_channels_last(segmenter: Segmenter) -> None:
+    for parameter in segmenter.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _go_through(stage: StageRun, segmenter: Segmenter, class_weights: Tensor | None) -> float:
+    """Train a stage to its end, from its own checkpoint or from the best weights before it."""
+    folder = stage.run.folder
+    (folder / RECALIBRATED).unlink(missing_ok=True)
+    if stage.number > 1 and not (stage.home / LAST).exists():
+        _take(segmenter, Segmenter.load(folder / SEGMENTER), str(folder / SEGMENTER))
+    best = stage.fit(segmenter, class_weights, _floor(stage))
+    note_complete(stage.home, stage.stage.epochs)
+    return best
 
 
 def _segmenter(recipe: Recipe, pairs: Pairs, *, fresh: bool) -> Segmenter:
@@ -193,37 +209,29 @@ def _take(segmenter: Segmenter, other: Segmenter, source: str) -> None:
         mine.load_state_dict(theirs.state_dict())
 
 
-def _floor(recipe: Recipe, number: int, folder: Path) -> float:
+def _floor(stage: StageRun) -> float:
     """The best mean IoU so far of the same model: with a refinement behind it, it is another one."""
-    best = best_so_far(folder)
+    recipe, best = stage.run.recipe, best_so_far(stage.run.folder)
     if recipe.refinement is None or "stage" not in best:
         return float(best["mean_iou"])
-    bare = [recipe.stages[int(stage) - 1].trains == "network" for stage in (number, best["stage"])]
+    bare = [recipe.stages[int(number) - 1].trains == "network" for number in (stage.number, best["stage"])]
     return float(best["mean_iou"]) if bare[0] == bare[1] else -math.inf
 
 
-def _keep_recalibrated(
-    recipe: Recipe,
-    segmenter: Segmenter,
-    train_pairs: Pairs,
-    val_pairs: Pairs,
-    folder: Path,
-    best: float,
-    console: Console,
-) -> float:
+def _keep_recalibrated(run: Run, segmenter: Segmenter, best: float) -> float:
     """Take the best weights' statistics anew, and keep them where validation is the better for it."""
-    console.print(f"taking normalisation statistics over {recipe.recalibrate} whole training images ...")
+    folder, count = run.folder, run.recipe.recalibrate
+    run.console.print(f"taking normalisation statistics over {count} whole training images ...")
     segmenter.load_state_dict(Segmenter.load(folder / SEGMENTER).state_dict())
-    recalibrate(segmenter, train_pairs, recipe.recalibrate)
+    recalibrate(segmenter, run.train_pairs, count)
     confusion = ConfusionMatrix(len(segmenter.classes))
-    for index in range(len(val_pairs)):
-        image, target, _ = val_pairs[index]
+    for index in range(len(run.val_pairs)):
+        image, target, _ = run.val_pairs[index]
         confusion.update(segmenter(image).cpu(), target)
     value = confusion.mean_iou()
-    console.print(f"val mean IoU {100 * value:.1f} % with them, {100 * best:.1f} % before")
+    run.console.print(f"val mean IoU {100 * value:.1f} % with them, {100 * best:.1f} % before")
     if value > best:
-        segmenter.save(folder / SEGMENTER)
-        write_json(folder / BEST, {**best_so_far(folder), "mean_iou": value, "recalibrated": True})
+        keep(folder, segmenter, {**best_so_far(folder), "mean_iou": value, "recalibrated": True})
     with atomic_write(folder / RECALIBRATED) as file:
         file.write(b"done\n")
     return max(value, best)

@@ -19,6 +19,7 @@ _IGNORED = 255
 
 def check_trainable(recipe: Recipe, train_pairs: Pairs, val_pairs: Pairs, processes: int = 1) -> None:
     """Raise `InputError` for images that fit no batch or are too few, and splits without labels or a second class."""
+    check(len(train_pairs) > 0, f"data: the training split of {recipe.data.kind} is empty")
     check(len(val_pairs) > 0, f"data: the validation split of {recipe.data.kind} is empty; wanted at least one image")
     for split, pairs in (("training", train_pairs), ("validation", val_pairs)):
         # One process without an image would end, and the others wait for it half an hour.
