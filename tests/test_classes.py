@@ -86,7 +86,7 @@ def test_default_colors_differ_and_do_not_depend_on_the_number():
         ("# " + "x" * 300_000, "KiB"),
         ("!!python/object/apply:os.getcwd []", "not a YAML"),
         ("classes: [a, b]\nignore_index: " + "9" * 5000, "not a YAML"),
-        ("classes: [a, 2024-02-30]", "not a YAML"),
+        ("classes: [a, !!binary aGk=]", "not a YAML"),
     ],
 )
 def test_bad_files_get_one_line_that_names_file_and_fault(tmp_path, text, wanted):
@@ -134,3 +134,9 @@ def test_the_british_spelling_of_older_files_is_read() -> None:
     both = {"classes": [{"name": "a", "colour": [1, 2, 3], "color": [1, 2, 3]}]}
     with pytest.raises(InputError, match="unknown key 'colour'"):
         ClassList.from_dict(both)
+
+
+def test_a_day_of_the_calendar_is_a_name(tmp_path):
+    path = tmp_path / "classes.yaml"
+    path.write_text("[2024-01-31, 2024-02-30]")
+    assert ClassList.read(path).names == ("2024-01-31", "2024-02-30")

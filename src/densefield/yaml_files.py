@@ -11,11 +11,22 @@ import yaml
 from densefield.checks import InputError, check, one_line
 
 MOST_BYTES = 256 * 1024  # a recipe or a class list takes two thousand; anything longer is the wrong file
-WRONG = (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError)  # ValueError: dates, digits without end
+WRONG = (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError)  # ValueError: digits without end
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-3 as a number, as people expect, and refuses aliases, which can blow up."""
+    """SafeLoader for numbers, words, lists and mappings: 1e-3 is a number, as people expect, a day of the calendar is
+    text, as nothing here is one; refused are tags such as !!binary, and aliases, which can blow up."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":timestamp")]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    yaml_constructors = {  # noqa: RUF012
+        tag: construct
+        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.rpartition(":")[2] in ("null", "bool", "int", "float", "str", "seq", "map")
+    }
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

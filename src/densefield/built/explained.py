@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from densefield.checks import shown
+
 
 def explained(error: ValidationError, annotation: Any) -> str:
     """The first error of what was held against `annotation`, a model or a union of models told apart by `kind`."""
@@ -29,7 +31,8 @@ def explained(error: ValidationError, annotation: Any) -> str:
         return f"the key '{_dotted(key, 'kind')}' is missing; wanted one of: {', '.join(kinds)}"
     if first["type"] == "missing":
         return f"the key {key!r} is missing"
-    received = f", received {first['input']!r}" if not isinstance(first["input"], dict | list) else ""
+    told = first["type"].endswith("_type") or not isinstance(first["input"], dict | list)
+    received = f", received {shown(first['input'])}" if told else ""
     return f"{key}: " * bool(key) + first["msg"].removeprefix("Value error, ") + received
 
 

@@ -49,7 +49,7 @@ def _flags(tokens: Iterable[str]) -> Iterable[tuple[str, Any]]:
 def _value(text: str) -> Any:
     try:
         return parsed_yaml(text)
-    except WRONG:  # no YAML, no day of the calendar, more digits than a number has
+    except WRONG:  # no YAML, more digits than a number has
         return text
 
 
