@@ -33,3 +33,15 @@ def test_bounds_defaults_and_needed_keys_are_told(capsys: pytest.CaptureFixture[
 def test_a_wrong_kind_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["kinds", "UNET"]) == 2
     assert "did you mean 'unet'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [24, 45, 59, 60, 100])
+def test_nothing_is_cut_however_narrow_the_terminal(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for kind in ([], ["folder"], ["dense_crf"]):
+        assert run(["kinds", *kind]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert not any("…" in line for line in lines)
+        assert max(map(len, lines)) <= width

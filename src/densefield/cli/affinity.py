@@ -32,14 +32,7 @@ class Patch:
 
 
 def affinity(
-    model: Path,
-    image: Path,
-    /,
-    *,
-    patch: Patch,
-    out: Path,
-    pixels: Pixels = Pixels(),
-    device: Device = "auto",
+    model: Path, image: Path, /, *, patch: Patch, out: Path, pixels: Pixels = Pixels(), device: Device = "auto"
 ) -> int:
     """Draw a pixel's patch, its embeddings, its mask in the embedding filter, and the mask of its colors alone.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from densefield.cli.flags import Pixels
@@ -34,10 +33,13 @@ def check(
         classes = directory / "classes.yaml"
     listed = None if classes is None else ClassList.read(classes)
 
-    def shown(names: list[str]) -> Iterator[str]:
-        return tracked(names, "reading", len(names))
-
-    folders = (directory / images, directory / masks)
-    found = audit(*folders, listed, suffix=suffix, reading=pixels.reading, progress=shown)
+    found = audit(
+        directory / images,
+        directory / masks,
+        listed,
+        suffix=suffix,
+        reading=pixels.reading,
+        progress=lambda names: tracked(names, "reading", len(names)),
+    )
     found.show(plain_console(soft_wrap=False))
     return found.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ def demo(out: Path | None = None, *, quick: bool = False) -> int:
     from densefield.segmenter import Segmenter
     from densefield.training import Interrupted
 
-    begun = [time.monotonic()]
+    times = [time.monotonic()]
     home = out or Path("runs") / ("demo-quick" if quick else "demo")
     recipe = sample_demo_quick if quick else sample_demo
     first, second = recipe.stages
@@ -44,14 +45,14 @@ def demo(out: Path | None = None, *, quick: bool = False) -> int:
     try:
         console.print("\n1 of 3: the network learns alone")
         train(alone, home / "network", resume=has_learned(home / "network"), machine=machine, console=console)
-        begun.append(time.monotonic())
+        times.append(time.monotonic())
         console.print("\n2 of 3: the network and a dense CRF behind it learn together")
         train(together, home, resume=has_learned(home), machine=machine, console=console)
     except Interrupted as interrupted:
         flags = f"{' --quick' if quick else ''}{f' --out {out}' if out else ''}"
         console.print(f"stopped by {interrupted}; saved. Go on with: densefield demo{flags}")
         return interrupted.status
-    begun.append(time.monotonic())
+    times.append(time.monotonic())
     pairs = recipe.pairs("test")
     console.print(f"\n3 of 3: measuring on {len(pairs)} scenes whose digits and photographs training never saw")
     segmenter = Segmenter.load(home)
@@ -76,7 +77,7 @@ def demo(out: Path | None = None, *, quick: bool = False) -> int:
     console.print(f"network alone:      {_figures(before.confusion, before.trimap)}")
     console.print(f"with its dense CRF: {_figures(after.confusion, after.trimap)}")
     console.print(f"gain:               {gain:+.1f} points of mean IoU")
-    seconds = [round(later - one) for one, later in zip(begun, [*begun[1:], time.monotonic()], strict=True)]
+    seconds = [round(later - one) for one, later in itertools.pairwise([*times, time.monotonic()])]
     console.print("time:               {} s alone, {} s together, {} s to measure".format(*seconds))
     console.print(f"report, with pictures before and after: {report}")
     console.print(f"next: densefield predict {home} YOUR_IMAGE.jpg --out segmented")

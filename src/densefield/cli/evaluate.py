@@ -14,11 +14,9 @@ from rich.table import Table
 
 from densefield.checks import check
 from densefield.cli.flags import CRF, Device, Pixels, Tile
-from densefield.cli.terminal import plain_console, tracked
+from densefield.cli.terminal import plain_console, table, tracked
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from densefield.classes import ClassList
     from densefield.metrics import ConfusionMatrix, TrimapCurve
     from densefield.runs.evaluate import Evaluation
@@ -144,26 +142,23 @@ def class_table(confusion: ConfusionMatrix, classes: ClassList, alone: Confusion
 
     `alone` is what the network does without its refinement, whose IoU then stands first.
     """
-    table = Table("class", box=None)
-    titles: tuple[str, ...] = ("IoU", "accuracy", "frequency")
-    columns: tuple[Tensor, ...] = (
-        confusion.iou_per_class(),
-        confusion.accuracy_per_class(),
-        confusion.frequency_per_class(),
-    )
+    columns = {
+        "IoU": confusion.iou_per_class(),
+        "accuracy": confusion.accuracy_per_class(),
+        "frequency": confusion.frequency_per_class(),
+    }
     if alone is not None:
-        titles, columns = ("IoU alone", "IoU refined", *titles[1:]), (alone.iou_per_class(), *columns)
-    for title in titles:
-        table.add_column(title, justify="right")
-    for name, *values in zip(classes.names, *(column.tolist() for column in columns), strict=True):
-        table.add_row(name, *("-" if value != value else f"{100 * value:.1f} %" for value in values))
-    return table
+        columns = {"IoU alone": alone.iou_per_class(), "IoU refined": columns.pop("IoU"), **columns}
+    laid = table("class", *columns)
+    for name, *values in zip(classes.names, *(column.tolist() for column in columns.values()), strict=True):
+        laid.add_row(name, *("-" if value != value else f"{100 * value:.1f} %" for value in values))
+    return laid
 
 
 def sweep_table(found: dict[tuple[int, int], float]) -> Table:
     """Mean IoU for each window (a row) and number of applications (a column), in percent."""
     counts = sorted({iterations for _, iterations in found})
-    table = Table("window", *(f"{count} x" for count in counts), box=None, title="mean IoU by window and iterations")
+    laid = table("window", *(f"{count} x" for count in counts), title="mean IoU by window and iterations")
     for window in sorted({window for window, _ in found}):
-        table.add_row(f"{window} x {window}", *(f"{100 * found[window, count]:.1f} %" for count in counts))
-    return table
+        laid.add_row(f"{window} x {window}", *(f"{100 * found[window, count]:.1f} %" for count in counts))
+    return laid

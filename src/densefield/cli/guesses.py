@@ -108,7 +108,7 @@ def find_guesses(sources: Sequence[Picture], images: Path, all_of_them: Guess) -
     return [guess(page) for page in pages]
 
 
-def found(guess: Guess | InputError) -> Guess:
+def present(guess: Guess | InputError) -> Guess:
     """The guess; raises what stands in its place."""
     if isinstance(guess, InputError):
         raise guess

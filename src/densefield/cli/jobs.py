@@ -7,10 +7,10 @@ import sys
 from collections import Counter
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from densefield.checks import InputError, check
-from densefield.cli import failures
+from densefield.cli.failures import of_an_image
 from densefield.cli.flags import Results
 from densefield.images.listing import Picture, list_pictures, pictures_of
 
@@ -34,22 +34,15 @@ class Job(NamedTuple):
         return [path for path in (self.labels, self.overlay, self.scores) if path is not None]
 
 
-class Sources(NamedTuple):
-    """The pictures to work through, and in words what else a folder holds and is left out."""
-
-    pictures: list[Picture]
-    left_out: str = ""
-
-
-def find_sources(image: Path, *, without: tuple[str, ...] = ()) -> Sources:
-    """The image itself (of a stack each page), or the images of a folder in order of name.
+def find_sources(image: Path, *, without: tuple[str, ...] = ()) -> tuple[list[Picture], str]:
+    """The image itself (of a stack each page), or the images of a folder in order of name; and what is left out there.
 
     Those of a folder whose names end in one of `without` are no images but the masks that lie among them.
     """
     if image == STANDARD_INPUT:
-        return Sources([Picture(image)])
+        return [Picture(image)], ""
     if image.is_file():
-        return Sources(pictures_of(image))
+        return pictures_of(image), ""
     check(image.exists(), f"{image}: no such file or folder; wanted an image, a folder of images, or -")
     check(
         image.is_dir(), f"{image}: is a pipe or a device; wanted an image, a folder of images, or - for standard input"
@@ -57,7 +50,7 @@ def find_sources(image: Path, *, without: tuple[str, ...] = ()) -> Sources:
     listing = list_pictures(image)
     pictures = [picture for picture in listing.pictures if not picture.stem.endswith(without)]
     check(bool(pictures), f"{image}: all its pictures are named as masks, {', '.join(without)}; check the suffix")
-    return Sources(pictures, listing.left_out())
+    return pictures, listing.left_out()
 
 
 def plan_jobs(image: Path, sources: Sequence[Picture], wanted: Results) -> list[Job]:
@@ -105,31 +98,19 @@ def _names(sources: Sequence[Picture]) -> list[str]:
             names[place] = whole[place]
 
 
-class Sourced(Protocol):
-    """What is done with one image."""
-
-    @property
-    def source(self) -> Picture:
-        """The image."""
-
-
 def summarize(
-    done: str, ended: Generator[tuple[Sourced, Exception | None]], out: Path, skipped: int, left_out: str, remedy: str
+    done: str, ended: Generator[tuple[Job, Exception | None]], out: Path, skipped: int, left_out: str, remedy: str
 ) -> int:
     """Wait until all have `ended`; print how many were `done` ("refined"), what was there already, failed, or no image.
 
     `remedy` is what helps an image that is too large. Returns the exit status: 2 when one failed.
     """
-    written, failed = 0, []
-    with contextlib.closing(ended):  # an error's line comes after the progress bar
-        for task, error in ended:
-            if error is None:
-                written += 1
-            else:
-                failed.append((task.source, failures.of_an_image(error, remedy)))
+    with contextlib.closing(ended):  # what stops here is told after the progress bar
+        outcomes = [(job.source, None if error is None else of_an_image(error, remedy)) for job, error in ended]
+    failed = [(source, reason) for source, reason in outcomes if reason is not None]
     already = f", {skipped} already there (--overwrite does them again)" if skipped else ""
     wrong = f", {len(failed)} failed:" if failed else ""
-    print(f"{written} {done} into {out}{already}{wrong}")
+    print(f"{len(outcomes) - len(failed)} {done} into {out}{already}{wrong}")
     for source, reason in failed:
         print(f"  {reason}" if str(source) in reason else f"  {source}: {reason}", file=sys.stderr)
     if left_out:

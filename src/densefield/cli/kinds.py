@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
-from densefield.cli.terminal import plain_console
+from densefield.cli.terminal import plain_console, table
 
 if TYPE_CHECKING:
     from densefield.built import Words
@@ -24,29 +26,43 @@ def kinds(kind: str | None = None, /) -> int:
     from densefield.runs.kinds import PARTS
     from densefield.runs.short import NOTES
 
-    console = plain_console()
-    every = {(part, name): model for part, known in PARTS.items() for name, model in known.models.items()}
+    console = plain_console(soft_wrap=False)
     if kind is None:
-        table = Table("part", "kind", "what it is", box=None)
-        for (part, name), model in every.items():
-            table.add_row(part, name, (model.__doc__ or "").split("\n")[0])
-        console.print(table)
+        for part, known in PARTS.items():
+            console.print(part)
+            _show(console, [(name, _paragraphs(model)[0]) for name, model in known.models.items()])
         console.print("densefield kinds KIND tells its keys")
         return 0
-    found = [(part, model) for (part, name), model in every.items() if name == kind]
+    found = [(part, known.models[kind]) for part, known in PARTS.items() if kind in known.models]
     if not found:
-        names = [name for _, name in every]
+        names = [name for known in PARTS.values() for name in known.models]
         raise InputError(f"there is no kind {kind!r}{likely(kind.lower(), names)} Known are: {', '.join(names)}")
     for part, model in found:
-        console.print(f"{part}: {{kind: {kind}}}")
-        console.print(model.__doc__)
-        table = Table("key", "takes", "default", "", box=None)
-        for row in _keys(model):
-            table.add_row(*row)
-        console.print(table)
+        console.print(f"{part}: {{kind: {kind}}}", *_paragraphs(model), sep="\n")
+        _show(console, list(_keys(model)), "key", "takes", "default", "")
         if kind in NOTES:
             console.print(NOTES[kind])
     return 0
+
+
+def _paragraphs(model: type[Words]) -> list[str]:
+    """The docstring without its line breaks, which fit no terminal but one."""
+    return [" ".join(paragraph.split()) for paragraph in (model.__doc__ or "").split("\n\n")]
+
+
+def _show(console: Console, rows: Sequence[Sequence[str]], *titles: str) -> None:
+    """A table, or in a narrow terminal each row's first entry with the others below it."""
+    if console.width >= 60:
+        laid = table(*titles, justify="left") if titles else Table.grid(padding=(0, 2), pad_edge=True)
+        for row in rows:
+            laid.add_row(*row)
+        console.print(laid)
+        return
+    for name, *rest in rows:
+        console.print(Padding(name, (0, 0, 0, 2)))
+        for title, text in zip(titles[1:] or ("",), rest, strict=True):
+            if text:
+                console.print(Padding(f"{title}: {text}" if title else text, (0, 0, 0, 4)))
 
 
 def _keys(model: type[Words]) -> Iterator[tuple[str, str, str, str]]:
@@ -94,8 +110,9 @@ def _takes(about: dict[str, Any], parts: dict[str, Any]) -> str:
         kind = about.get("properties", {}).get("kind", {}).get("const")
         return f"{{kind: {kind}}}" if kind else f"{{{', '.join(about.get('properties', {}))}}}"
     name = {"integer": "whole number", "number": "number", "boolean": "true, false", "string": "text", "null": "null"}
-    bounds = [f"{word} {about[key]:g}" for key, word in _BOUNDS.items() if key in about]
+    bounds = [f"{word} {about[key]:g}" for key, word in _BOUNDS.items() if abs(about.get(key, _ENDLESS)) < _ENDLESS]
     return " ".join([name.get(str(about.get("type")), str(about.get("type"))), *bounds])
 
 
 _BOUNDS = {"minimum": "from", "exclusiveMinimum": "over", "maximum": "to", "exclusiveMaximum": "below"}
+_ENDLESS = 1e12  # of numbers that may be anything

@@ -42,8 +42,8 @@ def predict(
 
     check(tile is None or tile >= 1, f"tile: wanted at least one pixel, received {tile}")
     check(overlap is None or overlap >= 0, f"overlap: wanted at least 0 pixels, received {overlap}")
-    sources = find_sources(image)
-    jobs = plan_jobs(image, sources.pictures, wanted)
+    pictures, left_out = find_sources(image)
+    jobs = plan_jobs(image, pictures, wanted)
     segmenter = Segmenter.load(run).to(device_named(device))
     segmenter.tile = segmenter.tile if tile is None else tile
     segmenter.overlap = segmenter.overlap if overlap is None else overlap
@@ -51,4 +51,4 @@ def predict(
     waiting = [job for job in jobs if wanted.overwrite or not job.done()]
     ended = outcomes(functools.partial(segment, segmenter), waiting, workers=1, title="segmenting")
     already = len(jobs) - len(waiting)
-    return summarize("segmented", ended, wanted.out, already, sources.left_out, "a smaller --tile")
+    return summarize("segmented", ended, wanted.out, already, left_out, "a smaller --tile")

@@ -70,9 +70,9 @@ def refine(
     check(image.exists(), f"{image}: no such file or folder; wanted an image or a folder of images")
     device = str(device_named(computing.device))
     settings = Settings(crf.kernels, crf.updates, computing.accurate, device, listed, pixels.reading)
-    sources = find_sources(image, without=suffixes_among(image, given))
-    jobs = plan_jobs(image, sources.pictures, wanted)
-    guesses = find_guesses(sources.pictures, image, given)
+    pictures, left_out = find_sources(image, without=suffixes_among(image, given))
+    jobs = plan_jobs(image, pictures, wanted)
+    guesses = find_guesses(pictures, image, given)
     taken = {guess.path.resolve() for guess in guesses if isinstance(guess, Guess)}
     for path in (path for job in jobs for path in job.outputs()):
         check(path.resolve() not in taken, f"{path}: would overwrite a mask to refine; choose another --out")
@@ -81,6 +81,7 @@ def refine(
         for job, guess in zip(jobs, guesses, strict=True)
         if wanted.overwrite or not job.done()
     ]
-    ended = outcomes(refined, tasks, workers=computing.workers if device == "cpu" else 1, title="refining")
+    workers = computing.workers if device == "cpu" else 1
+    ended = ((task.job, error) for task, error in outcomes(refined, tasks, workers=workers, title="refining"))
     remedy = "--workers 1 or a smaller image"
-    return summarize("refined", ended, wanted.out, len(jobs) - len(tasks), sources.left_out, remedy)
+    return summarize("refined", ended, wanted.out, len(jobs) - len(tasks), left_out, remedy)

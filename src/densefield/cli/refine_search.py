@@ -35,30 +35,20 @@ class Grid:
 
 @Parameter(name="*")
 @dataclasses.dataclass(frozen=True)
-class Right:
-    """What is said of the right masks.
-
-    Args:
-        truth_suffix: What stands behind the image's name in that of its right mask; all may then lie in one folder.
-        ignore: The right mask's value that does not count.
-    """
-
-    truth_suffix: str = ""
-    ignore: int = 255
-
-
-@Parameter(name="*")
-@dataclasses.dataclass(frozen=True)
 class Trying:
     """How the search goes.
 
     Args:
+        truth_suffix: What stands behind the image's name in that of its right mask; all may then lie in one folder.
+        ignore: The right mask's value that does not count.
         iterations: How many updates.
         trials: Try so many combinations, drawn at random.
         seed: Which random combinations.
         out: Also write every setting and its mean IoU to this CSV file.
     """
 
+    truth_suffix: str = ""
+    ignore: int = 255
     iterations: int = 10
     trials: int | None = None
     seed: int = 0
@@ -72,10 +62,9 @@ def search(
     /,
     *,
     rough: Rough = Rough(),
-    right: Right = Right(),
+    pixels: Pixels = Pixels(),
     grid: Grid = Grid(),
     trying: Trying = Trying(),
-    pixels: Pixels = Pixels(),
 ) -> int:
     """Try settings of the dense CRF on labelled images and rank them by mean IoU over all pixels together.
 
@@ -87,23 +76,23 @@ def search(
         truth: A folder of the right masks, with the images' names.
     """
     from densefield.checks import check
-    from densefield.cli.guesses import find_guesses, found, suffixes_among, what_is_given
+    from densefield.cli.guesses import find_guesses, present, suffixes_among, what_is_given
     from densefield.cli.jobs import find_sources
     from densefield.cli.searching import Trials, check_classes, mean_ious, settings_of, show, write
 
-    out, ignore, iterations = trying.out, right.ignore, trying.iterations
+    out, ignore, iterations = trying.out, trying.ignore, trying.iterations
     given = what_is_given(rough)
-    right_ones = what_is_given(Rough(truth, suffix=right.truth_suffix))
+    right_ones = what_is_given(Rough(truth, suffix=trying.truth_suffix))
     check(images.is_dir(), f"{images}: wanted a folder of images")
     check(truth.is_dir(), f"{truth}: wanted a folder of masks with the images' names")
     check(iterations >= 0, f"iterations: wanted 0 or more, received {iterations}")
     check(out is None or not out.is_dir(), f"{out}: is a folder; wanted a CSV file")
     settings = settings_of(grid, trying.trials, trying.seed)
-    sources = find_sources(images, without=suffixes_among(images, given, right_ones)).pictures
-    guesses, rights = find_guesses(sources, images, given), find_guesses(sources, images, right_ones)
+    pictures, _ = find_sources(images, without=suffixes_among(images, given, right_ones))
+    guesses, rights = find_guesses(pictures, images, given), find_guesses(pictures, images, right_ones)
     tasks = [
-        Trials(source, found(guess), found(mask).source, settings, iterations, ignore, pixels.reading)
-        for source, guess, mask in zip(sources, guesses, rights, strict=True)
+        Trials(picture, present(guess), present(mask).source, settings, iterations, ignore, pixels.reading)
+        for picture, guess, mask in zip(pictures, guesses, rights, strict=True)
     ]
     check_classes(tasks, truth, ignore)  # better said now than after all images
     ious = mean_ious(tasks, trying.workers)

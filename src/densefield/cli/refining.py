@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from densefield.checks import InputError
 from densefield.classes import ClassList, default_colors
-from densefield.cli.guesses import Guess, found, scores_of
+from densefield.cli.guesses import Guess, present, scores_of
 from densefield.cli.jobs import Job
 from densefield.draw import overlay as overlaid
 from densefield.files import atomic_write
 from densefield.images import read_image, write_image, write_labels, write_labels_like
 from densefield.images.bands import Reading
-from densefield.images.listing import Picture
 
 if TYPE_CHECKING:
     from densefield.refine import Kernel
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """How every image is refined."""
 
     kernels: tuple[Kernel, ...]
@@ -34,23 +31,17 @@ class Settings:
     reading: Reading
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """One image to refine, in a form that another process can be handed."""
 
     job: Job
     guess: Guess | InputError
     settings: Settings
 
-    @property
-    def source(self) -> Picture:
-        """The image."""
-        return self.job.source
-
 
 def refined(task: Task) -> None:
     """Read, refine and write one image, the labels last: they mark it as done."""
-    job, guess, classes = task.job, found(task.guess), task.settings.classes
+    job, guess, classes = task.job, present(task.guess), task.settings.classes
     image = read_image(job.source, task.settings.reading)
     scores, values = scores_of(guess, image.shape[:2])
     log_q = _log_marginals(scores, image, task.settings)

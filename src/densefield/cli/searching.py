@@ -6,16 +6,16 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from densefield.checks import InputError, check
 from densefield.cli.guesses import Guess, scores_of
 from densefield.cli.pool import outcomes
 from densefield.cli.refine_search import Grid
-from densefield.cli.terminal import plain_console
+from densefield.cli.terminal import plain_console, table
 from densefield.files import atomic_write
 from densefield.images import read_image, read_labels
 from densefield.images.bands import Reading
@@ -24,8 +24,7 @@ from densefield.images.listing import Picture
 VALUES = 256  # of labels in a mask
 
 
-@dataclasses.dataclass(frozen=True, order=True)
-class Setting:
+class Setting(NamedTuple):
     """One trial: widths and weights of the two kernels."""
 
     alpha: float
@@ -36,12 +35,10 @@ class Setting:
 
     def flags(self) -> str:
         """What to hand `densefield refine`."""
-        fields = dataclasses.asdict(self)
-        return " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in fields.items())
+        return " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in self._asdict().items())
 
 
-@dataclasses.dataclass(frozen=True)
-class Trials:
+class Trials(NamedTuple):
     """One labelled image and all settings to try on it."""
 
     image: Picture
@@ -69,11 +66,11 @@ def check_classes(tasks: Sequence[Trials], truth: Path, ignore: int) -> None:
 def settings_of(grid: Grid, trials: int | None, seed: int) -> tuple[Setting, ...]:
     """The settings to try: every combination of the values, or `trials` of them at random."""
     check(seed >= 0, f"seed: wanted 0 or more, received {seed}")
-    values = [getattr(grid, field.name) for field in dataclasses.fields(Setting)]
-    for field, some in zip(dataclasses.fields(Setting), values, strict=True):
-        right = bool(some) and all(value > 0 for value in some)
-        check(right, f"{field.name}: wanted positive numbers, received {some}")
-    every = sorted({Setting(*map(float, combination)) for combination in itertools.product(*values)})
+    every_value = dataclasses.asdict(grid)
+    for name, values in every_value.items():
+        right = bool(values) and all(value > 0 for value in values)
+        check(right, f"{name}: wanted positive numbers, received {values}")
+    every = sorted({Setting(*map(float, combination)) for combination in itertools.product(*every_value.values())})
     if trials is None:
         return tuple(every)
     check(trials >= 1, f"trials: wanted at least 1, received {trials}")
@@ -83,13 +80,17 @@ def settings_of(grid: Grid, trials: int | None, seed: int) -> tuple[Setting, ...
 
 def mean_ious(tasks: Sequence[Trials], workers: int) -> list[float]:
     """The mean IoU over all images together: first without a CRF, then of each setting."""
-    total = np.zeros((len(tasks[0].settings) + 1, VALUES, VALUES), np.int64)
+    import torch
+
+    from densefield.metrics import ConfusionMatrix
+
+    totals = [ConfusionMatrix(VALUES) for _ in range(len(tasks[0].settings) + 1)]
     for _, counted in outcomes(counts_of, tasks, workers=workers, title="searching"):
         if isinstance(counted, Exception):
             raise counted
-        size = counted.shape[1]
-        total[:, :size, :size] += counted
-    return [mean_iou(counts) for counts in total]
+        for total, counts in zip(totals, torch.from_numpy(counted), strict=True):
+            total.counts[: len(counts), : len(counts)] += counts
+    return [total.mean_iou() for total in totals]
 
 
 def counts_of(task: Trials) -> NDArray[np.int64]:  # (1 + settings, values, values)
@@ -133,28 +134,16 @@ def _refined(task: Trials, image: NDArray[np.uint8], scores: NDArray[np.float32]
             yield log_q[0].argmax(0).numpy()
 
 
-def mean_iou(counts: NDArray[np.int64]) -> float:
-    """The mean IoU of confusion counts (values, values)."""
-    import torch
-
-    from densefield.metrics import ConfusionMatrix
-
-    matrix = ConfusionMatrix(VALUES)
-    matrix.counts += torch.from_numpy(counts)
-    return matrix.mean_iou()
-
-
 def show(settings: Sequence[Setting], ious: Sequence[float], images: int) -> None:
     """Print the ten best settings, and the flags of the best one."""
     console = plain_console(soft_wrap=False)
-    table = Table(title=f"Mean IoU over {images} images, {len(settings)} settings", title_justify="left")
-    for name in ("mean IoU", "alpha", "beta", "bilateral weight", "gamma", "spatial weight"):
-        table.add_column(name, justify="right")
+    titles = ("mean IoU", *(name.replace("_", " ") for name in Setting._fields))
+    laid = table(*titles, title=f"Mean IoU over {images} images, {len(settings)} settings")
     ranked = sorted(zip(ious[1:], settings, strict=True), key=lambda pair: (-pair[0], pair[1]))
     for iou, setting in ranked[:10]:
-        table.add_row(f"{100 * iou:.2f} %", *(f"{value:g}" for value in dataclasses.astuple(setting)))
-    table.add_row(f"{100 * ious[0]:.2f} %", "without a CRF")
-    console.print(table)
+        laid.add_row(f"{100 * iou:.2f} %", *(f"{value:g}" for value in setting))
+    laid.add_row(f"{100 * ious[0]:.2f} %", "without a CRF")
+    console.print(laid)
     best, setting = ranked[0]
     if best > ious[0]:
         print(f"best: {setting.flags()}")
@@ -164,9 +153,8 @@ def show(settings: Sequence[Setting], ious: Sequence[float], images: int) -> Non
 
 def write(out: Path, settings: Sequence[Setting], ious: Sequence[float]) -> None:
     """Write every setting with its mean IoU as CSV."""
-    names = [field.name for field in dataclasses.fields(Setting)]
-    lines = [",".join(["mean_iou", *names]), f"{ious[0]:.6f}" + "," * len(names)]
+    lines = [",".join(["mean_iou", *Setting._fields]), f"{ious[0]:.6f}" + "," * len(Setting._fields)]
     for iou, setting in zip(ious[1:], settings, strict=True):
-        lines.append(",".join([f"{iou:.6f}", *(f"{value:g}" for value in dataclasses.astuple(setting))]))
+        lines.append(",".join([f"{iou:.6f}", *(f"{value:g}" for value in setting)]))
     with atomic_write(out) as file:
         file.write(("\n".join(lines) + "\n").encode())

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
+from rich.table import Table
 
 T = TypeVar("T")
 
@@ -17,6 +18,14 @@ def plain_console(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool 
     Colors are given as `rich.text.Text`, not as markup.
     """
     return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False, soft_wrap=soft_wrap)
+
+
+def table(*titles: str, title: str | None = None, justify: JustifyMethod = "right") -> Table:
+    """A table whose first column is text; where the terminal is narrow, what does not fit is folded, never cut."""
+    laid = Table(box=None, title=title, title_justify="left")
+    for number, name in enumerate(titles):
+        laid.add_column(name, justify=justify if number else "left", overflow="fold")
+    return laid
 
 
 def tracked(items: Iterable[T], title: str, total: int) -> Iterator[T]:
