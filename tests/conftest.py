@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from densefield.ops import native
 from drawing import seed_by_name
 
 
@@ -49,6 +50,16 @@ def _seeded_and_left_as_found(request: pytest.FixtureRequest) -> Iterator[None]:
     after = _process()
     changed = [f"{name}: found {before[name]}, left {after[name]}" for name in before if before[name] != after[name]]
     assert not changed, "; ".join(changed)
+
+
+@pytest.fixture(params=["native", "torch"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The way an op goes: through the native library, or through torch, as on other devices."""
+    if request.param == "torch":
+        monkeypatch.setattr(native, "available", lambda: False)
+    elif not native.available():
+        pytest.skip("the native library is not here")
+    return str(request.param)
 
 
 def _data(name: str) -> Path:

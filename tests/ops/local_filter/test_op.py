@@ -9,7 +9,6 @@ from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from densefield.checks import InputError
-from densefield.ops import native
 from densefield.ops.local_filter import affinity_filter, filter_by_masks, pair_distances
 from densefield.ops.local_filter.filter import Options
 from densefield.ops.local_filter.op import _distances, _filter, _filter_backward
@@ -41,15 +40,6 @@ def inputs(size, dtype=torch.float64, seed=0):
     embeddings = (embeddings * 4).round() / 8  # with many ties
     values = (scores, embeddings, torch.tensor(0.3, dtype=torch.float64))
     return tuple(x.to(torch.float32).to(dtype).requires_grad_() for x in values)
-
-
-@pytest.fixture(params=["native", "torch"])
-def path(request, monkeypatch):
-    if request.param == "torch":
-        monkeypatch.setattr(native, "available", lambda: False)
-    elif not native.available():
-        pytest.skip("the native library is not here")
-    return request.param
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from drawing import seeded
 from ops.local_filter.dense import grid, inner_places, pair_distances
 
 
@@ -48,3 +49,15 @@ def dense_loss(
     if border == "published":
         return total / (batch * window**2 * height * width)
     return total / counted.sum().clamp(min=1)
+
+
+def random_inputs(
+    size: tuple[int, int, int, int], dtype: torch.dtype = torch.float64
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings with many ties, and labels of which a fifth is ignored."""
+    batch, depth, height, width = size
+    generator = torch.Generator().manual_seed(seeded())
+    embeddings = torch.randn(batch, depth, height, width, generator=generator, dtype=torch.float64)
+    target = torch.randint(0, 3, (batch, height, width), generator=generator)
+    target[torch.rand(batch, height, width, generator=generator) < 0.2] = 255
+    return embeddings.mul(4).round().div(8).to(dtype).requires_grad_(), target

@@ -126,14 +126,6 @@ def test_single_point_and_equal_points():
     assert build_lattice(torch.full((1, 5, 30), 2.5)).rows == 6
 
 
-@pytest.fixture(params=["native", "torch"])
-def path(request, monkeypatch):
-    if request.param == "torch":  # what serves other devices
-        monkeypatch.setattr(native, "available", lambda: False)
-    elif not native.available():
-        pytest.skip("the native library is not here")
-
-
 def test_tiny_widths_give_the_right_answer(path):
     # Far apart, points meet nobody, whatever the distance: each answers as a point alone does at its place in a cell.
     for scale in (1e3, 1e6, 1e9):
