@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from densefield.networks import deconvnet
 from drawing import seeded
-from seeing import assert_tiles_equal_the_whole, farthest, unsettled
+from geometry import assert_tiles_equal_the_whole, awake, seen_by_changes, unsettled
 
 BLOCKS = (2, 2, 3, 3, 3)
 
@@ -91,12 +91,12 @@ def test_reach_is_how_far_a_score_sees() -> None:
     torch.manual_seed(seeded())
     network = deconvnet(2, width=1).double().eval()
     assert network.reach == 403
-    assert 403 - network.stride <= farthest(network, 896, 8, step=5) <= 403
+    assert 403 - network.stride <= seen_by_changes(network, 896, 8, step=5) <= 403
 
 
 def test_tiles_equal_the_whole() -> None:
     torch.manual_seed(seeded())
-    assert_tiles_equal_the_whole(unsettled(deconvnet(3, width=1)), torch.rand(3, 950, 9, dtype=torch.float64), 880)
+    assert_tiles_equal_the_whole(awake(deconvnet(3, width=1)), torch.rand(3, 950, 9, dtype=torch.float64), 880)
 
 
 def test_every_weight_learns() -> None:

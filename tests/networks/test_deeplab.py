@@ -11,7 +11,7 @@ from densefield.checks import InputError
 from densefield.networks import deeplab_4x4, deeplab_7x7, deeplab_largefov, deeplab_msc_largefov
 from densefield.segmenter.description import build_network, network_words
 from drawing import seeded
-from whole_image import between, positive, seen, tiled
+from geometry import assert_tiles_equal_the_whole, awake, between, positive, seen_by_maxima
 
 Builder = Callable[..., nn.Module]
 TRUNK = 14_714_688  # VGG-16 without its fully connected layers
@@ -149,7 +149,7 @@ def test_reach_is_how_far_a_score_sees(builder: Builder, options: dict[str, Any]
     torch.manual_seed(seeded())
     network = positive(builder(2, width=1, **options))
     # Two columns on either side of its own are the nearest that a 4×4 kernel of rate 4 reads.
-    assert network.reach - 1 <= seen(network, 2 * network.reach + 41, 18) <= network.reach
+    assert network.reach - 1 <= seen_by_maxima(network, 2 * network.reach + 41, 18) <= network.reach
 
 
 def test_scales_see_further_and_stretched_ones_say_nothing() -> None:
@@ -162,11 +162,10 @@ def test_scales_see_further_and_stretched_ones_say_nothing() -> None:
 @pytest.mark.parametrize("scales", [(1.0,), (0.5, 0.75, 1.0)])
 def test_tiles_equal_the_whole_image(builder: Builder, options: dict[str, Any], scales: tuple[float, ...]) -> None:
     torch.manual_seed(seeded())
-    network = builder(2, width=2, scales=scales, **options).eval().double()
+    network = awake(builder(2, width=2, scales=scales, **options))
     tile = 2 * (network.reach + 31) + 96
-    image = torch.rand(1, 3, tile + 130, 5, dtype=torch.float64)
-    with torch.no_grad():
-        torch.testing.assert_close(tiled(network, image, tile), network(image), rtol=0, atol=1e-10)
+    # The nearest features that a 4×4 kernel of rate 8 reads lie 32 pixels away.
+    assert_tiles_equal_the_whole(network, torch.rand(3, tile + 130, 50, dtype=torch.float64), tile)
 
 
 @pytest.mark.parametrize("builder", [builder for builder, _ in EACH])

@@ -12,7 +12,7 @@ from densefield.networks import ResNet, deeplab_aspp_vgg16, deeplab_resnet101
 from densefield.networks.deeplab_v2 import DeepLabResNet
 from densefield.segmenter.description import build_network, network_words
 from drawing import seeded
-from whole_image import between, positive, seen, tiled
+from geometry import assert_tiles_equal_the_whole, between, positive, seen_by_maxima
 
 RATES = (1, 3)
 RESNET_101, VGG_16 = 42_500_160, 14_714_688
@@ -124,7 +124,7 @@ def test_without_aligned_corners_a_sole_scale_is_spread_over_the_image() -> None
 def test_reach_is_how_far_a_score_sees(builder: Callable[..., nn.Module]) -> None:
     torch.manual_seed(seeded())
     network = positive(builder(2, width=1, rates=RATES))
-    assert network.reach - 2 <= seen(network, 2 * network.reach + 41) <= network.reach
+    assert network.reach - 2 <= seen_by_maxima(network, 2 * network.reach + 41) <= network.reach
 
 
 def test_reach_of_the_published_network() -> None:
@@ -139,9 +139,7 @@ def test_tiles_equal_the_whole_image(builder: Callable[..., nn.Module], scales: 
     torch.manual_seed(seeded())
     network = builder(2, width=2, rates=RATES, scales=scales).eval().double()
     tile = 2 * (network.reach + 31) + 96
-    image = torch.rand(1, 3, tile + 130, 5, dtype=torch.float64)
-    with torch.no_grad():
-        torch.testing.assert_close(tiled(network, image, tile), network(image), rtol=1e-10, atol=1e-10)
+    assert_tiles_equal_the_whole(network, torch.rand(3, tile + 130, 5, dtype=torch.float64), tile)
 
 
 def test_a_network_is_built_again_from_its_words() -> None:

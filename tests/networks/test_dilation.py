@@ -9,7 +9,7 @@ from torch.nn import functional
 from densefield.checks import InputError
 from densefield.networks import dilation8, dilation10
 from drawing import seeded
-from seeing import assert_tiles_equal_the_whole, farthest, unsettled
+from geometry import assert_tiles_equal_the_whole, awake, seen_by_changes, unsettled
 
 LAYERS = ["conv1_1", "conv1_2", "conv2_1", "conv3_1", "conv4_1", "conv5_1"]
 RATES = [1, 1, 2, 4, 8, 16]
@@ -130,13 +130,13 @@ def test_reach_is_how_far_a_score_sees(build, reach: int, step: int) -> None:
     torch.manual_seed(seeded())
     network = random_context(build(1, width=1)).double().eval()
     assert network.reach == reach
-    assert reach - network.stride <= farthest(network, 2 * reach + 20, 1, step) <= reach
+    assert reach - network.stride <= seen_by_changes(network, 2 * reach + 20, 1, step) <= reach
 
 
 @pytest.mark.parametrize(("build", "context"), [(dilation8, "basic"), (dilation8, "large"), (dilation10, "basic")])
 def test_tiles_equal_the_whole(build, context: str) -> None:
     torch.manual_seed(seeded())
-    network = unsettled(random_context(build(2, context=context, width=1)))
+    network = awake(build(2, context=context, width=1))
     tile = 2 * (network.reach + 8) + 8
     assert_tiles_equal_the_whole(network, torch.rand(3, tile + 13, 2, dtype=torch.float64), tile)
 

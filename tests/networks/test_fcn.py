@@ -10,7 +10,7 @@ from torch.nn import functional
 from densefield.checks import InputError
 from densefield.networks import fcn8s, fcn8s_at_once, fcn16s, fcn32s, fcn32s_alexnet, fcn32s_googlenet
 from densefield.networks.receptive_field import receptive_field, sight
-from seen import awake, farthest_seen, open_to_gradients, tiles_and_whole
+from geometry import assert_tiles_equal_the_whole, awake, farthest_seen, open_to_gradients
 
 VGG = {"fcn32s": fcn32s, "fcn16s": fcn16s, "fcn8s": fcn8s, "fcn8s_at_once": fcn8s_at_once}
 COARSE = {"fcn32s_alexnet": fcn32s_alexnet, "fcn32s_googlenet": fcn32s_googlenet}
@@ -147,9 +147,7 @@ def test_reach_is_what_scores_see_to_both_sides(kind: str, monkeypatch: pytest.M
 def test_tiles_give_the_whole_images_scores(kind: str) -> None:
     network = awake(BOTH[kind](3, width=1))
     tile = 2 * network.reach + 128
-    tiles, whole = tiles_and_whole(network, (tile + 101, 20), tile=tile, overlap=network.reach)
-    torch.testing.assert_close(tiles, whole, rtol=0, atol=1e-10)
-    assert (whole.std((1, 2)) > 1e-3).all()
+    assert_tiles_equal_the_whole(network, torch.rand(3, tile + 101, 20, dtype=torch.float64), tile)
 
 
 def test_before_it_learns_it_says_nothing() -> None:

@@ -8,7 +8,7 @@ from torch.nn import functional
 from densefield.checks import InputError
 from densefield.networks import VGG, deeplab_largefov, fc_densenet56, fcn8s, receptive_field, unet
 from densefield.networks.receptive_field import sight
-from seen import open_to_gradients, rows_seen
+from geometry import open_to_gradients, rows_seen
 
 
 def by_gradient(network: nn.Module, made: nn.Module, side: int, monkeypatch: pytest.MonkeyPatch) -> int:

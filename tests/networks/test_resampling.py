@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from densefield.networks.resampling import averages, bilinear, padded
-from whole_image import between
+from geometry import between
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 6), (13, 60)])

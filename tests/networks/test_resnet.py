@@ -9,7 +9,7 @@ from torch.nn import functional
 from densefield.checks import InputError
 from densefield.networks import ResNet
 from drawing import seeded
-from whole_image import positive
+from geometry import positive
 
 Convention = Literal["caffe", "torchvision"]
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from densefield.checks import InputError
 from densefield.networks.scales import Scales
-from whole_image import between
+from geometry import between
 
 SIZES = [(1, 1), (33, 47), (64, 96)]
 

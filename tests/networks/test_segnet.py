@@ -10,7 +10,7 @@ from torch.nn import functional
 from densefield.checks import InputError
 from densefield.networks import segnet, segnet_basic
 from drawing import seeded
-from seeing import assert_tiles_equal_the_whole, farthest, unsettled
+from geometry import assert_tiles_equal_the_whole, seen_by_changes, unsettled
 
 
 def conv_norm_relu(before: int, after: int, kernel: int = 3) -> int:
@@ -90,7 +90,7 @@ def test_reach_is_how_far_a_score_sees(build, reach: int, length: int) -> None:
     network = build(2, width=2).double().eval()
     assert network.reach == reach
     # The last of it is seen only where a maximum moves within its cell.
-    assert reach - network.stride <= farthest(network, length, 24) <= reach
+    assert reach - network.stride <= seen_by_changes(network, length, 24) <= reach
 
 
 @pytest.mark.parametrize(("build", "tile"), [(segnet, 485), (segnet_basic, 250)])
