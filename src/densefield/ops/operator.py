@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from densefield.derivatives import differentiable_once, refuse_tangents
 from densefield.ops.precision import is_autocast, without_autocast
@@ -67,14 +68,16 @@ class Operator:
         wide = _wide(backward)
         self.backward = differentiable_once(self.name, wide, self.advice) if once else wide
         self.setup_context = setup_context
-        _LIBRARY.impl(self.name, self._with_gradient, "Autograd")
 
-    def _with_gradient(self, *inputs: Any) -> Any:
-        if not (torch.is_grad_enabled() and any(_learns(value) for value in inputs)):
-            return self.below_autograd(*inputs)
-        outputs: list[int | None] = []
-        found = _Recorded.apply(self, _lengths(inputs), outputs, *_spread(inputs))
-        return _gathered(found, outputs) if outputs else found
+        @_disable_dynamo  # as kernels
+        def recorded(*inputs: Any) -> Any:
+            if not (torch.is_grad_enabled() and any(_learns(value) for value in inputs)):
+                return self.below_autograd(*inputs)
+            outputs: list[int | None] = []
+            found = _Recorded.apply(self, _lengths(inputs), outputs, *_spread(inputs))
+            return _gathered(found, outputs) if outputs else found
+
+        _LIBRARY.impl(self.name, recorded, "Autograd")
 
     def below_autograd(self, *inputs: Any) -> Any:
         """Compute, as autograd's own kernels do once they have noted what they need."""
@@ -136,6 +139,7 @@ def _gathered(flat: Iterable[Any], lengths: Sequence[int | None]) -> tuple[Any, 
 
 
 def _wide(function: Callable[..., Any]) -> Callable[..., Any]:
+    @_disable_dynamo  # a compiled function that calls the op uncompiled would else be followed into it
     def call(*arguments: Any) -> Any:
         for value in arguments:
             if isinstance(value, Tensor):
