@@ -43,6 +43,11 @@ COMMANDS = {
         "kinds:kinds",
         "List the kinds that recipes can name, or the keys of one: what each takes, its bounds and its default.",
     ),
+    "export": Command(
+        "export:export",
+        "Write RUN's network as ONNX: image (B, C, H, W) in [0, 1] in, scores out, any batch, height and width.",
+        slow=True,
+    ),
     "weights import": Command(
         "weights:import_file",
         "Fill a network with released weights (Caffe's, torchvision's, other projects') and save it as a segmenter.",

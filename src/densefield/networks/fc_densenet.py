@@ -197,10 +197,9 @@ class TransitionUp(nn.Module):
 
     def forward(self, features: Tensor, size: Sequence[int]) -> Tensor:
         up = self.conv(features)
-        spare = [have - want for have, want in zip(up.shape[2:], size, strict=True)]
-        if min(spare) < 0:  # a 2×2 kernel leaves an odd size one pixel short
-            up = functional.pad(up, (0, max(-spare[1], 0), 0, max(-spare[0], 0)))
-        top, left = max(spare[0], 0) // 2, max(spare[1], 0) // 2
+        if self.conv.kernel_size[0] == 2:  # leaves an odd size one pixel short; asked of no size, so that it exports
+            up = functional.pad(up, (0, size[1] - up.shape[3], 0, size[0] - up.shape[2]))
+        top, left = ((have - want) // 2 for have, want in zip(up.shape[2:], size, strict=True))
         return up[:, :, top : top + size[0], left : left + size[1]]
 
 
