@@ -265,6 +265,7 @@ def test_fcn(tmp_path: Path, layout: str) -> None:
                 *(convolution(name, module, reads="data" * (name == "conv1_1")) for name, module in modules.items())
             )
         )
+        path.write_bytes(path.read_bytes() + layer("scale_pool4", "Scale", [blob([0.01])]))  # as that at once has it
     else:
         path = tmp_path / "fcn16s_from_caffe.pth"
         state = {

@@ -283,7 +283,7 @@ def _fitted(path: str, values: Numbers, wanted: tuple[int, ...]) -> tuple[Number
             return values, []
     if len(values) == wanted[0] and values.size == np.prod(wanted) and 2 in (values.ndim, len(wanted)):
         return values.reshape(wanted), ["as a convolution"] if len(wanted) == 4 else ["as an inner product"]
-    found = re.search(r"(?:^|\.)fc([67])(?=[._]|$)", path)
+    found = re.search(r"(?:^|\.)fc([67])(_\d+)?(\.|$)", path)
     return _thinned(found[1], values, wanted) if found is not None else None
 
 
