@@ -552,6 +552,38 @@ def test_nothing_changes_for_a_file_that_does_not_fit(
     assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
 
 
+@pytest.mark.parametrize("written", ["caffe", "torch"])
+def test_layers_of_any_shapes_fit_or_are_told(tmp_path: Path, written: str) -> None:
+    """Right names, wrong shapes: without axes, without numbers, with one or eight of them, any number of blobs."""
+    rng = np.random.default_rng(0)
+    network = deeplab_largefov(2, width=1, batch_norm=True)
+    names = ["conv1_1", "conv1_1.norm", "fc6", "fc7", "fc8", "bn"]
+    shapes = ((), (0,), (1,), (16,), (2, 3), (16, 16), (16, 0), (16, 392), (1, 1, 16, 16), (1, 3, 3, 3), (16, 8, 7, 7))
+    shapes += ((2, 16, 1, 1), (1, 1, 1, 16), (1,) * 6)
+    for case in range(300):
+        chosen = rng.permutation(names)[: rng.integers(1, 6)]
+        values = [
+            [rng.normal(size=shapes[rng.integers(len(shapes))]) for _ in range(rng.integers(1, 5))] for _ in chosen
+        ]
+        if written == "caffe":
+            kinds = rng.choice(["", "Convolution", "BatchNorm", "Scale", "BN", "InnerProduct"], len(chosen))
+            blobs = [[blob(np.array(each) if each.size else 1.0) for each in some] for some in values]
+            path = tmp_path / f"{case}.caffemodel"
+            path.write_bytes(caffemodel(*(layer(*each) for each in zip(chosen, kinds, blobs, strict=True))))
+        else:
+            leaves = ("weight", "bias", "running_mean", "running_var")
+            state = {
+                f"{name}.{leaf}": torch.as_tensor(each)
+                for name, some in zip(chosen, values, strict=True)
+                for leaf, each in zip(rng.permutation(leaves), some, strict=False)
+            }
+            torch.save(state, path := tmp_path / f"{case}.pth")
+        try:
+            import_weights(network, path, partial=True)
+        except InputError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+
+
 def test_a_normalization_that_the_network_lacks_is_not_left_out(tmp_path: Path) -> None:
     torch.save(VGG(width=1, batch_norm=True).state_dict(), tmp_path / "a.pth")
     with pytest.raises(InputError, match=r"conv1_1.norm normalizes what conv1_1.convolution gives, where this network"):

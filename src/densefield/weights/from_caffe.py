@@ -47,6 +47,7 @@ def _layers(path: Path, found: Sequence[CaffeLayer]) -> Iterator[Layer]:
             continue
         after = layer.reads if layer.reads in names else convolution
         if _is_batch_norm(layer):
+            check(len(layer.blobs) > 1, f"{path}: layer {layer.name} has no variance; download it again")
             skip = following is not None and _is_scale(following)
             yield _batch_norm(layer, following if skip else None, after)
         elif _is_scale(layer):
@@ -81,10 +82,9 @@ def _is_scale(layer: CaffeLayer) -> bool:
 def _batch_norm(layer: CaffeLayer, scale: CaffeLayer | None, after: str | None) -> Layer:
     """BatchNorm holds sums of statistics and what to divide them by; factor and bias are the next layer's, if any."""
     divisor = float(layer.blobs[2].reshape(-1)[0]) if len(layer.blobs) > 2 else 1.0
-    mean, variance = (
-        (blob.reshape(-1).astype(np.float64) * (1 / divisor if divisor else 0)).astype(np.float32)
-        for blob in layer.blobs[:2]
-    )
+    with np.errstate(all="ignore"):  # what is not finite is refused later
+        factor = np.float64(1) / divisor if divisor else 0.0
+        mean, variance = ((blob.reshape(-1).astype(np.float64) * factor).astype(np.float32) for blob in layer.blobs[:2])
     values: dict[str, Numbers] = {"running_mean": mean, "running_var": variance}
     values["weight"], values["bias"] = np.ones_like(mean), np.zeros_like(mean)
     for leaf, blob in zip(("weight", "bias"), scale.blobs if scale is not None else (), strict=False):

@@ -81,7 +81,7 @@ class _Step(NamedTuple):
 
     def check_finite(self, path: Path, released: Released) -> None:
         for _, piece in _pieces(self.values):
-            with np.errstate(over="ignore"):
+            with np.errstate(all="ignore"):
                 finite = bool(np.isfinite(piece.astype(np.float32, copy=False)).all())
             check(finite, f"{path}: layer {self.layer} holds NaN or Inf; download it again")
             released.release()
@@ -214,8 +214,8 @@ class _Plan:
             values["running_mean"] = np.zeros(values["weight"].shape, np.float32)
             values["running_var"] = np.full(values["weight"].shape, 1 - own.eps, np.float32)
             how.append("statistics folded in")
-        if bias is not None and "running_mean" in values:
-            values["running_mean"] = values["running_mean"] - bias.reshape(-1)
+        if bias is not None and "running_mean" in values and bias.size == values["running_mean"].size:
+            values["running_mean"] = values["running_mean"].reshape(-1) - bias.reshape(-1)
             how.append("less the convolution's bias")
         steps: list[_Step] = []
         wanted = next(iter(own.tensors.values()))
@@ -273,8 +273,11 @@ def _is_norm(tensors: Mapping[str, Tensor]) -> bool:
 
 def _fitted(path: str, values: Numbers, wanted: tuple[int, ...]) -> tuple[Numbers, list[str]] | None:
     """`values` in the shape that is `wanted`, and what was done; None where they cannot be."""
+    values = np.atleast_1d(values) if wanted else values
     if values.shape == wanted:
         return values, []
+    if not wanted or not values.size:
+        return None
     if len(wanted) == 1 and values.size == wanted[0] and max(values.shape) == values.size:
         return values.reshape(wanted), []
     if values.ndim == 4 and values.shape[:2] == (1, 1) and wanted[:2] != (1, 1):  # an old inner product
@@ -289,7 +292,7 @@ def _fitted(path: str, values: Numbers, wanted: tuple[int, ...]) -> tuple[Number
 
 def _thinned(which: str, values: Numbers, wanted: tuple[int, ...]) -> tuple[Numbers, list[str]] | None:
     """fc6 and fc7 of VGG for a smaller kernel or fewer filters, as DeepLab's authors cut them."""
-    if len(values) % wanted[0]:
+    if len(values) < wanted[0] or len(values) % wanted[0]:
         return None
     step, how = len(values) // wanted[0], []
     values = values[::step]
@@ -302,9 +305,9 @@ def _thinned(which: str, values: Numbers, wanted: tuple[int, ...]) -> tuple[Numb
         if values.ndim == 4 and values.shape[2:] == (7, 7) and wanted[2] == wanted[3] and taps is not None:
             values = values[:, :, :: taps[1], :: taps[1]]
             how.append(f"taps {', '.join(map(str, taps))}")
-    elif len(wanted) == 4:
+    elif len(wanted) == 4 and values.ndim > 1:
         values = values.reshape(*values.shape[:2], 1, 1) if values.ndim == 2 else values
-        if values.shape[1] % wanted[1] == 0:
+        if values.shape[1] >= wanted[1] and values.shape[1] % wanted[1] == 0:
             values = values[:, :: values.shape[1] // wanted[1]]
     return (values, how) if values.shape == wanted else None
 
