@@ -2,20 +2,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional
 
 from densefield.networks.unpooling import Sight, pooled, unpooled
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (7, 13), (8, 5)])
-def test_unpooling_and_its_gradient_are_torchs(size: tuple[int, int]) -> None:
+def test_unpooling_and_its_gradient_are_those_of_scattering(size: tuple[int, int]) -> None:
     features = torch.randn(2, 3, *size, dtype=torch.float64)
     maxima, places = pooled(features)
-    wanted, index = functional.max_pool2d(features, 2, 2, ceil_mode=True, return_indices=True)
-    assert torch.equal(maxima, wanted)
+    assert maxima.shape[2:] == (-(-size[0] // 2), -(-size[1] // 2))
     values = torch.randn_like(maxima).requires_grad_()
     ours = unpooled(values, places)
-    theirs = functional.max_unpool2d(values, index, 2, 2, output_size=size)
+    flat = torch.zeros(2, 3, size[0] * size[1], dtype=torch.float64)
+    theirs = flat.scatter(2, places.indices.flatten(2), values.flatten(2)).reshape(features.shape)
     assert torch.equal(ours, theirs)
     weights = torch.randn_like(ours)
     assert torch.equal(*(torch.autograd.grad((made * weights).sum(), values)[0] for made in (ours, theirs)))

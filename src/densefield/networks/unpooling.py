@@ -25,11 +25,7 @@ def pooled(features: Tensor) -> tuple[Tensor, Places]:
 
 def unpooled(features: Tensor, places: Places) -> Tensor:
     """Each feature where its maximum stood, zeros elsewhere; of exactly the size that was pooled."""
-    batch, channels = features.shape[:2]
-    # Not max_unpool2d, which has no deterministic form on a GPU.
-    flat = features.new_zeros((batch, channels, places.height * places.width))
-    flat = flat.scatter(2, places.indices.flatten(2), features.flatten(2))
-    return flat.unflatten(2, (places.height, places.width))
+    return functional.max_unpool2d(features, places.indices, (2, 2), output_size=(places.height, places.width))
 
 
 class Sight(NamedTuple):
