@@ -8,8 +8,10 @@ from torch import Tensor
 
 def mirrored(start: int, stop: int, length: int) -> Tensor:
     """Indices start … stop-1 folded back into 0 … length-1."""
-    period = max(2 * (length - 1), 1)
-    index = torch.arange(start, stop, dtype=torch.int64, device="cpu").remainder(period)
+    index = torch.arange(start, stop, dtype=torch.int64, device="cpu")
+    # A tensor, as exporters do not take a remainder by a size that is not known yet.
+    period = torch.full((1,), max(2 * (length - 1), 1), dtype=torch.int64, device="cpu")
+    index = index.remainder(period)
     return torch.minimum(index, period - index) if length > 1 else torch.zeros_like(index)
 
 
