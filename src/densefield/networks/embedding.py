@@ -120,7 +120,7 @@ class EmbeddingNetwork(nn.Module):
             factor = coarse // fine
             size = tuple((length - 1) * factor + 1 for length in total.shape[2:])
             total = functional.interpolate(total, size=size, mode="bilinear", align_corners=True)
-            rows, columns = (-(-(length - 1) // fine) + 1 for length in (height, width))
+            rows, columns = ((length + fine - 2) // fine + 1 for length in (height, width))
             total = total[:, :, :rows, :columns]
             if fine in shares:
                 total = total + shares[fine]

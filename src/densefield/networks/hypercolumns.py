@@ -57,7 +57,8 @@ class Hypercolumns(nn.Module):
         # Classifying and enlarging are linear: each layer is classified where it lies, and columns are never held.
         weights = dict(zip(self.shares, self.classifier.weight.split(tuple(self.shares.values()), dim=1), strict=True))
         scores = _enlarged(functional.conv2d(layers["fc7"], weights["fc7"], self.classifier.bias), 2)
-        rows, columns = -(-(height - 1) // 16) + 1, -(-(width - 1) // 16) + 1
+        # Without negative numbers, which ONNX divides towards zero.
+        rows, columns = (height + 14) // 16 + 1, (width + 14) // 16 + 1
         scores = scores[:, :, :rows, :columns]
         for name in ("pool2", "conv4"):
             features = layers[name][:, :, _SKIPPED : _SKIPPED + rows, _SKIPPED : _SKIPPED + columns]

@@ -82,8 +82,9 @@ def check_export(segmenter: Segmenter, model: bytes) -> dict[tuple[int, int], fl
             received = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
         except Exception as error:
             raise InputError(f"export: onnxruntime cannot run it on {size[0]}×{size[1]} ({one_line(error)})") from error
-        same = received.shape == wanted.shape
-        difference = float((received - wanted).abs().max()) if same else float("inf")
+        shapes = tuple(received.shape), tuple(wanted.shape)
+        check(shapes[0] == shapes[1], f"export: on {size[0]}×{size[1]} it gives {shapes[0]}, the network {shapes[1]}")
+        difference = float((received - wanted).abs().max())
         bound = TOLERANCE * max(1.0, float(wanted.abs().max()))
         check(
             difference <= bound,
