@@ -41,8 +41,8 @@ class _Scaled(nn.Module):
 def export_onnx(segmenter: Segmenter) -> bytes:
     """The network with its scaling: `image` (B, C, H, W) float32 in [0, 1] → `scores` (B, K, h, w), any B, H and W.
 
-    The classes are the model's metadata, as JSON. A refinement is not in it. Raises `InputError` where the packages of
-    densefield[export] are missing, or the network cannot be traced.
+    The classes are the model's metadata, as JSON. A refinement is not in it. Raises `InputError` where packages of the
+    extra `export` are missing, or the network cannot be traced.
     """
     _needed("onnx", "onnxscript")
     whole = _Scaled(segmenter).eval()
@@ -110,7 +110,7 @@ def _needed(*packages: str) -> None:
     import importlib.util
 
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    check(not missing, f"export: needs {', '.join(missing)}; pip install 'densefield[export]'")
+    check(not missing, f"export: needs {', '.join(missing)}; pip install {' '.join(missing)}")
 
 
 @contextlib.contextmanager
