@@ -19,6 +19,7 @@ from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.images.bands import Reading
 from densefield.networks.fc_densenet import FCDenseNet
+from densefield.refine import DenseCRF
 from densefield.segmenter import Segmenter, description
 from densefield.segmenter.description import SegmenterConfig
 from densefield.segmenter.pixels import as_pixels
@@ -502,3 +503,14 @@ def test_values_bands_and_range_are_saved(tmp_path: Path) -> None:
     text = (tmp_path / "s.json").read_text().replace('"bands": [\n      4,', '"bands": [\n      0,')
     with pytest.raises(InputError, match=r"s\.json: bands, range: bands: wanted one or three numbers"):
         SegmenterConfig.from_json(text, "s.json")
+
+
+def test_a_dense_crf_takes_the_pixels_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 8, 3), np.uint8)
+    classes = ClassList(names=["a", "b"], colors=[(0, 0, 0), (1, 1, 1)])
+    crf = DenseCRF(2)
+    taken = []
+    monkeypatch.setattr(crf, "forward", lambda scores, pixels: taken.append(pixels) or scores)
+    network = networks.unet(2, 3, width=1, padding="same")
+    Segmenter(network, classes, mean=MEAN, std=STD, refinement=crf).scores(image)
+    assert torch.equal(taken[0], torch.from_numpy(image).permute(2, 0, 1)[None])

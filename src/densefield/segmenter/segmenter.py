@@ -18,6 +18,7 @@ from densefield.classes import ClassList
 from densefield.files import atomic_write
 from densefield.images.bands import AS_DECLARED, Reading
 from densefield.protocols import geometry, stated
+from densefield.refine import DenseCRF
 from densefield.segmenter.description import (
     HUB_WEIGHTS,
     SegmenterConfig,
@@ -132,7 +133,9 @@ class Segmenter(
         assert self.refinement is not None
         with torch.no_grad(), _evaluating(self):
             device, dtype = _placement(self.network)
-            image = normalized(pixels.to(device), channels=pixels.shape[1], dtype=dtype)
+            image = pixels.to(device)
+            if not isinstance(self.refinement, DenseCRF):  # which takes pixels as they are
+                image = normalized(image, channels=pixels.shape[1], dtype=dtype)
             image = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
             refined = self.refinement(scores.to(device), image)
         wanted = tuple(scores.shape)
