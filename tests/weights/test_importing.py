@@ -1,25 +1,52 @@
-"""Each published layout, written here from networks of ours or with the released names, gives the same bits back."""
+"""Each published layout, written here from our own networks under the released names, gives the same bits back."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from caffemodels import blob, caffemodel, layer
 from torch import Tensor, nn
-from torch.nn import functional
 
 from densefield.checks import InputError
 from densefield.classes import ClassList
-from densefield.networks import VGG, deeplab_largefov, fc_densenet56, unet
+from densefield.networks import (
+    VGG,
+    DeepLabResNet,
+    ResNet,
+    deconvnet,
+    deeplab_4x4,
+    deeplab_7x7,
+    deeplab_aspp_vgg16,
+    deeplab_largefov,
+    deeplab_msc_largefov,
+    deeplab_resnet101,
+    dilation8,
+    dilation10,
+    fc_densenet56,
+    fcn8s,
+    fcn8s_at_once,
+    fcn16s,
+    fcn32s,
+    fcn32s_alexnet,
+    fcn32s_googlenet,
+    pspnet101,
+    segnet,
+    segnet_basic,
+    unet,
+)
 from densefield.segmenter import Segmenter
 from densefield.weights import import_weights, write_tensors
 
-CAFFE_MEAN = (122.675, 116.669, 104.008)  # RGB
+DEEPLAB = (122.675, 116.669, 104.008)  # means, as RGB
+FCN = (122.67891434, 116.66876762, 104.00698793)
 
 
 def drawn(build: Callable[[], nn.Module]) -> nn.Module:
@@ -43,51 +70,156 @@ def same(ours: nn.Module, theirs: nn.Module, *, side: int = 45) -> None:
         assert torch.equal(ours.eval()(image), theirs.eval()(image))
 
 
-# How Caffe would write a network.
+# How Caffe would write a network: an array of bytes for each layer, in the network's order.
 
 
-def convolution(name: str, module: nn.Module, *, reads: str = "", kind: str = "Convolution", age: int = 2) -> bytes:
+def convolution(name: str, module: nn.Module, *, reads: str = "", age: int = 2) -> bytes:
     weight = module.weight.detach()
-    if reads == "data":
+    if reads:
         weight = weight.flip(1)  # published networks read BGR
     blobs = [blob(weight.numpy(), older=age < 2)]
-    if module.bias is not None:
+    if getattr(module, "bias", None) is not None:
         blobs.append(blob(module.bias.detach().numpy(), older=age < 2))
-    return layer(name, kind, blobs, reads=reads, age=age)
+    return layer(name, "Convolution" if isinstance(module, nn.Conv2d) else "Deconvolution", blobs, reads=reads, age=age)
 
 
-def batch_norm(name: str, scale: str, module: nn.Module, reads: str = "") -> bytes:
+def batch_norm(name: str, module: nn.Module) -> bytes:
+    """Sums and what to divide them by, then a layer of factors and biases."""
     sums = [blob(4 * each.numpy()) for each in (module.running_mean, module.running_var)]
     factors = [blob(each.detach().numpy()) for each in (module.weight, module.bias)]
-    return layer(name, "BatchNorm", [*sums, blob(np.float32([4]))], reads=reads) + layer(scale, "Scale", factors)
+    return layer(name, "BatchNorm", [*sums, blob(np.float32([4]))]) + layer(f"scale_{name}", "Scale", factors)
 
 
-def bn(name: str, module: nn.Module, *, folded: bool = False) -> bytes:
-    """PSPNet's and DeconvNet's, or SegNet's where `folded`; (1, C, 1, 1) as older blobs are."""
-    tensors = [module.weight, module.bias] if folded else [module.weight, module.bias, module.running_mean]
-    tensors += [] if folded else [module.running_var]
+def bn(name: str, module: nn.Module) -> bytes:
+    """PSPNet's and DeconvNet's; (1, C, 1, 1) as older blobs are."""
+    tensors = [module.weight, module.bias, module.running_mean, module.running_var]
     return layer(name, "BN", [blob(each.detach().numpy().reshape(1, -1, 1, 1), older=True) for each in tensors])
 
 
-@pytest.mark.parametrize("age", [0, 1, 2])
-def test_caffe_deeplab(tmp_path: Path, age: int) -> None:
-    def build() -> nn.Module:
-        return deeplab_largefov(3, width=2)
+def folded(name: str, module: nn.Module) -> bytes:
+    """SegNet's for inference: factor and bias are all that is left, which is what these statistics mean here."""
+    module.running_mean.zero_()
+    module.running_var.fill_(1 - module.eps)
+    return layer(
+        name, "BN", [blob(each.detach().numpy()[None, :, None, None]) for each in (module.weight, module.bias)]
+    )
 
-    theirs, ours = drawn(build), build()
+
+def written(
+    network: nn.Module,
+    released: Callable[[str], str],
+    norm: Callable[[str, nn.Module], bytes] = batch_norm,
+    age: int = 2,
+) -> list[bytes]:
+    """All layers, under their `released` names; several that read the image do so as Caffe writes it."""
+    layers: list[bytes] = []
+    for path, module in network.named_modules():
+        if isinstance(getattr(module, "weight", None), Tensor):
+            name = released(path.removeprefix("trunk."))
+            if isinstance(module, nn.BatchNorm2d):
+                layers.append(norm(name, module))
+            else:
+                reads = f"data_input_0_split_{len(layers)}" if not layers or name == "image_3x3" else ""
+                layers.append(convolution(name, module, reads=reads, age=age))
+    return layers
+
+
+def of_vgg(path: str) -> str:
+    return re.sub(r"^fc8", "fc8_voc12", path.removesuffix(".convolution").removesuffix(".0"))
+
+
+def of_resnet(path: str, suffix: str = "") -> str:
+    """res4a, res4b1 ... res4b22 where a stage is long, res5a, res5b, res5c where it is not."""
+    found = re.fullmatch(r"layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)", path)
+    if found is None:
+        return {"conv1": "conv1", "bn1": "bn_conv1"}.get(path, path.replace("fc1_c", "fc1_voc12_c")) + suffix
+    stage, block, part, number = int(found[1]) + 1, int(found[2]), found[3], int(found[4])
+    place = f"b{block}" if block and stage in (3, 4) else "abc"[block]
+    kind = "res" if (part, number) == ("downsample.", 0) or part == "conv" else "bn"
+    return f"{kind}{stage}{place}_branch{'1' if part == 'downsample.' else '2' + 'abc'[number - 1]}{suffix}"
+
+
+def of_pspnet(path: str) -> str:
+    convolution = re.sub(r"(^|\.)bn(?=\d$)", r"\1conv", path).removesuffix("_bn").replace("sample.1", "sample.0")
+    name = {"conv1": "conv1_1_3x3_s2", "conv2": "conv1_2_3x3", "conv3": "conv1_3_3x3"}.get(convolution, convolution)
+    if (found := re.fullmatch(r"layer(\d)\.(\d+)\.(.+)", convolution)) is not None:
+        parts = {"conv1": "1x1_reduce", "conv2": "3x3", "conv3": "1x1_increase", "downsample.0": "1x1_proj"}
+        name = f"conv{int(found[1]) + 1}_{int(found[2]) + 1}_{parts[found[3]]}"
+    return name if convolution == path else f"{name}/bn"
+
+
+def of_deconvnet(path: str) -> str:
+    return {"fc6_deconv": "fc6-deconv", "fc6_deconv_bn": "fc6-deconv-bn", "seg_score_voc": "seg-score-voc"}.get(
+        path, path
+    )
+
+
+def of_dilation_voc(path: str) -> str:
+    return "fc-final" if path == "final" else path.replace("ctx_", "ct_")
+
+
+class Case(NamedTuple):
+    """A network of ours, what its layers are called where it was released, and the mean that it subtracted there."""
+
+    build: Callable[[], nn.Module]
+    released: Callable[[str], str] = of_vgg
+    mean: Sequence[float] = DEEPLAB
+    norm: Callable[[str, nn.Module], bytes] = batch_norm
+
+
+CAFFE = {
+    "deeplab_7x7": Case(lambda: deeplab_7x7(3, width=1)),
+    "deeplab_4x4": Case(lambda: deeplab_4x4(3, width=2)),
+    "deeplab_largefov": Case(lambda: deeplab_largefov(3, width=2)),
+    "deeplab_msc_largefov": Case(lambda: deeplab_msc_largefov(3, width=2)),
+    "deeplab_aspp_vgg16": Case(lambda: deeplab_aspp_vgg16(3, width=2)),
+    "deeplab_resnet101": Case(lambda: deeplab_resnet101(3, width=1), of_resnet),
+    "fcn32s": Case(lambda: fcn32s(3, width=1, deconvolution="learned"), mean=FCN),
+    "fcn16s": Case(lambda: fcn16s(3, width=1, deconvolution="learned"), mean=FCN),
+    "fcn8s": Case(lambda: fcn8s(3, width=1, deconvolution="learned"), mean=FCN),
+    "fcn8s_at_once": Case(lambda: fcn8s_at_once(3, width=1, deconvolution="learned"), mean=FCN),
+    "fcn32s_alexnet": Case(lambda: fcn32s_alexnet(3, width=1, deconvolution="learned"), mean=FCN),
+    "fcn32s_googlenet": Case(
+        lambda: fcn32s_googlenet(3, width=1, deconvolution="learned"), lambda path: path.replace(".", "/"), FCN
+    ),
+    "pspnet101": Case(lambda: pspnet101(3, width=2), of_pspnet, (123.68, 116.779, 103.939), bn),
+    "segnet": Case(lambda: segnet(3, width=2), mean=(0, 0, 0), norm=folded),
+    "segnet_basic": Case(lambda: segnet_basic(3, width=2), mean=(0, 0, 0), norm=folded),
+    "deconvnet": Case(lambda: deconvnet(3, width=1), of_deconvnet, norm=bn),
+    "dilation8": Case(lambda: dilation8(3, width=1), mean=(105.41, 108.77, 110.70)),
+    "dilation8 for VOC": Case(
+        lambda: dilation8(3, width=1, context="large"), of_dilation_voc, (116.52, 111.36, 102.93)
+    ),
+    "dilation10": Case(lambda: dilation10(3, width=1), mean=(73.16, 82.91, 72.39)),
+}
+
+
+@pytest.mark.parametrize("network", CAFFE)
+def test_caffe(tmp_path: Path, network: str) -> None:
+    case = CAFFE[network]
+    theirs, ours = drawn(case.build), case.build()
     path = tmp_path / "train_iter_8000.caffemodel"
-    trunk = [
-        convolution(name, getattr(theirs.trunk, name).convolution, reads="data" if name == "conv1_1" else "", age=age)
-        for name in theirs.trunk.layout
-    ]
-    heads = [convolution(name, getattr(theirs, name)[0], age=age) for name in ("fc6", "fc7")]
-    # Three classes, three channels into it: only what reads the image is turned.
-    path.write_bytes(caffemodel(*trunk, *heads, convolution("fc8_pascal", theirs.fc8, age=age)))
+    path.write_bytes(caffemodel(*written(theirs, case.released, case.norm)))
     imported = import_weights(ours, path)
     same(ours, theirs)
-    assert imported.missing == imported.misshapen == imported.unused == ()
+    assert imported.missing == imported.misshapen == imported.unused == imported.copies == ()
+    turned = [match.ours for match in imported.matched if "BGR to RGB" in match.how]
+    assert turned == [imported.matched[0].ours, *(["image_3x3.0"] if "msc" in network else [])]
+    assert imported.scaling is not None
+    assert imported.scaling.mean == pytest.approx([value / 255 for value in case.mean])
+    assert imported.scaling.std == (1 / 255,) * 3
+
+
+@pytest.mark.parametrize("age", [0, 1, 2])
+def test_a_segmenter_gives_the_scores_that_caffe_gave(tmp_path: Path, age: int) -> None:
+    """Three classes, three channels into it: only what reads the image is turned."""
+    theirs, ours = drawn(CAFFE["deeplab_largefov"].build), CAFFE["deeplab_largefov"].build()
+    path = tmp_path / "train_iter_8000.caffemodel"
+    path.write_bytes(caffemodel(*written(theirs, of_vgg, age=age)))
+    imported = import_weights(ours, path)
+    same(ours, theirs)
     assert imported.matched[0] == ("conv1_1", "trunk.conv1_1.convolution", (2, 3, 3, 3), "BGR to RGB")
-    assert imported.matched[-1] == ("fc8_pascal", "fc8", (3, 32, 1, 1), "")
+    assert imported.matched[-1] == ("fc8_voc12", "fc8", (3, 32, 1, 1), "")
     assert imported.scaling is not None
     segmenter = Segmenter(
         ours,
@@ -96,21 +228,56 @@ def test_caffe_deeplab(tmp_path: Path, age: int) -> None:
         std=imported.scaling.std,
     )
     image = torch.rand(3, 33, 41)
-    as_caffe_reads = (255 * image - torch.tensor(CAFFE_MEAN)[:, None, None])[None]  # BGR there, with conv1_1 turned too
+    as_caffe_reads = (255 * image - torch.tensor(DEEPLAB)[:, None, None])[None]  # BGR there, with conv1_1 turned too
     wanted = theirs(as_caffe_reads)[0]
     torch.testing.assert_close(
         segmenter.scores(image), wanted, rtol=1e-4, atol=1e-4 * float(wanted.detach().abs().max())
     )
 
 
-def test_vgg16_is_thinned_as_deeplab_did(tmp_path: Path) -> None:
-    """From ImageNet's classifier: fc6's taps 0, 3, 6 and one filter in four; its 1000 classes stay away."""
+def test_copies_for_other_scales_are_skipped(tmp_path: Path) -> None:
+    theirs, ours = drawn(CAFFE["deeplab_resnet101"].build), CAFFE["deeplab_resnet101"].build()
+    layers = written(theirs, of_resnet)
+    for suffix in ("_res075", "_res05"):
+        layers += written(theirs, functools.partial(of_resnet, suffix=suffix))
+    path = tmp_path / "train2_iter_20000.caffemodel"
+    path.write_bytes(caffemodel(*layers))
+    imported = import_weights(ours, path)
+    same(ours, theirs)
+    assert imported.unused == ()
+    assert imported.copies
+    assert all(name.endswith(("_res075", "_res05")) for name in imported.copies)
+
+
+def test_folded_statistics_leave_a_factor_and_a_bias(tmp_path: Path) -> None:
+    theirs, ours = drawn(CAFFE["segnet"].build), CAFFE["segnet"].build()
+    path = tmp_path / "segnet_weights_driving_webdemo.caffemodel"
+    path.write_bytes(caffemodel(*written(theirs, of_vgg, folded)))
+    imported = import_weights(ours.eval(), path)
+    assert imported.matched[1].how == "statistics folded in"
+    features = torch.randn(1, 2, 8, 8)
+    norm = theirs.conv1_1_bn
+    plain = features * norm.weight[:, None, None] + norm.bias[:, None, None]
+    torch.testing.assert_close(ours.conv1_1_bn(features), plain, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("build", "filters", "taps", "how6", "how7"),
+    [
+        (deeplab_7x7, 1, [0, 1, 2, 3, 4, 5, 6], "as a convolution", "as a convolution"),
+        (deeplab_4x4, 1, [0, 2, 4, 6], "taps 0, 2, 4, 6", "as a convolution"),
+        (deeplab_largefov, 4, [0, 3, 6], "one filter in 4, taps 0, 3, 6", "one filter in 4"),
+        (deeplab_aspp_vgg16, 4, [0, 3, 6], "one filter in 4, taps 0, 3, 6", "one filter in 4"),
+    ],
+)
+def test_vgg16_is_thinned_as_deeplab_did(
+    tmp_path: Path, build: Callable[..., nn.Module], filters: int, taps: list[int], how6: str, how7: str
+) -> None:
+    """From ImageNet's classifier, into every branch; its 1000 classes stay away."""
     vgg = drawn(lambda: VGG(width=2))
     fc6, fc7 = torch.randn(128, 16, 7, 7), torch.randn(128, 128)
     bias6, bias7 = torch.randn(128), torch.randn(128)
-    layers = [
-        convolution(name, getattr(vgg, name).convolution, reads="data" * (name == "conv1_1")) for name in vgg.layout
-    ]
+    layers = written(vgg, of_vgg)
     for name, weight, bias in (("fc6", fc6.reshape(128, -1), bias6), ("fc7", fc7, bias7)):
         layers.append(
             layer(name, "InnerProduct", [blob(weight.numpy(), older=True), blob(bias.numpy(), older=True)], age=1)
@@ -120,73 +287,34 @@ def test_vgg16_is_thinned_as_deeplab_did(tmp_path: Path) -> None:
     )
     path = tmp_path / "VGG_ILSVRC_16_layers.caffemodel"
     path.write_bytes(caffemodel(*layers))
-    network = deeplab_largefov(4, width=2)
-    before = network.fc8.weight.clone()
-    with pytest.raises(InputError, match=r"1 layers of another shape, first fc8: wanted shape \(4, 32, 1, 1\)"):
+    network = build(4, width=2)
+    branches = ["_1", "_2", "_3", "_4"] if build is deeplab_aspp_vgg16 else [""]
+    before = [network.get_submodule(f"fc8{branch}").weight.clone() for branch in branches]
+    with pytest.raises(InputError, match=r"lacks 4 layers|1 layers of another shape, first fc8: wanted shape \(4, "):
         import_weights(network, path)
     imported = import_weights(network, path, partial=True)
-    assert torch.equal(network.fc6[0].weight, fc6[::4][:, :, [0, 3, 6]][:, :, :, [0, 3, 6]])
-    assert torch.equal(network.fc6[0].bias, bias6[::4])
-    assert torch.equal(network.fc7[0].weight[:, :, 0, 0], fc7[::4, ::4])
-    assert torch.equal(network.fc8.weight, before)
-    assert [each.ours for each in imported.misshapen] == ["fc8"]
-    assert [each.how for each in imported.matched[-2:]] == ["one filter in 4, taps 0, 3, 6", "one filter in 4"]
+    for branch, kept in zip(branches, before, strict=True):
+        filled6, filled7 = (network.get_submodule(f"{name}{branch}.0") for name in ("fc6", "fc7"))
+        assert torch.equal(filled6.weight, fc6[::filters][:, :, taps][:, :, :, taps])
+        assert torch.equal(filled6.bias, bias6[::filters])
+        assert torch.equal(filled7.weight[:, :, 0, 0], fc7[::filters, ::filters])
+        assert torch.equal(filled7.bias, bias7[::filters])
+        assert torch.equal(network.get_submodule(f"fc8{branch}").weight, kept)
+    assert [each.ours for each in imported.misshapen] + list(imported.missing) == [
+        f"fc8{branch}" for branch in branches
+    ]
+    assert [each.how for each in imported.matched[-2:]] == [how6, how7]
 
 
-class Branches(nn.Module):
-    """DeepLab v2's head on VGG, its fc6 of another kernel."""
-
-    def __init__(self, kernel: int = 4) -> None:
-        super().__init__()
-        for branch in (1, 2):
-            self.add_module(f"fc6_{branch}", nn.Conv2d(2, 8, kernel))
-            self.add_module(f"fc7_{branch}", nn.Conv2d(8, 8, 1))
-
-
-def test_fc6_fills_every_branch_and_kernels_of_four(tmp_path: Path) -> None:
-    weight, square = np.random.default_rng(0).normal(size=(8, 2, 7, 7)), np.random.default_rng(1).normal(size=(8, 8))
-    weight, square = weight.astype(np.float32), square.astype(np.float32)
-    bias = blob(np.zeros(8))
-    (tmp_path / "a.caffemodel").write_bytes(
-        caffemodel(
-            layer("fc6", "InnerProduct", [blob(weight.reshape(8, -1)), bias]),
-            layer("fc7", "InnerProduct", [blob(square), bias]),
-        )
-    )
-    network = Branches()
-    import_weights(network, tmp_path / "a.caffemodel")
-    for branch in (1, 2):
-        filled = network.get_submodule(f"fc6_{branch}").weight
-        assert torch.equal(filled, torch.from_numpy(weight[:, :, ::2, ::2]))
-        assert torch.equal(network.get_submodule(f"fc7_{branch}").weight[:, :, 0, 0], torch.from_numpy(square))
-    import_weights(whole := Branches(7), tmp_path / "a.caffemodel")
-    assert torch.equal(whole.fc6_1.weight, torch.from_numpy(weight))
-
-
-class MultiScale(nn.Module):
-    """Two convolutions read the image, as in DeepLab-MSc."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1_1 = nn.Conv2d(3, 4, 3)
-        self.data_ms1 = nn.Conv2d(3, 4, 3)
-        self.upscore = nn.ConvTranspose2d(4, 3, 4, bias=False)
-
-
-def test_all_that_reads_the_image_is_turned_and_nothing_else(tmp_path: Path) -> None:
-    theirs, ours = drawn(MultiScale), MultiScale()
-    first, second, last = theirs.children()
-    written = []
-    for place, (name, each) in enumerate((("conv1_1", first), ("data_ms1", second))):
-        blobs = [blob(each.weight.detach().flip(1).numpy()), blob(each.bias.detach().numpy())]
-        written.append(layer(name, "Convolution", blobs, reads=f"data_input_0_split_{place}"))  # as Caffe saves it
-    (tmp_path / "a.caffemodel").write_bytes(
-        caffemodel(*written, convolution("upscore", last, kind="Deconvolution", reads="fc8"))
-    )
-    imported = import_weights(ours, tmp_path / "a.caffemodel")
-    for name, tensor in theirs.state_dict().items():
-        assert torch.equal(ours.state_dict()[name], tensor)
-    assert [each.how for each in imported.matched] == ["BGR to RGB", "BGR to RGB", ""]
+def in_torchvisions_places(vgg: VGG) -> Iterator[tuple[int, str, Tensor]]:
+    """A place for each convolution, normalization, ReLU and pooling."""
+    place, block = 0, "1"
+    for name in vgg.layout:
+        if name[4] != block:
+            place, block = place + 1, name[4]  # a pooling
+        for part in vgg.get_submodule(name):
+            yield from ((place, leaf, value) for leaf, value in part.state_dict().items())
+            place += 1
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -197,17 +325,7 @@ def test_torchvision_and_smp_vgg(tmp_path: Path, batch_norm: bool, suffix: str, 
         return VGG(width=2, batch_norm=batch_norm)
 
     theirs, ours = drawn(build), build()
-    state: dict[str, Tensor] = {}
-    place, block = 0, "1"
-    for name in theirs.layout:
-        if name[4] != block:
-            place, block = place + 1, name[4]  # a pooling
-        module = getattr(theirs, name)
-        parts = [module.convolution, *([module.norm] if batch_norm else [])]
-        for part in parts:
-            state |= {f"{wrapper}features.{place}.{leaf}": value for leaf, value in part.state_dict().items()}
-            place += 1
-        place += 1  # the ReLU
+    state = {f"{wrapper}features.{place}.{leaf}": value for place, leaf, value in in_torchvisions_places(theirs)}
     if not wrapper:
         state |= {f"classifier.{i}.weight": torch.zeros(8, 8) for i in (0, 3, 6)}
     saved(state, path := tmp_path / f"vgg16{suffix}")
@@ -236,265 +354,87 @@ def saved(state: dict[str, Tensor], path: Path) -> None:
         torch.save(state, path)
 
 
-class FCN(nn.Module):
-    """FCN-16s' released names on a VGG as ours."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk = VGG(width=1)
-        self.fc6 = nn.Conv2d(8, 8, 7, padding=3)
-        self.fc7 = nn.Conv2d(8, 8, 1)
-        self.score_fr = nn.Conv2d(8, 3, 1)
-        self.upscore2 = nn.ConvTranspose2d(3, 3, 4, stride=2, bias=False)
-        self.score_pool4 = nn.Conv2d(3, 3, 1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        scores = self.score_fr(functional.relu(self.fc7(functional.relu(self.fc6(self.trunk(image))))))
-        return self.score_pool4(self.upscore2(scores))
-
-
-@pytest.mark.parametrize("layout", ["caffe", "pytorch-fcn", "pytorch-fcn in training", "old"])
-def test_fcn(tmp_path: Path, layout: str) -> None:
-    theirs, ours = drawn(FCN), FCN()
-    modules = {name: getattr(theirs.trunk, name).convolution for name in theirs.trunk.layout}
-    modules |= {name: module for name, module in theirs.named_children() if name != "trunk"}
-    if layout == "caffe":
-        path = tmp_path / "fcn16s-heavy-pascal.caffemodel"
-        path.write_bytes(
-            caffemodel(
-                *(convolution(name, module, reads="data" * (name == "conv1_1")) for name, module in modules.items())
-            )
-        )
-        path.write_bytes(path.read_bytes() + layer("scale_pool4", "Scale", [blob([0.01])]))  # as that at once has it
-    else:
-        path = tmp_path / "fcn16s_from_caffe.pth"
-        state = {
-            f"{name}.{leaf}": value for name, module in modules.items() for leaf, value in module.state_dict().items()
-        }
-        state["conv1_1.weight"] = state["conv1_1.weight"].flip(1)  # it reads BGR too
-        whole = {"epoch": 3, "arch": "FCN16s", "optim_state_dict": {}, "model_state_dict": state}
-        torch.save(whole if "training" in layout else state, path, _use_new_zipfile_serialization=layout != "old")
-    imported = import_weights(ours, path)
-    same(ours, theirs)
-    assert imported.scaling is not None
-    assert imported.scaling.mean == pytest.approx([value / 255 for value in (122.67891434, 116.66876762, 104.00698793)])
-    assert imported.scaling.std == (1 / 255,) * 3
-
-
-class Bottleneck(nn.Module):
-    def __init__(self, before: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(before, 2, 1, stride=stride, bias=False)
-        self.bn1 = nn.BatchNorm2d(2)
-        self.conv2 = nn.Conv2d(2, 2, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(2)
-        self.conv3 = nn.Conv2d(2, 8, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(8)
-        if before != 8 or stride != 1:
-            self.downsample = nn.Sequential(nn.Conv2d(before, 8, 1, stride=stride, bias=False), nn.BatchNorm2d(8))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = functional.relu(self.bn1(self.conv1(x)))
-        out = self.bn3(self.conv3(functional.relu(self.bn2(self.conv2(out)))))
-        return functional.relu(out + (self.downsample(x) if hasattr(self, "downsample") else x))
-
-
-class ResNet(nn.Module):
-    """torchvision's names, small."""
-
-    def __init__(self, stem: Sequence[str] = ("conv1",)) -> None:
-        super().__init__()
-        channels = 3
-        for name in stem:
-            self.add_module(name, nn.Conv2d(channels, 4, 3, padding=1, bias=False))
-            self.add_module(name.replace("conv", "bn", 1), nn.BatchNorm2d(4))
-            channels = 4
-        self.stem = tuple(stem)
-        self.layer1 = nn.Sequential(Bottleneck(4, 1), Bottleneck(8, 1))
-        self.layer2 = nn.Sequential(Bottleneck(8, 2), *(Bottleneck(8, 1) for _ in range(12)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        for name in self.stem:
-            x = functional.relu(getattr(self, name.replace("conv", "bn", 1))(getattr(self, name)(x)))
-        return self.layer2(self.layer1(x))
-
-
-class DeepLabResNet(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk = ResNet()
-        self.fc1_voc12_c0 = nn.Conv2d(8, 3, 3, padding=1)
-        self.fc1_voc12_c1 = nn.Conv2d(8, 3, 3, padding=2, dilation=2)
-
-    def forward(self, image: Tensor) -> Tensor:
-        features = self.trunk(image)
-        return self.fc1_voc12_c0(features) + self.fc1_voc12_c1(features)
-
-
-class ASPP(nn.Module):
-    """The same head under deeplab-pytorch's names."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.resnet = ResNet()
-        self.aspp = nn.ModuleDict({name: nn.Conv2d(8, 3, 3, padding=1) for name in ("c0", "c1")})
-
-    def forward(self, image: Tensor) -> Tensor:
-        features = self.resnet(image)
-        return self.aspp["c0"](features) + self.aspp["c1"](features)
-
-
-def caffe_resnet(resnet: ResNet, suffix: str = "") -> list[bytes]:
-    layers = [
-        convolution(f"conv1{suffix}", resnet.conv1, reads="data"),
-        batch_norm(f"bn_conv1{suffix}", f"scale_conv1{suffix}", resnet.bn1, f"conv1{suffix}"),
-    ]
-    for stage, blocks in ((2, resnet.layer1), (3, resnet.layer2)):
-        for index, block in enumerate(blocks):
-            place = f"{stage}{chr(97 + index) if len(blocks) < 4 else f'b{index}' if index else 'a'}_branch"
-            pairs = [("2a", block.conv1, block.bn1), ("2b", block.conv2, block.bn2), ("2c", block.conv3, block.bn3)]
-            if hasattr(block, "downsample"):
-                pairs.insert(0, ("1", *block.downsample))
-            for branch, conv, norm in pairs:
-                layers.append(convolution(f"res{place}{branch}{suffix}", conv))
-                layers.append(batch_norm(f"bn{place}{branch}{suffix}", f"scale{place}{branch}{suffix}", norm))
-    return layers
-
-
-@pytest.mark.parametrize("build", [DeepLabResNet, ASPP])
-def test_caffe_deeplab_v2(tmp_path: Path, build: type[nn.Module]) -> None:
-    theirs, ours = drawn(build), build()
-    resnet = theirs.trunk if build is DeepLabResNet else theirs.resnet
-    heads = list(theirs.children())[1:] if build is DeepLabResNet else list(theirs.aspp.values())
-    layers = [*caffe_resnet(resnet), *caffe_resnet(resnet, "_res075"), *caffe_resnet(resnet, "_res05")]
-    layers += [convolution(f"fc1_voc12_c{place}", head) for place, head in enumerate(heads)]
-    path = tmp_path / "train2_iter_20000.caffemodel"
-    path.write_bytes(caffemodel(*layers))
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("build", [fcn32s, fcn16s, fcn8s, fcn8s_at_once])
+def test_pytorch_fcn(tmp_path: Path, build: Callable[..., nn.Module], training: bool, old: bool) -> None:
+    theirs = drawn(lambda: build(3, width=1, deconvolution="learned"))
+    ours = build(3, width=1, deconvolution="learned")
+    state = {
+        re.sub(r"^trunk\.|\.0(?=\.)|\.convolution", "", name): value for name, value in theirs.state_dict().items()
+    }
+    state["conv1_1.weight"] = state["conv1_1.weight"].flip(1)  # it reads BGR too
+    whole = {"epoch": 3, "arch": "FCN16s", "optim_state_dict": {}, "model_state_dict": state}
+    path = tmp_path / "fcn16s_from_caffe.pth"
+    torch.save(whole if training else state, path, _use_new_zipfile_serialization=not old)
     imported = import_weights(ours, path)
     same(ours, theirs)
     assert imported.unused == ()
-    assert imported.copies
-    assert all(name.endswith(("_res075", "_res05")) for name in imported.copies)
-    assert imported.matched[0].how == "BGR to RGB"
+    assert imported.scaling is not None
+    assert imported.scaling.mean == pytest.approx([value / 255 for value in FCN])
+    assert imported.scaling.std == (1 / 255,) * 3
 
 
-@pytest.mark.parametrize("build", [DeepLabResNet, ASPP])
+def test_torchvisions_classifier_becomes_convolutions(tmp_path: Path) -> None:
+    vgg, ours = drawn(lambda: fcn32s(3, width=1)), fcn32s(3, width=1)
+    state = {f"features.{place}.{leaf}": value for place, leaf, value in in_torchvisions_places(vgg.trunk)}
+    for place, name in ((0, "fc6"), (3, "fc7")):
+        module = vgg.get_submodule(name)[0]
+        state |= {f"classifier.{place}.weight": module.weight.flatten(1), f"classifier.{place}.bias": module.bias}
+    state |= {"classifier.6.weight": torch.zeros(1000, 64), "classifier.6.bias": torch.zeros(1000)}
+    torch.save({name: value.detach() for name, value in state.items()}, tmp_path / "vgg16.pth")
+    imported = import_weights(ours, tmp_path / "vgg16.pth", partial=True)
+    for name in ("fc6", "fc7"):
+        assert torch.equal(ours.get_submodule(name)[0].weight, vgg.get_submodule(name)[0].weight)
+    assert "score_fr" in imported.missing
+    assert imported.unused == ("classifier.6",)
+
+
+def of_deeplab_pytorch(path: str) -> str:
+    """base.layer1.conv1.conv, base.layer4.block23.increase.bn, base.aspp.c3."""
+    found = re.fullmatch(r"layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)", path)
+    if found is None:
+        path = re.sub(r"^(conv|bn)1\.", r"layer1.conv1.\1.", path)
+        return path.replace("fc1_c", "aspp.c")
+    stage, block, part, number, leaf = found.groups()
+    name = "shortcut" if part == "downsample." else ("reduce", "conv3x3", "increase")[int(number) - 1]
+    kind = ("conv", "bn")[int(number)] if part == "downsample." else part
+    return f"layer{int(stage) + 1}.block{int(block) + 1}.{name}.{kind}.{leaf}"
+
+
 @pytest.mark.parametrize("prefix", ["base.", ""])
-def test_deeplab_pytorch(tmp_path: Path, build: type[nn.Module], prefix: str) -> None:
-    theirs, ours = drawn(build), build()
-    resnet = theirs.trunk if build is DeepLabResNet else theirs.resnet
-    heads = list(theirs.children())[1:] if build is DeepLabResNet else list(theirs.aspp.values())
-    parts = {"layer1.conv1.conv": resnet.conv1, "layer1.conv1.bn": resnet.bn1}
-    for stage, blocks in ((2, resnet.layer1), (3, resnet.layer2)):
-        for index, block in enumerate(blocks, start=1):
-            named = zip(
-                ("reduce", "conv3x3", "increase"),
-                (block.conv1, block.conv2, block.conv3),
-                (block.bn1, block.bn2, block.bn3),
-                strict=True,
-            )
-            pairs = [*named, *([("shortcut", *block.downsample)] if hasattr(block, "downsample") else [])]
-            for name, conv, norm in pairs:
-                parts |= {f"layer{stage}.block{index}.{name}.conv": conv, f"layer{stage}.block{index}.{name}.bn": norm}
-    parts |= {f"aspp.c{place}": head for place, head in enumerate(heads)}
+def test_deeplab_pytorch(tmp_path: Path, prefix: str) -> None:
+    theirs, ours = drawn(CAFFE["deeplab_resnet101"].build), CAFFE["deeplab_resnet101"].build()
     state = {
-        f"{prefix}{name}.{leaf}": value for name, part in parts.items() for leaf, value in part.state_dict().items()
+        prefix + of_deeplab_pytorch(name.removeprefix("trunk.")): value for name, value in theirs.state_dict().items()
     }
-    state[f"{prefix}layer1.conv1.conv.weight"] = resnet.conv1.weight.detach().flip(1)
+    state[f"{prefix}layer1.conv1.conv.weight"] = theirs.trunk.conv1.weight.detach().flip(1)
     torch.save(state, path := tmp_path / "deeplabv2_resnet101_msc-vocaug.pth")
     imported = import_weights(ours, path)
     same(ours, theirs)
     assert imported.scaling is not None
-    assert imported.scaling.mean == tuple(value / 255 for value in CAFFE_MEAN)
+    assert imported.scaling.mean == pytest.approx([value / 255 for value in DEEPLAB])
     assert imported.unused == ()
 
 
 @pytest.mark.parametrize("prefix", ["", "encoder.", "module.encoder."])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_torchvision_timm_and_smp_resnet_fill_an_encoder(tmp_path: Path, prefix: str, suffix: str) -> None:
-    theirs, ours = drawn(DeepLabResNet), DeepLabResNet()
+    def build() -> nn.Module:
+        return DeepLabResNet(3, ResNet(50, "torchvision", width=1), rates=(1, 2))
+
+    theirs, ours = drawn(build), build()
     state = {f"{prefix}{name}": value for name, value in theirs.trunk.state_dict().items()}
     state["fc.weight"] = torch.zeros(1000, 8)
     saved(state, path := tmp_path / f"resnet{suffix}")
-    with pytest.raises(InputError, match="lacks 2 layers of this network: fc1_voc12_c0, fc1_voc12_c1"):
+    with pytest.raises(InputError, match="lacks 2 layers of this network: fc1_c0, fc1_c1"):
         import_weights(ours, path)
     imported = import_weights(ours, path, partial=True)
     same(ours.trunk, theirs.trunk)
-    assert imported.missing == ("fc1_voc12_c0", "fc1_voc12_c1")
+    assert imported.missing == ("fc1_c0", "fc1_c1")
     assert imported.unused == ("fc",)
     assert imported.scaling is not None
     assert imported.scaling.std == (0.229, 0.224, 0.225)
-
-
-@pytest.mark.parametrize("stem", [("conv1_1_3x3_s2", "conv1_2_3x3", "conv1_3_3x3"), ("conv1", "conv2", "conv3")])
-def test_caffe_pspnet(tmp_path: Path, stem: tuple[str, ...]) -> None:
-    def build() -> nn.Module:
-        network = ResNet(stem)
-        network.conv5_3_pool1_conv = nn.Conv2d(8, 2, 1, bias=False)
-        network.conv5_3_pool1_conv_bn = nn.BatchNorm2d(2)
-        return network
-
-    theirs, ours = drawn(build), build()
-    layers: list[bytes] = []
-
-    def add(name: str, conv: nn.Module, norm: nn.Module, reads: str = "") -> None:
-        layers.extend((convolution(name, conv, reads=reads), bn(f"{name}/bn", norm)))
-
-    for place, (released, name) in enumerate(zip(("conv1_1_3x3_s2", "conv1_2_3x3", "conv1_3_3x3"), stem, strict=True)):
-        add(released, getattr(theirs, name), getattr(theirs, name.replace("conv", "bn", 1)), "" if place else "data")
-    for stage, blocks in ((2, theirs.layer1), (3, theirs.layer2)):
-        for index, block in enumerate(blocks, start=1):
-            add(f"conv{stage}_{index}_1x1_reduce", block.conv1, block.bn1)
-            add(f"conv{stage}_{index}_3x3", block.conv2, block.bn2)
-            add(f"conv{stage}_{index}_1x1_increase", block.conv3, block.bn3)
-            if hasattr(block, "downsample"):
-                add(f"conv{stage}_{index}_1x1_proj", *block.downsample)
-    add("conv5_3_pool1_conv", theirs.conv5_3_pool1_conv, theirs.conv5_3_pool1_conv_bn)
-    path = tmp_path / "pspnet101_VOC2012.caffemodel"
-    path.write_bytes(caffemodel(*layers))
-    imported = import_weights(ours, path)
-    same(ours, theirs)
-    assert imported.unused == ()
-    assert imported.scaling is not None
-    assert imported.scaling.mean == pytest.approx([value / 255 for value in (123.68, 116.779, 103.939)])
-
-
-class SegNet(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1_1 = nn.Conv2d(3, 4, 3, padding=1)
-        self.conv1_1_bn = nn.BatchNorm2d(4)
-        self.conv1_2_D = nn.Conv2d(4, 4, 3, padding=1)
-        self.conv1_2_D_bn = nn.BatchNorm2d(4)
-        self.conv1_1_D = nn.Conv2d(4, 3, 3, padding=1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        features = functional.relu(self.conv1_1_bn(self.conv1_1(image)))
-        return self.conv1_1_D(functional.relu(self.conv1_2_D_bn(self.conv1_2_D(features))))
-
-
-def test_caffe_segnet_with_statistics_folded_in(tmp_path: Path) -> None:
-    theirs, ours = drawn(SegNet), SegNet()
-    for norm in (theirs.conv1_1_bn, theirs.conv1_2_D_bn):
-        norm.running_mean.zero_()
-        norm.running_var.fill_(1 - norm.eps)
-    layers = []
-    for name, module in theirs.named_children():
-        folded = isinstance(module, nn.BatchNorm2d)
-        layers.append(
-            bn(name, module, folded=True) if folded else convolution(name, module, reads="data" * (name == "conv1_1"))
-        )
-    path = tmp_path / "segnet_weights_driving_webdemo.caffemodel"
-    path.write_bytes(caffemodel(*layers))
-    imported = import_weights(ours, path)
-    same(ours, theirs)
-    assert imported.matched[1].how == "statistics folded in"
-    assert imported.scaling == ((0, 0, 0), (1 / 255,) * 3)
-    image = torch.rand(1, 3, 8, 8)  # a factor and a bias are all that is left
-    norm = ours.conv1_1_bn
-    features = ours.conv1_1(image)
-    plain = features * norm.weight[:, None, None] + norm.bias[:, None, None]
-    torch.testing.assert_close(norm(features), plain, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,8 @@ def spellings(name: str) -> Iterator[str]:
     if name in _TIMM:
         yield _TIMM[name]
     # DeepLab's classifiers on ResNet, of which deeplab-pytorch keeps the numbers.
-    if (found := re.fullmatch(r"(?:aspp\.|fc1_)(c\d+)", plain)) is not None:
-        yield from (f"fc1_voc12_{found[1]}", f"fc1_{found[1]}", f"aspp.{found[1]}", f"fc1.{found[1]}")
+    if (found := re.fullmatch(r"aspp\.(c\d+)", name)) is not None:
+        yield f"fc1_{found[1]}"
     # Dilated networks: ct_ and fc-final for VOC are ctx_ and final for the others.
     if name.startswith("ct_"):
         yield f"ctx_{name[3:]}"
@@ -59,7 +59,7 @@ def _resnet(name: str) -> Iterator[str]:
     elif name == "layer1.conv1.conv":
         yield "conv1"
     elif (found := re.fullmatch(r"conv1_([123])_3x3(_s2)?", name)) is not None:  # PSPNet's stem of three
-        yield from (f"conv1_{found[1]}", f"stem.conv{found[1]}", f"conv{found[1]}")
+        yield f"conv{found[1]}"
 
 
 def vgg_names(layers: Iterable[str]) -> dict[str, str]:
