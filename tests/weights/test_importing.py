@@ -174,15 +174,13 @@ CAFFE = {
     "deeplab_msc_largefov": Case(lambda: deeplab_msc_largefov(3, width=2)),
     "deeplab_aspp_vgg16": Case(lambda: deeplab_aspp_vgg16(3, width=2)),
     "deeplab_resnet101": Case(lambda: deeplab_resnet101(3, width=1), of_resnet),
-    "fcn32s": Case(lambda: fcn32s(3, width=1, deconvolution="learned"), mean=FCN),
-    "fcn16s": Case(lambda: fcn16s(3, width=1, deconvolution="learned"), mean=FCN),
+    "fcn32s": Case(lambda: fcn32s(3, width=1), mean=FCN),
+    "fcn16s": Case(lambda: fcn16s(3, width=1), mean=FCN),
     "fcn8s": Case(lambda: fcn8s(3, width=1, deconvolution="learned"), mean=FCN),
-    "fcn8s_at_once": Case(lambda: fcn8s_at_once(3, width=1, deconvolution="learned"), mean=FCN),
-    "fcn32s_alexnet": Case(lambda: fcn32s_alexnet(3, width=1, deconvolution="learned"), mean=FCN),
-    "fcn32s_googlenet": Case(
-        lambda: fcn32s_googlenet(3, width=1, deconvolution="learned"), lambda path: path.replace(".", "/"), FCN
-    ),
-    "pspnet101": Case(lambda: pspnet101(3, width=2), of_pspnet, (123.68, 116.779, 103.939), bn),
+    "fcn8s_at_once": Case(lambda: fcn8s_at_once(3, width=1), mean=FCN),
+    "fcn32s_alexnet": Case(lambda: fcn32s_alexnet(3, width=1), mean=FCN),
+    "fcn32s_googlenet": Case(lambda: fcn32s_googlenet(3, width=1), lambda path: path.replace(".", "/"), FCN),
+    "pspnet101": Case(lambda: pspnet101(3, width=1), of_pspnet, (123.68, 116.779, 103.939), bn),
     "segnet": Case(lambda: segnet(3, width=2), mean=(0, 0, 0), norm=folded),
     "segnet_basic": Case(lambda: segnet_basic(3, width=2), mean=(0, 0, 0), norm=folded),
     "deconvnet": Case(lambda: deconvnet(3, width=1), of_deconvnet, norm=bn),
@@ -358,8 +356,7 @@ def saved(state: dict[str, Tensor], path: Path) -> None:
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("build", [fcn32s, fcn16s, fcn8s, fcn8s_at_once])
 def test_pytorch_fcn(tmp_path: Path, build: Callable[..., nn.Module], training: bool, old: bool) -> None:
-    theirs = drawn(lambda: build(3, width=1, deconvolution="learned"))
-    ours = build(3, width=1, deconvolution="learned")
+    theirs, ours = drawn(lambda: build(3, width=1)), build(3, width=1)
     state = {
         re.sub(r"^trunk\.|\.0(?=\.)|\.convolution", "", name): value for name, value in theirs.state_dict().items()
     }
@@ -375,6 +372,52 @@ def test_pytorch_fcn(tmp_path: Path, build: Callable[..., nn.Module], training: 
     assert imported.scaling.std == (1 / 255,) * 3
 
 
+@pytest.mark.parametrize(
+    ("build", "factors", "message"),
+    [
+        (fcn8s_at_once, (0.01, 0.0001), None),
+        (fcn8s_at_once, (0.01, 0.01), "scale_pool3 multiplies by 0.01, this network by 0.0001; it is another"),
+        (fcn8s, (0.01, 0.0001), "scale_pool4 multiplies by 0.01, this network by 1; it is another"),
+    ],
+)
+def test_factors_of_pools_are_held_against_ours(
+    tmp_path: Path, build: Callable[..., nn.Module], factors: tuple[float, float], message: str | None
+) -> None:
+    """Files have a factor for each channel, behind a pool; whoever adds the pools otherwise has another network."""
+    theirs, ours = drawn(lambda: build(3, width=1)), build(3, width=1)
+    *front, pool4, enlarging, pool3, last = written(theirs, of_vgg)
+    scales = [
+        layer(f"scale_pool{pool}", "Scale", [blob(np.full(2**pool // 2, factor))], reads=f"pool{pool}_split_1")
+        for pool, factor in zip((4, 3), factors, strict=True)
+    ]
+    path = tmp_path / "fcn8s-atonce-pascal.caffemodel"
+    path.write_bytes(caffemodel(*front, scales[0], pool4, enlarging, scales[1], pool3, last))
+    if message is not None:
+        with pytest.raises(InputError, match=message):
+            import_weights(ours, path, partial=True)
+        return
+    imported = import_weights(ours, path)
+    same(ours, theirs)
+    assert imported.unused == ()
+    assert ("scale_pool3", "scale_pool3", (4,), "the constant 0.0001 here") in imported.matched
+
+
+def test_fixed_deconvolutions_are_taken_where_the_file_has_them(tmp_path: Path) -> None:
+    theirs, ours = drawn(lambda: fcn16s(3, width=1)), fcn16s(3, width=1)
+    layers = written(theirs, of_vgg)
+    path = tmp_path / "fcn16s.caffemodel"
+    path.write_bytes(caffemodel(*(each for each in layers if b"upscore" not in each)))
+    bilinear = ours.upscore16.weight.clone()
+    assert import_weights(ours, path).missing == ()
+    assert torch.equal(ours.upscore16.weight, bilinear)
+    path.write_bytes(caffemodel(*layers))
+    assert [match.ours for match in import_weights(ours, path).matched if "upscore" in match.layer] == [
+        "upscore2",
+        "upscore16",
+    ]
+    assert torch.equal(ours.upscore16.weight, theirs.upscore16.weight)
+
+
 def test_torchvisions_classifier_becomes_convolutions(tmp_path: Path) -> None:
     vgg, ours = drawn(lambda: fcn32s(3, width=1)), fcn32s(3, width=1)
     state = {f"features.{place}.{leaf}": value for place, leaf, value in in_torchvisions_places(vgg.trunk)}
@@ -386,7 +429,7 @@ def test_torchvisions_classifier_becomes_convolutions(tmp_path: Path) -> None:
     imported = import_weights(ours, tmp_path / "vgg16.pth", partial=True)
     for name in ("fc6", "fc7"):
         assert torch.equal(ours.get_submodule(name)[0].weight, vgg.get_submodule(name)[0].weight)
-    assert "score_fr" in imported.missing
+    assert imported.missing == ("score_fr",)
     assert imported.unused == ("classifier.6",)
 
 
@@ -492,12 +535,22 @@ def test_nothing_changes_for_a_file_that_does_not_fit(
     assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
 
 
-@pytest.mark.parametrize("written", ["caffe", "torch"])
-def test_layers_of_any_shapes_fit_or_are_told(tmp_path: Path, written: str) -> None:
+@pytest.mark.parametrize("caffe", [True, False])
+@pytest.mark.parametrize(
+    ("build", "names"),
+    [
+        (lambda: deeplab_largefov(2, width=1, batch_norm=True), ["conv1_1", "conv1_1.norm", "fc6", "fc7", "fc8", "bn"]),
+        (
+            lambda: fcn8s_at_once(2, width=1),
+            ["conv1_1", "fc6", "upscore2", "scale_pool4", "score_pool4", "scale_pool3"],
+        ),
+    ],
+)
+def test_layers_of_any_shapes_fit_or_are_told(
+    tmp_path: Path, build: Callable[[], nn.Module], names: list[str], caffe: bool
+) -> None:
     """Right names, wrong shapes: without axes, without numbers, with one or eight of them, any number of blobs."""
-    rng = np.random.default_rng(0)
-    network = deeplab_largefov(2, width=1, batch_norm=True)
-    names = ["conv1_1", "conv1_1.norm", "fc6", "fc7", "fc8", "bn"]
+    network, rng = build(), np.random.default_rng(0)
     shapes = ((), (0,), (1,), (16,), (2, 3), (16, 16), (16, 0), (16, 392), (1, 1, 16, 16), (1, 3, 3, 3), (16, 8, 7, 7))
     shapes += ((2, 16, 1, 1), (1, 1, 1, 16), (1,) * 6)
     for case in range(300):
@@ -505,7 +558,7 @@ def test_layers_of_any_shapes_fit_or_are_told(tmp_path: Path, written: str) -> N
         values = [
             [rng.normal(size=shapes[rng.integers(len(shapes))]) for _ in range(rng.integers(1, 5))] for _ in chosen
         ]
-        if written == "caffe":
+        if caffe:
             kinds = rng.choice(["", "Convolution", "BatchNorm", "Scale", "BN", "InnerProduct"], len(chosen))
             blobs = [[blob(np.array(each) if each.size else 1.0) for each in some] for some in values]
             path = tmp_path / f"{case}.caffemodel"

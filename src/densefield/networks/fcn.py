@@ -114,7 +114,7 @@ def fcn8s_at_once(
 ) -> FCN:
     """FCN-8s to be learned in one go: `fcn8s` with pool4 × 0.01 and pool3 × 0.0001 before their score layers.
 
-    Released files hold these two numbers once for each channel, in layers of their own; here they are constants.
+    Released files hold these two numbers once for each channel, in layers of their own; here they are `constants`.
     """
     return FCN(
         num_classes,
@@ -206,6 +206,11 @@ class FCN(nn.Module):
         self.add_module(self.last, Enlarging(num_classes, 2 * spacing, spacing, deconvolution))
         self.reach = int(seen + spacing - 0.5)
         self.offset = {32: 19, 16: 27, 8: 31}[spacing]
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """What finer layers are multiplied by, under the names that released files have for it."""
+        return {f"scale_{skip.layer}": skip.scale for skip in self.skips}
 
     def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)
         check_map("image", image, self.in_channels)

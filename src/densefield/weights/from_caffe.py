@@ -100,7 +100,7 @@ def _scale(layer: CaffeLayer, after: str | None) -> Layer:
     }
     values.setdefault("bias", np.zeros_like(values["weight"]))
     folded = "running_var" not in values
-    if values["weight"].size == 1:  # FCN's at once scales pools by a number, which no normalization does
+    if len(layer.blobs) == 1:  # FCN's at once multiplies pools by a number, which no normalization does
         after = None
     return Layer(layer.name, tuple(spellings(layer.name)), values, norm=True, after=after, folded=folded)
 

@@ -106,11 +106,15 @@ def _pieces(values: Numbers) -> Iterator[tuple[slice, Numbers]]:
 
 
 class _Own(NamedTuple):
-    """A layer of the network: its tensors by their last names, and for a normalization the convolution before it."""
+    """A layer of the network: its tensors by their last names, and for a normalization the convolution before it.
+
+    A `fixed` one is right as it begins, so a file need not have it.
+    """
 
     path: str
     tensors: Mapping[str, Tensor]
     norm: bool
+    fixed: bool
     after: str | None
     eps: float
 
@@ -128,13 +132,14 @@ class _Plan:
         self._misshapen: list[Match] = []
         self._pair()
         self._fit()
+        self._constants = self._check_constants(getattr(network, "constants", None))
 
     def file_names(self) -> list[str]:
         return [layer.name for layer in self._released.layers]
 
     def imported(self) -> Imported:
-        used = {layer.name for layer in self._filled.values()}
-        missing = [path for path, own in self._own.items() if path not in self._filled and own.tensors]
+        used = {layer.name for layer in (*self._filled.values(), *self._constants)}
+        missing = [path for path, own in self._own.items() if path not in self._filled and not own.fixed]
         return Imported(
             tuple(self._matched),
             tuple(missing),
@@ -200,6 +205,21 @@ class _Plan:
             if layer is not None and own.tensors:
                 self._fit_layer(own, layer, self._bias_before(own))
 
+    def _check_constants(self, constants: object) -> list[Layer]:
+        """The layers that are numbers here, such as FCN's factors of pools: the same, or it is another network."""
+        if not isinstance(constants, Mapping):
+            return []
+        found = [layer for layer in self._released.layers if layer.name in constants]
+        for layer in found:
+            here, there = constants[layer.name], np.atleast_1d(layer.values.get("weight", np.nan))
+            check(there.size > 0, f"{self._path}: {layer.name} holds no numbers; download it again")
+            check(
+                np.allclose(there, here, rtol=1e-5, atol=0),
+                f"{self._path}: {layer.name} multiplies by {there.flat[0]:g}, this network by {here:g}; it is another",
+            )
+            self._matched.append(Match(layer.name, layer.name, tuple(there.shape), f"the constant {here:g} here"))
+        return found
+
     def _bias_before(self, own: _Own) -> Numbers | None:
         """The bias of a convolution in the file whose own has none: what a normalization takes off again."""
         before = self._own.get(own.after or "") if own.norm else None
@@ -247,14 +267,14 @@ class _Plan:
 
 
 def _layers(network: nn.Module) -> Iterator[_Own]:
-    """The network's layers in its own order, each tensor once; fixed buffers of its own need no file."""
+    """The network's layers in its own order, each tensor once; other buffers than these are not released."""
     grouped: dict[str, dict[str, Tensor]] = {}
     known: set[int] = set()
     parameters = dict(network.named_parameters())
     for name, tensor in network.state_dict(keep_vars=True).items():
         folder, _, leaf = name.rpartition(".")
-        needed = name in parameters or leaf in ("running_mean", "running_var")
-        if needed and id(tensor) not in known:
+        held = name in parameters or leaf in ("weight", "running_mean", "running_var")
+        if held and id(tensor) not in known:
             known.add(id(tensor))
             grouped.setdefault(folder, {})[leaf] = tensor.detach()
     norms = {path for path, tensors in grouped.items() if _is_norm(tensors)}
@@ -264,7 +284,8 @@ def _layers(network: nn.Module) -> Iterator[_Own]:
         norm = path in norms
         after = convolution_before(path, convolutions, previous) if norm else None
         previous = previous if norm else path
-        yield _Own(path, tensors, norm, after, float(getattr(network.get_submodule(path), "eps", 0)))
+        fixed = list(tensors) == ["weight"] and f"{path}.weight" not in parameters
+        yield _Own(path, tensors, norm, fixed, after, float(getattr(network.get_submodule(path), "eps", 0)))
 
 
 def _is_norm(tensors: Mapping[str, Tensor]) -> bool:
