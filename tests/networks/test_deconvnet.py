@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densefield.networks import deconvnet
+from densefield.networks import deconvnet, receptive_field
 from drawing import seeded
 from geometry import assert_tiles_equal_the_whole, awake, seen_by_changes, unsettled
 
@@ -92,6 +92,14 @@ def test_reach_is_how_far_a_score_sees() -> None:
     network = deconvnet(2, width=1).double().eval()
     assert network.reach == 403
     assert 403 - network.stride <= seen_by_changes(network, 896, 8, step=5) <= 403
+
+
+def test_a_score_sees_these_many_pixels() -> None:
+    """Convolutions and their undoing at their spacings; unpooled features are read from each place of their cells."""
+    network = deconvnet(2, width=1)
+    coder, poolings = sum(2 * count * 2**level for level, count in enumerate(BLOCKS)) + 6 * 32, 31
+    assert receptive_field(network) == 776 == 1 + 2 * coder + poolings
+    assert 2 * network.reach + 1 == 776 + poolings
 
 
 def test_tiles_equal_the_whole() -> None:

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from densefield.checks import InputError
-from densefield.networks import dilation8, dilation10
+from densefield.networks import dilation8, dilation10, receptive_field
 from drawing import seeded
-from geometry import assert_tiles_equal_the_whole, awake, seen_by_changes, unsettled
+from geometry import assert_tiles_equal_the_whole, awake, field_by_gradient, seen_by_changes, unsettled
 
 LAYERS = ["conv1_1", "conv1_2", "conv2_1", "conv3_1", "conv4_1", "conv5_1"]
 RATES = [1, 1, 2, 4, 8, 16]
@@ -123,6 +123,14 @@ def test_a_fresh_large_context_does_so_but_for_its_noise() -> None:
         scores = network.ctx_final(scores)
     assert 0 < (scores - front).abs().max() < 0.8
     assert (scores - front).std() < 0.3 * front.std()
+
+
+@pytest.mark.parametrize(("build", "field"), [(dilation8, 908), (dilation10, 2444)])
+def test_a_score_sees_these_many_pixels(build, field: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build(2, width=1)
+    front = 1 + 2 * (2 * 1 + 2 * 2 + 3 * 4 + 3 * 8 + 3 * 16) + (1 + 2 + 4) + 6 * 4 * 8  # of poolings, of fc6
+    assert receptive_field(network) == field == front + 2 * 8 * sum(layers_of(build)[1])
+    assert field_by_gradient(network, network.ctx_final, field + 300, monkeypatch) == field
 
 
 @pytest.mark.parametrize(("build", "reach", "step"), [(dilation8, 464, 3), (dilation10, 1229, 5)])

@@ -8,36 +8,24 @@ from torch.nn import functional
 from densefield.checks import InputError
 from densefield.networks import VGG, deeplab_largefov, fc_densenet56, fcn8s, receptive_field, unet
 from densefield.networks.receptive_field import sight
-from geometry import open_to_gradients, rows_seen
-
-
-def by_gradient(network: nn.Module, made: nn.Module, side: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many rows the middle output of the layer `made` depends on."""
-    found: list[Tensor] = []
-    made.register_forward_hook(lambda module, given, output: found.append(output))
-    open_to_gradients(network, monkeypatch)
-    image = torch.rand(1, network.in_channels, side, 1, dtype=torch.float64, requires_grad=True)
-    network(image)
-    first, last = rows_seen(found[0], image, found[0].shape[2] // 2)
-    assert 0 < first < last < side - 1  # else the image was too small to tell
-    return last - first + 1
+from geometry import field_by_gradient
 
 
 @pytest.mark.parametrize(("pool", "field"), [(2, 196), (3, 211)])
 def test_of_a_trunk(pool: int, field: int, monkeypatch: pytest.MonkeyPatch) -> None:
     trunk = VGG(width=1, output_stride=16, pool=pool)
-    assert receptive_field(trunk) == field == by_gradient(trunk, trunk, 497, monkeypatch)
+    assert receptive_field(trunk) == field == field_by_gradient(trunk, trunk, 497, monkeypatch)
 
 
 def test_of_holes_and_averages(monkeypatch: pytest.MonkeyPatch) -> None:
     network = deeplab_largefov(2, width=1)
-    assert receptive_field(network) == 435 == by_gradient(network, network.fc8, 801, monkeypatch)
+    assert receptive_field(network) == 435 == field_by_gradient(network, network.fc8, 801, monkeypatch)
     assert sight(network).center == 0
 
 
 def test_of_scores_that_are_enlarged_and_added_where_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     network = fcn8s(2, width=1)
-    assert receptive_field(network) == 404 == by_gradient(network, network.score_fr, 801, monkeypatch)
+    assert receptive_field(network) == 404 == field_by_gradient(network, network.score_fr, 801, monkeypatch)
 
 
 def test_of_a_network_of_valid_convolutions_that_scores_its_middle() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from densefield.checks import InputError
-from densefield.networks import segnet, segnet_basic
+from densefield.networks import receptive_field, segnet, segnet_basic
 from drawing import seeded
 from geometry import assert_tiles_equal_the_whole, seen_by_changes, unsettled
 
@@ -91,6 +91,17 @@ def test_reach_is_how_far_a_score_sees(build, reach: int, length: int) -> None:
     assert network.reach == reach
     # The last of it is seen only where a maximum moves within its cell.
     assert reach - network.stride <= seen_by_changes(network, length, 24) <= reach
+
+
+@pytest.mark.parametrize(
+    ("build", "field", "coder", "poolings"),
+    [(segnet, 392, 2 * (2 * 1 + 2 * 2 + 3 * 4 + 3 * 8 + 3 * 16), 31), (segnet_basic, 196, 6 * (1 + 2 + 4 + 8), 15)],
+)
+def test_a_score_sees_these_many_pixels(build, field: int, coder: int, poolings: int) -> None:
+    """Either coder's convolutions at their spacings; unpooled features are read from each place of their cells."""
+    network = build(2, width=1)
+    assert receptive_field(network) == field == 1 + 2 * coder + poolings
+    assert 2 * network.reach + 1 == field + poolings
 
 
 @pytest.mark.parametrize(("build", "tile"), [(segnet, 485), (segnet_basic, 250)])

@@ -62,6 +62,18 @@ def rows_seen(values: Tensor, image: Tensor, row: int) -> tuple[int, int]:
     return int(rows[0]), int(rows[-1])
 
 
+def field_by_gradient(network: nn.Module, made: nn.Module, side: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many rows the middle output of the layer `made` depends on."""
+    found: list[Tensor] = []
+    made.register_forward_hook(lambda module, given, output: found.append(output))
+    open_to_gradients(network, monkeypatch)
+    image = torch.rand(1, network.in_channels, side, 1, dtype=torch.float64, requires_grad=True)
+    network(image)
+    first, last = rows_seen(found[0], image, found[0].shape[2] // 2)
+    assert 0 < first < last < side - 1  # else the image was too small to tell
+    return last - first + 1
+
+
 def farthest_seen(network: nn.Module, every: int = 1) -> tuple[int, int]:
     """How many rows before and after its own a score depends on at most, over `every` so many rows of a stride."""
     stride = network.stride

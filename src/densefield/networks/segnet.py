@@ -20,6 +20,7 @@ from torch.nn import functional
 from densefield.built import described
 from densefield.built.bounds import Channels, Count
 from densefield.checks import check, check_map, whole_number
+from densefield.networks.alexnet import local_response
 from densefield.networks.unpooling import Places, Sight, pooled, unpooled
 
 
@@ -120,7 +121,7 @@ class SegNet(nn.Module):
     def _down(self, features: Tensor, places: list[Places], start: int, stop: int) -> tuple[Tensor, list[Places]]:
         """Levels `start` to `stop` - 1 of the encoder; what is dropped after a pooling is dropped before the next."""
         if start == 0 and self.plan.response_norm:
-            features = functional.local_response_norm(features, 5, alpha=1e-4, beta=0.75, k=1.0)
+            features = local_response(features)
         for level in range(start, stop):
             if level > len(self.plan.encoder) - self.plan.dropped:
                 features = self.dropout(features)
