@@ -52,3 +52,8 @@ def test_a_network_without_normalisation_has_nothing_to_recalibrate() -> None:
 def test_more_images_than_there_are_is_an_error() -> None:
     with pytest.raises(InputError, match="at most the 5 training images, received 6"):
         recalibrate(segmenter(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1)), Pairs(), 6)
+
+
+def test_statistics_of_a_single_value_are_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match="recalibrate: a layer is normalized over a single value a channel; leave "):
+        recalibrate(segmenter(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1)), Pairs(), 3)

@@ -309,3 +309,16 @@ def test_a_later_stage_that_cannot_be_is_said_before_the_first_one_trains(tmp_pa
         with pytest.raises(InputError, match=line):
             train(tiny(stages=[first, stage]), tmp_path / "run", machine=MACHINE, console=QUIET)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_of_one_that_leaves_a_layer_a_single_value_is_one_line(tmp_path: Path) -> None:
+    single = {**TINY["stages"][0], "batch_size": 1}  # type: ignore[index]
+    with pytest.raises(
+        InputError, match=r"stage 1/1: a layer is normalized over a single .*; take batch_size 2 or more"
+    ):
+        train(
+            tiny(network={"kind": "deconvnet", "width": 1}, stages=[single]),
+            tmp_path / "run",
+            machine=MACHINE,
+            console=QUIET,
+        )

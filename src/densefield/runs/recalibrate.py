@@ -6,11 +6,14 @@ Running averages remember the last few batches: augmented crops, seen with weigh
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import nn
 
-from densefield.checks import check
+from densefield.checks import InputError, check
 from densefield.protocols import Pairs, geometry
 from densefield.segmenter import Segmenter
 from densefield.segmenter.pixels import network_input
@@ -19,7 +22,8 @@ from densefield.segmenter.pixels import network_input
 def recalibrate(segmenter: Segmenter, pairs: Pairs, count: int) -> None:
     """Replace every running mean and variance by their averages over `count` evenly spaced whole images of `pairs`.
 
-    Weights stay as they are. Raises `InputError` as `check_recalibration` does.
+    Weights stay as they are. Raises `InputError` as `check_recalibration` does, and where a layer is normalized over a
+    single value, as PSPNet's mean of a whole image is.
     """
     check_recalibration(segmenter, pairs, count)
     network = segmenter.network.eval()
@@ -32,7 +36,7 @@ def recalibrate(segmenter: Segmenter, pairs: Pairs, count: int) -> None:
                 norm.train()
                 norm.momentum = 1.0 / (seen + 1)  # makes the running average the plain one
             pixels = torch.from_numpy(pairs[int(index)][0]).permute(2, 0, 1)[None].to(device)
-            with torch.no_grad():
+            with torch.no_grad(), single_values_told("recalibrate", "leave recalibrate out"):
                 network(network_input(pixels, mean=segmenter.mean, std=segmenter.std, dtype=torch.float32))
     finally:
         network.eval()
@@ -46,6 +50,17 @@ def check_recalibration(segmenter: Segmenter, pairs: Pairs, count: int) -> None:
     check(bool(_norms(network)), "recalibrate: this network has no batch normalisation; leave recalibrate out")
     check(count <= len(pairs), f"recalibrate: wanted at most the {len(pairs)} training images, received {count}")
     check(geometry(network).margin == 0, "recalibrate: wanted a network that takes whole images (padding: same)")
+
+
+@contextlib.contextmanager
+def single_values_told(where: str, fix: str) -> Iterator[None]:
+    """Raise `InputError` where torch finds but one value a channel to take a variance of."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(f"{where}: a layer is normalized over a single value a channel; {fix}") from error
 
 
 def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:

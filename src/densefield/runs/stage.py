@@ -20,6 +20,7 @@ from densefield.protocols import Pairs, geometry
 from densefield.runs.folder import LAST, METRICS, keep
 from densefield.runs.machine import Machine
 from densefield.runs.objective import border_weights, build_objective
+from densefield.runs.recalibrate import single_values_told
 from densefield.runs.recipe import Recipe, Stage
 from densefield.segmenter import Segmenter
 
@@ -89,7 +90,8 @@ class StageRun(NamedTuple):
         best = self._keep_best(segmenter, floor)
         with _without_hints(), contextlib.closing(self._data(segmenter, class_weights)) as data:
             trainer, task = self._trainer(self._callbacks(best)), self._task(segmenter, class_weights)
-            with self._holding_still(segmenter), self._lost_readers_told(), self.run.signals.deferred():
+            single = single_values_told(self.title, "take batch_size 2 or more, or larger images or crops")
+            with self._holding_still(segmenter), self._lost_readers_told(), single, self.run.signals.deferred():
                 trainer.fit(task, data, ckpt_path=last if last.exists() else None, weights_only=True)
         return best.best
 
