@@ -348,6 +348,13 @@ def test_a_wrong_description_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("scaling", [{"mean": (0.5, float("nan"), 0.1)}, {"std": (0.5, float("inf"), 0.1)}])
+def test_scaling_that_is_no_number_is_refused_before_it_is_saved(scaling: dict[str, Any]) -> None:
+    given = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)} | scaling
+    with pytest.raises(InputError, match=f"{next(iter(scaling))}: wanted "):
+        Segmenter(networks.unet(3, 3, width=1), CLASSES, **given)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"segmenter": 1}', '{"format": "other"}', "\xff", "[" * 9999])
 def test_a_damaged_description_is_one_line(tmp_path: Path, text: str) -> None:
     path = damaged(tmp_path, lambda _: None)

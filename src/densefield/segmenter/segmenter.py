@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -72,7 +73,8 @@ class Segmenter(
         channels = stated(network, "in_channels", len(mean))
         check(len(mean) == channels, f"mean: wanted {channels} values, one a channel, received {len(mean)}")
         check(len(std) == channels, f"std: wanted {channels} values, one a channel, received {len(std)}")
-        check(all(value > 0 for value in std), f"std: wanted positive values, received {tuple(std)}")
+        check(all(map(math.isfinite, mean)), f"mean: wanted finite values, received {tuple(mean)}")
+        check(all(0 < value < math.inf for value in std), f"std: wanted positive values, received {tuple(std)}")
         count = stated(network, "num_classes", len(classes))
         check(count == len(classes), f"classes: wanted {count} for this network, received {len(classes)}")
         self.network = network
