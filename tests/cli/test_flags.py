@@ -30,7 +30,7 @@ def test_every_flag_has_its_help(command: str) -> None:
     assert [name for name, text in flags(command).items() if not text] == []
 
 
-@pytest.mark.parametrize("command", ["refine search", "affinity"])
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_no_list_has_a_flag_that_empties_it(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     run([*command.split(), "--help"])
     assert "--empty" not in capsys.readouterr().out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Parameter
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from densefield.built import Words
     from densefield.weights import Imported
 
+Colors: TypeAlias = Annotated[tuple[float, float, float] | None, Parameter(negative=())]
+
 
 def import_file(
     file: Path,
@@ -21,8 +23,8 @@ def import_file(
     classes: Path,
     out: Path,
     partial: bool = False,
-    mean: tuple[float, float, float] | None = None,
-    std: tuple[float, float, float] | None = None,
+    mean: Colors = None,
+    std: Colors = None,
 ) -> int:
     """Fill a network with released weights (Caffe's, torchvision's, other projects') and save it as a segmenter.
 
