@@ -136,6 +136,13 @@ def test_the_parameters_of_every_network_are_counted(thing: Thing) -> None:
     assert _named(test, thing)
 
 
+@pytest.mark.parametrize("thing", list(built("network", "networks")), ids=lambda thing: thing.names[-1])
+def test_every_network_stands_in_the_table_of_its_page(thing: Thing) -> None:
+    page = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
+    table = page.partition("| function | paper |")[2].partition("\n\n")[0]
+    assert any(f"`{name}`" in table for name in thing.names)
+
+
 @pytest.mark.parametrize(("room", "base"), [("networks", r"nn\.Module"), ("data", r"Dataset\[")])
 def test_what_could_be_a_kind_is_one_or_serves_one(room: str, base: str) -> None:
     texts = {path: path.read_text(encoding="utf-8") for path, _ in files(room)}
