@@ -44,6 +44,11 @@ def test_a_flag_of_several_refining_commands_says_the_same_in_each(flag: str) ->
     assert len(set(texts)) == 1
 
 
+@pytest.mark.parametrize("command", ["data check", "refine", "refine search"])
+def test_a_command_without_a_model_says_what_counts_there(command: str) -> None:
+    assert "without a model as the file says" in " ".join(flags(command)["--bands"].split())
+
+
 @pytest.mark.parametrize("preset", Preset.__args__)
 def test_a_preset_s_numbers_are_replaced_one_by_one(preset: Preset) -> None:
     spatial, bilateral = getattr(presets, preset.upper().replace("-", "_"))

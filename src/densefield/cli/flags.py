@@ -35,7 +35,7 @@ class Pixels:
 
     Args:
         bands: Which bands of the images are red, green and blue, such as 4,3,2 (or which one is gray); by default as
-            in the model's training, or as the file says.
+            in the training of the model, and without a model as the file says.
         range: Which values of the images are black and white, such as 0,4095; by default likewise.
     """
 
