@@ -244,3 +244,17 @@ def test_closed_streams_are_empty_streams(model: Path, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "standard input" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("train --network.width=2 recipe.yaml", "behind the recipe: densefield train RECIPE"),
+        ("weights import --network.kind unet a.pth", "behind the file: densefield weights import FILE"),
+    ],
+)
+def test_a_dotted_flag_in_front_is_told_where_it_stands(
+    line: str, wanted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(line.split()) == 2
+    assert wanted in capsys.readouterr().err

@@ -14,6 +14,11 @@ from densefield.cli.commands import COMMANDS
 from densefield.cli.failures import of_a_command
 from densefield.cli.terminal import plain_console, print_any_name
 
+_BEFORE_FIELDS = {
+    "train": "the recipe: densefield train RECIPE ...",
+    "weights": "the file: densefield weights import FILE ...",
+}
+
 
 def application(arguments: Sequence[str] = ()) -> cyclopts.App:
     """The `densefield` command with its subcommands; only the one that `arguments` name is imported, when it runs."""
@@ -46,8 +51,11 @@ def run(arguments: Sequence[str]) -> int:
     print_any_name()
     try:
         result = application(arguments)(list(arguments), exit_on_error=False, result_action="return_value")
-    except cyclopts.CycloptsError:
-        return 2  # cyclopts has printed it
+    except cyclopts.CycloptsError as error:  # cyclopts has printed it
+        flag = error.token.value if isinstance(error, cyclopts.UnknownOptionError) else ""
+        if "." in flag and arguments[0] in _BEFORE_FIELDS:
+            _fail(f"{flag}: dotted flags stand behind {_BEFORE_FIELDS[arguments[0]]}")
+        return 2
     except Exception as error:
         _fail(of_a_command(error))
         return 2
