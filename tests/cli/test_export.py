@@ -56,3 +56,16 @@ def test_the_file_gives_the_same_scores_at_three_sizes(
 
     about = {each.key: each.value for each in onnx.load(tmp_path / "a.onnx").metadata_props}
     assert ClassList.from_dict(json.loads(about["classes"])) == CLASSES
+
+
+@pytest.mark.skipif(not RUNS, reason="the packages of densefield[export] are not there")
+def test_the_file_names_what_is_open_and_says_what_the_image_is(tmp_path: Path) -> None:
+    network = unet(3, 1, width=1, padding="same").eval()
+    Segmenter(network, CLASSES, mean=(0.4,), std=(0.2,)).save(tmp_path / "a.safetensors")
+    assert run(["export", str(tmp_path / "a.safetensors"), "--out", str(tmp_path / "a.onnx")]) == 0
+    import onnx
+
+    model = onnx.load(tmp_path / "a.onnx")
+    sides = [side.dim_param or side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim]
+    assert sides == ["batch", 1, "height", "width"]
+    assert {each.key: each.value for each in model.metadata_props}["image"] == "gray in [0, 1]"

@@ -46,17 +46,25 @@ def export_onnx(segmenter: Segmenter) -> bytes:
     """
     _needed("onnx", "onnxscript")
     whole = _Scaled(segmenter).eval()
-    example = torch.rand(2, _channels(segmenter), *_sides(segmenter)[0])
+    channels = _channels(segmenter)
+    example = torch.rand(2, channels, *_sides(segmenter)[0])
     free = torch.export.Dim.DYNAMIC
     try:
         with torch.no_grad(), _quiet():
             program = torch.export.export(whole, (example,), dynamic_shapes=({0: free, 2: free, 3: free},))
-            written = torch.onnx.export(program, input_names=["image"], output_names=["scores"], verbose=False)
+            written = torch.onnx.export(
+                program,
+                input_names=["image"],
+                output_names=["scores"],
+                dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),  # their names in the file
+                verbose=False,
+            )
     except Exception as error:
         raise InputError(f"export: this network cannot be traced ({one_line(error)})") from error
     assert written is not None
     model = written.model_proto
-    about = {"classes": json.dumps(segmenter.classes.to_dict()), "image": "RGB in [0, 1]", "by": "densefield"}
+    colors = {1: "gray", 3: "RGB"}.get(channels, f"{channels} channels")
+    about = {"classes": json.dumps(segmenter.classes.to_dict()), "image": f"{colors} in [0, 1]", "by": "densefield"}
     for key, value in about.items():
         model.metadata_props.add(key=key, value=value)
     data: bytes = model.SerializeToString()
