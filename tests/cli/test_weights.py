@@ -38,7 +38,7 @@ def test_a_file_becomes_a_segmenter(
     told = capsys.readouterr().out.splitlines()
     assert told[0].split() == ["file", "network", "shape"]
     assert told[1].split() == ["down.0.0", "down.0.0", "2×3×3×3"]
-    assert told[-1].startswith("23 layers filled; segmenter in ")
+    assert told[-1].startswith("layers filled: 23; segmenter in ")
     segmenter = Segmenter.load(tmp_path / "out")
     assert segmenter.mean == (0.1, 0.2, 0.3)
     assert segmenter.classes.names == ("a", "b")

@@ -288,7 +288,7 @@ def test_vgg16_is_thinned_as_deeplab_did(
     network = build(4, width=2)
     branches = ["_1", "_2", "_3", "_4"] if build is deeplab_aspp_vgg16 else [""]
     before = [network.get_submodule(f"fc8{branch}").weight.clone() for branch in branches]
-    with pytest.raises(InputError, match=r"lacks 4 layers|1 layers of another shape, first fc8: wanted shape \(4, "):
+    with pytest.raises(InputError, match=r"lacks 4 layers|1 layer of another shape, first fc8: wanted shape \(4, "):
         import_weights(network, path)
     imported = import_weights(network, path, partial=True)
     for branch, kept in zip(branches, before, strict=True):
@@ -517,7 +517,7 @@ def test_on_the_meta_device_all_is_checked_and_nothing_filled(tmp_path: Path) ->
     [
         ({"classifier.bias": torch.full((3,), float("nan"))}, "layer classifier holds NaN or Inf"),
         ({"classifier.bias": torch.full((3,), 1e300, dtype=torch.float64)}, "layer classifier holds NaN or Inf"),
-        ({"classifier.bias": None}, r"1 layers of another shape, first classifier: .*the file has no bias"),
+        ({"classifier.bias": None}, r"1 layer of another shape, first classifier: .*the file has no bias"),
         ({"classifier.weight": torch.zeros(4, 2, 1, 1)}, r"weight in the file: \(4, 2, 1, 1\)"),
         ({"classifier.weight": None, "classifier.bias": None}, "lacks 1 layers of this network: classifier"),
     ],
@@ -613,3 +613,10 @@ def test_eight_hex_digits_at_a_names_end_are_its_hash(tmp_path: Path) -> None:
     import_weights(ours, right)
     with pytest.raises(InputError, match=f"its SHA-256 begins with {digits}, its name says 0123abcd"):
         import_weights(ours, wrong)
+
+
+@pytest.mark.parametrize("partial", [True, False])
+def test_layers_that_are_all_of_another_shape_are_told_as_such(tmp_path: Path, partial: bool) -> None:
+    torch.save(VGG(width=1).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"nothing fits: 13 layers of another shape, first conv1_1\.convolution"):
+        import_weights(VGG(width=2), tmp_path / "a.pth", partial=partial)

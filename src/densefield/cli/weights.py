@@ -76,7 +76,7 @@ def import_file(
     )
     if imported.scaling is None and mean is None:
         console.print("how the file's network read images is not known; say it with --mean and --std if it is not that")
-    console.print(f"{len(imported.matched)} layers filled; segmenter in {out}")
+    console.print(f"layers filled: {len(imported.matched)}; segmenter in {out}")
     return 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from densefield.checks import check
+from densefield.checks import InputError, check
 from densefield.weights.caffe import Numbers
 from densefield.weights.layers import Layer, Released, Scaling
 from densefield.weights.names import convolution_before, key, named_alike, own_names
@@ -58,11 +58,14 @@ def import_weights(network: nn.Module, path: str | os.PathLike[str], *, partial:
     released = read_released(path)
     plan = _Plan(path, network, released)
     imported = plan.imported()
-    check(bool(imported.matched), f"{path}: has no layer of this network; it has {_some(plan.file_names())}")
+    wrong = imported.misshapen
+    if wrong and not (partial and imported.matched):
+        first = f"{wrong[0].ours}: wanted shape {wrong[0].shape}, {wrong[0].how}"
+        count = f"{len(wrong)} layer{'s' * (len(wrong) > 1)} of another shape, first {first}"
+        raise InputError(f"{path}: {'' if imported.matched else 'nothing fits: '}{count}")
+    names = plan.file_names()
+    check(bool(imported.matched), f"{path}: has no layer of this network; it has {_some(names) if names else 'none'}")
     if not partial:
-        wrong = imported.misshapen[0] if imported.misshapen else None
-        first = f"{wrong.ours}: wanted shape {wrong.shape}, {wrong.how}" if wrong is not None else ""
-        check(wrong is None, f"{path}: {len(imported.misshapen)} layers of another shape, first {first}")
         missing = imported.missing
         check(not missing, f"{path}: lacks {len(missing)} layers of this network: {_some(missing)}")
     for step in plan.steps:
