@@ -10,7 +10,7 @@ from torch.nn import functional
 from densefield.checks import InputError
 from densefield.networks import receptive_field, segnet, segnet_basic
 from drawing import seeded
-from geometry import assert_tiles_equal_the_whole, seen_by_changes, unsettled
+from geometry import assert_tiles_equal_the_whole, awake, seen_by_changes, unsettled
 
 
 def conv_norm_relu(before: int, after: int, kernel: int = 3) -> int:
@@ -107,7 +107,7 @@ def test_a_score_sees_these_many_pixels(build, field: int, coder: int, poolings:
 @pytest.mark.parametrize(("build", "tile"), [(segnet, 485), (segnet_basic, 250)])
 def test_tiles_equal_the_whole(build, tile: int) -> None:
     torch.manual_seed(seeded())
-    assert_tiles_equal_the_whole(unsettled(build(3, width=2)), torch.rand(3, tile + 90, 39, dtype=torch.float64), tile)
+    assert_tiles_equal_the_whole(awake(build(3, width=2)), torch.rand(3, tile + 90, 39, dtype=torch.float64), tile)
 
 
 @pytest.mark.parametrize(
