@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.utils.checkpoint import checkpoint
 
-from densefield.checks import InputError, check, check_finite, shown, whole_number
+from densefield.checks import InputError, check, check_finite, check_in_unit, shown, whole_number
 from densefield.ops.mean_field import LatticeTerm, Term
 from densefield.ops.mean_field import mean_field as infer
 from densefield.ops.mean_field.dense import dense_filter
@@ -218,13 +218,9 @@ def _pixels(image: Tensor, scores: Tensor) -> Tensor:  # (B, channels, N) in 8-b
     if not image.is_floating_point():
         raise InputError(f"image: wanted uint8, or floating-point values in [0, 1], received {image.dtype}")
     check_finite("image", image)
-    low, high = (float(bound) for bound in torch.aminmax(image.detach()))
-    # Resampling may overshoot a little; 0 … 255 and normalised images are the mistakes to catch.
-    check(
-        low >= -0.5 and high <= 1.5,
-        f"image: wanted uint8, or floating-point values in [0, 1], received {low:g} to {high:g}; "
-        "give the picture as it was before normalisation, or other channels as features to a FeatureKernel",
-    )
+    wanted = "uint8, or floating-point values in [0, 1]"
+    hint = "; give the picture as it was before normalization, or other channels as features to a FeatureKernel"
+    check_in_unit("image", image, wanted, hint)
     return image.flatten(2).to(like) * 255
 
 
