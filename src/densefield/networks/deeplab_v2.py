@@ -14,15 +14,15 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, TypeAlias
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from densefield.built import described
 from densefield.built.bounds import Channels, Count, Share
-from densefield.checks import check, check_map
-from densefield.networks.deeplab import Fc6, fully, last
+from densefield.checks import check
+from densefield.networks.classifier import Fully, fully, scoring
 from densefield.networks.resnet import ResNet
-from densefield.networks.scales import Factors, Scales
+from densefield.networks.scales import Factors, Scaled, Scales
 from densefield.networks.vgg import VGG
 
 Rates: TypeAlias = Annotated[
@@ -73,10 +73,8 @@ def deeplab_resnet101(
     return DeepLabResNet(num_classes, trunk, rates=rates, scales=scales, align_corners=align_corners)
 
 
-class DeepLabVGG(nn.Module):
+class DeepLabVGG(Scaled):
     """Image (B, C, H, W) → scores (B, K, H, W), as `deeplab_aspp_vgg16` builds it."""
-
-    margin = 0
 
     def __init__(
         self,
@@ -89,28 +87,14 @@ class DeepLabVGG(nn.Module):
         scales: Sequence[float] = (1.0,),
         align_corners: bool = True,
     ) -> None:
-        super().__init__()
-        _check(num_classes, rates)
-        self.num_classes, self.in_channels = num_classes, trunk.in_channels
-        self.trunk = trunk
-        self._scales = Scales(scales, align_corners=align_corners)
-        self.stride = self._scales.stride
-        self.reach = self._scales.reach(trunk.reach + trunk.stride * (1 + max(rates)))  # 1: pool5
-        batch_norm = any(isinstance(module, nn.BatchNorm2d) for module in trunk.modules())
+        _check(rates)
+        coarse = trunk.reach + trunk.stride * (1 + max(rates))  # 1: pool5
+        super().__init__(num_classes, trunk, Scales(scales, align_corners=align_corners), coarse)
         self._branches = range(1, len(rates) + 1)
         for branch, rate in zip(self._branches, rates, strict=True):
-            self.add_module(f"fc6_{branch}", fully(trunk.channels, Fc6(3, rate, channels), dropout, batch_norm))
-            self.add_module(f"fc7_{branch}", fully(channels, Fc6(1, 1, channels), dropout, batch_norm))
-            self.add_module(f"fc8_{branch}", last(channels, num_classes))
-
-    def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)
-        check_map("image", image, self.in_channels)
-        return self._scales.scores(image, self._coarse)
-
-    def all_scores(self, image: Tensor) -> tuple[Tensor, ...]:
-        """The scores, then of several scales each one's: `densefield.networks.scales.Scales.all_scores`."""
-        check_map("image", image, self.in_channels)
-        return self._scales.all_scores(image, self._coarse)
+            self.add_module(f"fc6_{branch}", fully(trunk.channels, Fully(3, channels, rate), dropout, trunk.batch_norm))
+            self.add_module(f"fc7_{branch}", fully(channels, Fully(1, channels), dropout, trunk.batch_norm))
+            self.add_module(f"fc8_{branch}", scoring(channels, num_classes))
 
     def _coarse(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, h, w)
         features = functional.max_pool2d(self.trunk(image), 3, stride=1, padding=1)
@@ -122,10 +106,8 @@ class DeepLabVGG(nn.Module):
         return features
 
 
-class DeepLabResNet(nn.Module):
+class DeepLabResNet(Scaled):
     """Image (B, C, H, W) → scores (B, K, H, W), as `deeplab_resnet101` builds it."""
-
-    margin = 0
 
     def __init__(
         self,
@@ -136,33 +118,19 @@ class DeepLabResNet(nn.Module):
         scales: Sequence[float] = (1.0,),
         align_corners: bool = True,
     ) -> None:
-        super().__init__()
-        _check(num_classes, rates)
-        self.num_classes, self.in_channels = num_classes, trunk.in_channels
-        self.trunk = trunk
-        self._scales = Scales(scales, align_corners=align_corners, round_up=False)
-        self.stride = self._scales.stride
-        self.reach = self._scales.reach(trunk.reach + trunk.stride * max(rates))
+        _check(rates)
+        coarse = trunk.reach + trunk.stride * max(rates)
+        super().__init__(num_classes, trunk, Scales(scales, align_corners=align_corners, round_up=False), coarse)
         self._branches = [f"fc1_c{branch}" for branch in range(len(rates))]
         for name, rate in zip(self._branches, rates, strict=True):
-            self.add_module(name, last(trunk.channels, num_classes, 3, rate))
-
-    def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)
-        check_map("image", image, self.in_channels)
-        return self._scales.scores(image, self._coarse)
-
-    def all_scores(self, image: Tensor) -> tuple[Tensor, ...]:
-        """The scores, then of several scales each one's: `densefield.networks.scales.Scales.all_scores`."""
-        check_map("image", image, self.in_channels)
-        return self._scales.all_scores(image, self._coarse)
+            self.add_module(name, scoring(trunk.channels, num_classes, kernel=3, rate=rate))
 
     def _coarse(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, h, w)
         features = self.trunk(image)
         return _sum(self.get_submodule(name)(features) for name in self._branches)
 
 
-def _check(num_classes: int, rates: Sequence[int]) -> None:
-    check(num_classes >= 1, f"num_classes: wanted at least 1, received {num_classes}")
+def _check(rates: Sequence[int]) -> None:
     check(len(rates) > 0 and min(rates) >= 1, f"rates: wanted numbers of at least 1, received {tuple(rates)}")
 
 

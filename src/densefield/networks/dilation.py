@@ -22,6 +22,7 @@ from densefield.built import described
 from densefield.built.bounds import Channels, Count, Share
 from densefield.checks import check, check_map
 from densefield.mirroring import mirrored_window
+from densefield.networks.classifier import scoring
 
 Context = Literal["basic", "large"]
 
@@ -98,10 +99,7 @@ class Dilation(nn.Module):
         self._add("fc6", nn.Conv2d(channels, 64 * width, 7, dilation=4), batch_norm)
         self._add("fc7", nn.Conv2d(64 * width, 64 * width, 1), batch_norm)
         self.dropout = nn.Dropout(dropout)
-        self.final = nn.Conv2d(64 * width, num_classes, 1)
-        nn.init.normal_(self.final.weight, std=0.001)
-        assert self.final.bias is not None
-        nn.init.zeros_(self.final.bias)
+        self.final = scoring(64 * width, num_classes, std=0.001)
         rates = _rates(layers)
         convolutions = _context_convolutions(num_classes, rates, context)
         for name, layer in convolutions.items():

@@ -19,6 +19,7 @@ from densefield.built import described
 from densefield.built.bounds import Channels, Count, Share
 from densefield.checks import check, check_map
 from densefield.networks.alexnet import AlexNet
+from densefield.networks.classifier import Fully, fully
 from densefield.networks.googlenet import GoogLeNet
 from densefield.networks.vgg import VGG
 
@@ -191,8 +192,8 @@ class FCN(nn.Module):
         check(num_classes >= 1, f"num_classes: wanted at least 1, received {num_classes}")
         self.num_classes, self.in_channels, self.skips = num_classes, in_channels, tuple(skips)
         self.trunk = VGG(in_channels, width=width, output_stride=16, pool=2, batch_norm=batch_norm)
-        self.fc6 = _fully(self.trunk.channels, 64 * width, 7, dropout, batch_norm)
-        self.fc7 = _fully(64 * width, 64 * width, 1, dropout, batch_norm)
+        self.fc6 = fully(self.trunk.channels, Fully(7, 64 * width), dropout, batch_norm, padded=False)
+        self.fc7 = fully(64 * width, Fully(1, 64 * width), dropout, batch_norm)
         self.score_fr = score_layer(64 * width, num_classes)
         spacing = 32
         seen = 201.5  # pixels to both sides of where fc6 lies: half of the 404 that it sees, 403 apart
@@ -301,11 +302,3 @@ def cropped(scores: Tensor, offset: int, like: Tensor) -> Tensor:
     """What of `scores` lies over `like`, whose first place is their place `offset`."""
     height, width = like.shape[2:]
     return scores[:, :, offset : offset + height, offset : offset + width]
-
-
-def _fully(before: int, after: int, kernel: int, dropout: float, batch_norm: bool) -> nn.Sequential:
-    """A fully connected layer of the classifier as a convolution without padding."""
-    convolution = nn.Conv2d(before, after, kernel, bias=not batch_norm)
-    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    norm = [nn.BatchNorm2d(after)] if batch_norm else []
-    return nn.Sequential(convolution, *norm, nn.ReLU(), nn.Dropout(dropout))

@@ -15,6 +15,7 @@ from densefield.built import described
 from densefield.built.bounds import Channels, Count, Share
 from densefield.checks import check, check_map
 from densefield.networks.alexnet import AlexNet
+from densefield.networks.classifier import scoring
 
 _BEFORE = 113  # pixels: feature i of fc7 lies at pixel 32·i, of pool2 and conv4 at 16·(i − _SKIPPED)
 _AFTER = _BEFORE + 31  # so that the last feature of fc7 lies at the last pixel or beyond it
@@ -44,10 +45,7 @@ class Hypercolumns(nn.Module):
         self.num_classes, self.in_channels = num_classes, in_channels
         self.trunk = AlexNet(in_channels, width=width, dropout=dropout)
         self.shares = {"pool2": 16 * width, "conv4": 24 * width, "fc7": 256 * width}
-        self.classifier = nn.Conv2d(sum(self.shares.values()), num_classes, 1)
-        nn.init.normal_(self.classifier.weight, std=0.01)
-        assert self.classifier.bias is not None
-        nn.init.zeros_(self.classifier.bias)
+        self.classifier = scoring(sum(self.shares.values()), num_classes)
 
     def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)
         check_map("image", image, self.in_channels)

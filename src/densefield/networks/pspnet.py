@@ -15,7 +15,7 @@ from torch.nn import functional
 from densefield.built import described
 from densefield.built.bounds import Channels, Count, Share
 from densefield.checks import check, check_map
-from densefield.networks.deeplab import last
+from densefield.networks.classifier import scoring
 from densefield.networks.resampling import averages, bilinear, padded
 from densefield.networks.resnet import ResNet
 
@@ -60,11 +60,11 @@ class PSPNet(nn.Module):
             _add(self, f"conv5_3_pool{bins}_conv", trunk.channels, channels, 1)
         _add(self, "conv5_4", trunk.channels + len(BINS) * channels, channels, 3)
         self.dropout = nn.Dropout(dropout)
-        self.conv6 = last(channels, num_classes)
+        self.conv6 = scoring(channels, num_classes)
         self.auxiliary = auxiliary
         if auxiliary:
             _add(self, "conv4_24", trunk.channels // 2, channels // 2, 3)
-            self.conv6_1 = last(channels // 2, num_classes)
+            self.conv6_1 = scoring(channels // 2, num_classes)
 
     def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)
         check_map("image", image, self.in_channels)

@@ -14,11 +14,13 @@ from typing import Annotated, TypeAlias
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from densefield.checks import check
+from densefield.checks import check, check_map
 from densefield.networks.resampling import bilinear, padded
+from densefield.networks.resnet import ResNet
+from densefield.networks.vgg import VGG
 
 STRIDE = 8
 Factors: TypeAlias = Annotated[
@@ -137,3 +139,32 @@ class Scales:
             size = [(length - 1) * STRIDE + 1 for length in scores.shape[2:]]
             scores = functional.interpolate(scores, size=size, mode="bilinear", align_corners=True)
         return scores[:, :, :height, :width].contiguous()
+
+
+class Scaled(nn.Module):
+    """Image (B, C, H, W) → scores (B, K, H, W): the largest of several scales, each made by `_coarse` on a `trunk`.
+
+    A score that `_coarse` makes sees no pixel further than `coarse` from its own.
+    """
+
+    margin = 0
+
+    def __init__(self, num_classes: int, trunk: VGG | ResNet, scales: Scales, coarse: int) -> None:
+        super().__init__()
+        check(num_classes >= 1, f"num_classes: wanted at least 1, received {num_classes}")
+        self.num_classes, self.in_channels = num_classes, trunk.in_channels
+        self.trunk = trunk
+        self._scales = scales
+        self.stride, self.reach = scales.stride, scales.reach(coarse)
+
+    def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)
+        check_map("image", image, self.in_channels)
+        return self._scales.scores(image, self._coarse)
+
+    def all_scores(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The scores, then of several scales each one's: `Scales.all_scores`."""
+        check_map("image", image, self.in_channels)
+        return self._scales.all_scores(image, self._coarse)
+
+    def _coarse(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, h, w)
+        raise NotImplementedError

@@ -60,7 +60,7 @@ class VGG(nn.Module):
         check(pool in (2, 3), f"pool: wanted 2 or 3, received {pool}")
         check(1 <= len(blocks) <= 5 and min(blocks) > 0, f"blocks: wanted 1 to 5 counts, received {tuple(blocks)}")
         check(output_stride in (1, 2, 4, 8, 16), f"output_stride: wanted 1, 2, 4, 8 or 16, received {output_stride}")
-        self.in_channels = in_channels
+        self.in_channels, self.batch_norm = in_channels, batch_norm
         self.stride = 1
         self._poolings: list[Pooling | None] = []  # before each block
         self._names: list[list[str]] = []

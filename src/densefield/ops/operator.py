@@ -7,8 +7,9 @@ a second time where the gradient is not made of ops that have one.
 from __future__ import annotations
 
 import itertools
+import typing
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from densefield.derivatives import differentiable_once, refuse_tangents
 from densefield.ops.precision import is_autocast, without_autocast
 
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
+_TYPES = {int: "int", float: "float", bool: "bool"}
 _LIBRARY = torch.library.Library("densefield", "FRAGMENT")
 
 
@@ -117,6 +119,12 @@ def operator(
 ) -> Callable[[Callable[..., Any]], Operator]:
     """Make the decorated kernel an `Operator`; `advice` ends the errors about its derivatives."""
     return lambda kernel: Operator(name, kernel, device_types=device_types, advice=advice)
+
+
+def schema_of(options: type[NamedTuple]) -> str:
+    """The fields of an op's options as arguments of its schema; words of a few are texts there."""
+    hints = typing.get_type_hints(options)
+    return ", ".join(f"{_TYPES.get(hint, 'str')} {name}" for name, hint in hints.items())
 
 
 def _learns(value: Any) -> bool:

@@ -6,7 +6,7 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, one_line
 
 if TYPE_CHECKING:  # the command line takes its flags from here, and its help must not wait for torch
     from densefield.runs.recipe import Precision
@@ -67,7 +67,7 @@ def check_machine(machine: Machine, precision: Precision) -> int:
     except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise InputError(
             f"--accelerator {machine.accelerator} --devices {machine.devices} with precision {precision}: cannot be "
-            f"used ({' '.join(str(error).split())[:160]}); wanted what this machine has, or auto"
+            f"used ({one_line(error, 160)}); wanted what this machine has, or auto"
         ) from error
     if machine.threads:
         torch.set_num_threads(machine.threads)

@@ -10,11 +10,6 @@ from torch import Tensor
 from densefield.checks import InputError, finite_number, whole_number
 from densefield.ops.local_filter.window import Border, Distance, Window, check_window
 
-# Of an op that takes `Options`.
-SCHEMA = (
-    "int window, int rate, int iterations, str distance, bool normalize, float eps, bool include_center, str border"
-)
-
 
 class Options(NamedTuple):
     """The options of `affinity_filter`, which says what they mean."""

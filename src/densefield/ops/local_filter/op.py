@@ -12,10 +12,10 @@ from torch import Tensor
 from densefield.checks import InputError, check, check_finite, check_map, finite_number, shown
 from densefield.derivatives import refuse_tangents
 from densefield.ops.local_filter import native, plain
-from densefield.ops.local_filter.filter import SCHEMA, Filter, Options
+from densefield.ops.local_filter.filter import Filter, Options
 from densefield.ops.local_filter.window import Border, Distance, Window, check_embeddings, check_window
 from densefield.ops.native import serves
-from densefield.ops.operator import Operator, operator
+from densefield.ops.operator import Operator, operator, schema_of
 
 
 def affinity_filter(
@@ -109,7 +109,7 @@ def _value_of(scale: Tensor, embeddings: Tensor, distance: str) -> float:
 _filter = Operator(
     "affinity_filter",
     _filtered,
-    f"(Tensor scores, Tensor embeddings, Tensor scale, bool keep, {SCHEMA}) -> (Tensor, Tensor[])",
+    f"(Tensor scores, Tensor embeddings, Tensor scale, bool keep, {schema_of(Options)}) -> (Tensor, Tensor[])",
 )
 
 
@@ -157,7 +157,7 @@ _filter_backward = Operator(
     "affinity_filter_backward",
     _gradients,
     "(Tensor gradient, Tensor scores, Tensor embeddings, Tensor scale, Tensor[] kept, bool[] wanted, "
-    f"{SCHEMA}) -> (Tensor, Tensor, Tensor)",
+    f"{schema_of(Options)}) -> (Tensor, Tensor, Tensor)",
 )
 
 

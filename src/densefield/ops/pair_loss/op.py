@@ -13,9 +13,9 @@ from densefield.checks import check, check_tensor
 from densefield.derivatives import differentiable_once
 from densefield.ops.local_filter import Window, check_embeddings
 from densefield.ops.native import serves
-from densefield.ops.operator import Operator
+from densefield.ops.operator import Operator, schema_of
 from densefield.ops.pair_loss import native, plain
-from densefield.ops.pair_loss.options import LEFT_OUT, SCHEMA, Options
+from densefield.ops.pair_loss.options import LEFT_OUT, Options
 
 
 def pair_loss(
@@ -83,7 +83,7 @@ def _labels(target: Tensor, ignore_index: int) -> Tensor:  # (B, H, W) int32, LE
 _pair_loss = Operator(
     "pair_loss",
     _losses,
-    f"(Tensor embeddings, Tensor target, bool with_gradient, {SCHEMA}) -> (Tensor, Tensor)",
+    f"(Tensor embeddings, Tensor target, bool with_gradient, {schema_of(Options)}) -> (Tensor, Tensor)",
 )
 
 

@@ -11,12 +11,6 @@ Reduction = Literal["mean", "sum"]
 
 LEFT_OUT = -(2**31)  # the label, inside, of pixels whose pairs are not counted
 
-# Of an op that takes `Options`.
-SCHEMA = (
-    "int window, int rate, float alpha, float beta, str distance, str border, bool squared, str reduction, "
-    "int ignore_index"
-)
-
 
 class Options(NamedTuple):
     """The options of `losses.embedding_loss`, which says what they mean."""
