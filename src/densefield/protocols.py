@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from densefield.checks import check
 from densefield.classes import ClassList
 from densefield.images.bands import Reading
 
@@ -24,7 +25,7 @@ class Network(Protocol):
     reads what is there.
 
     A network may also have `all_scores(image) -> tuple[Tensor, ...]`, for learning: its answer, then the scores of its
-    scales or auxiliary heads, each at its own size. Score i of these lies at pixel i·s, s a power of two.
+    scales or auxiliary heads, each at its own size. Score i of each lies at pixel i·s, s in `all_strides`.
     """
 
     in_channels: int
@@ -56,10 +57,18 @@ def geometry(network: nn.Module) -> Geometry:
     )
 
 
-def all_scores(network: nn.Module, image: Tensor) -> tuple[Tensor, ...]:
-    """What `network` lets a loss see, as `Network` explains: its answer, and more where it has more."""
+def all_scores(network: nn.Module, image: Tensor) -> list[tuple[Tensor, int]]:
+    """What `network` lets a loss see, as `Network` explains, each with its stride: its answer, and more if it has more.
+
+    Raises `InputError` where a network does not say by `all_strides` where its scores lie.
+    """
     several = getattr(network, "all_scores", None)
-    return tuple(several(image)) if callable(several) else (network(image),)
+    if not callable(several):
+        return [(network(image), 1)]
+    scores, strides = tuple(several(image)), tuple(getattr(network, "all_strides", ()))
+    wanted = f"all_strides: wanted the strides of the {len(scores)} scores that all_scores gives, received {strides}"
+    check(len(strides) == len(scores), wanted)
+    return list(zip(scores, strides, strict=True))
 
 
 def stated(network: nn.Module, name: str, otherwise: T) -> int | T:

@@ -43,7 +43,7 @@ _Loader.add_implicit_resolver(
 
 def parsed_yaml(text: str) -> Any:
     """The value that `text` stands for; raises one of `WRONG`."""
-    return yaml.load(text, _Loader)
+    return yaml.load(text, _Loader)  # a SafeLoader, which takes less than that: no object is made of a tag
 
 
 def read_yaml(path: Path, what: str) -> Any:

@@ -69,6 +69,7 @@ def test_scores_are_those_of_a_plain_restatement(size: tuple[int, int]) -> None:
         for found, wanted in zip(network.all_scores(image), restated(network, image), strict=True):
             torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
         assert torch.equal(network(image), network.all_scores(image)[0])
+    assert network.all_strides == (1, 8)
 
 
 def test_without_its_auxiliary_head_the_scores_are_the_same() -> None:
@@ -79,6 +80,7 @@ def test_without_its_auxiliary_head_the_scores_are_the_same() -> None:
     image = torch.rand(1, 3, 17, 20, dtype=torch.float64)
     (scores,) = alone.all_scores(image)
     assert torch.equal(scores, network(image))
+    assert alone.all_strides == (1,)
 
 
 def test_scores_lie_where_their_pixels_are() -> None:

@@ -1,5 +1,7 @@
 """DeepLab's scales, with layers that are easy to restate: a blur at stride 8."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -109,5 +111,20 @@ def test_scales_that_cannot_be_are_explained(factors: tuple[float, ...]) -> None
 
 
 def test_a_third_is_a_third() -> None:
-    made = Scales((1.0, 1 / 3), align_corners=True).all_scores(image_of((49, 49)), coarse)
+    scales = Scales((1.0, 1 / 3), align_corners=True)
+    made = scales.all_scores(image_of((49, 49)), coarse)
     assert [scores.shape[2] for scores in made] == [49, 7, 3]
+    assert scales.strides == (1, 8, 24)
+
+
+@pytest.mark.parametrize("factors", [(1.0,), (0.5, 1.0), (0.5, 0.75, 1.0), (1.0, 1 / 3), (1.0, 1.5)])
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("size", [(1, 1), (33, 47), (64, 96)])
+def test_strides_tell_all_scores_sizes(factors: Sequence[float], align_corners: bool, size: tuple[int, int]) -> None:
+    def rounding_up(image: Tensor) -> Tensor:  # as VGG's poolings
+        return coarse(functional.pad(image, (0, -(image.shape[3] - 1) % 8, 0, -(image.shape[2] - 1) % 8)))
+
+    scales = Scales(factors, align_corners=align_corners)
+    made = scales.all_scores(image_of(size), rounding_up)
+    sides = [tuple((length - 1) // stride + 1 for length in size) for stride in scales.strides]
+    assert [tuple(scores.shape[2:]) for scores in made] == sides

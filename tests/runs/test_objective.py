@@ -60,6 +60,7 @@ class Heads(nn.Module):
     """A network whose answer has the image's size, with a head at stride 4 and one at stride 1."""
 
     in_channels, num_classes = 3, 2
+    all_strides = (1, 4, 1)
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,6 +122,15 @@ def test_heads_are_not_asked_where_they_do_not_count() -> None:
     torch.testing.assert_close(objective({"image": image, "target": target}), alone)
 
 
+def test_a_network_that_does_not_say_where_its_scores_lie_is_refused() -> None:
+    image, target = torch.rand(1, 3, 9, 8), torch.randint(0, 2, (1, 9, 8))
+    network = Heads()
+    _, objective = objective_of(network, "network")
+    network.all_strides = (1, 4)
+    with pytest.raises(InputError, match=r"all_strides: wanted the strides of the 3 scores .*received \(1, 4\)"):
+        objective({"image": image, "target": target})
+
+
 @pytest.mark.parametrize(
     ("length", "count", "stride"),
     [
@@ -129,15 +139,16 @@ def test_heads_are_not_asked_where_they_do_not_count() -> None:
         (322, 42, 8),
         (322, 41, 8),
         (473, 60, 8),
+        (49, 3, 24),
         (360, 360, 1),
         (33, 2, 32),
         (7, 1, 8),
         (1, 1, 1),
     ],
 )
-def test_sizes_tell_where_scores_lie(length: int, count: int, stride: int) -> None:
+def test_targets_are_those_of_the_scores_own_pixels(length: int, count: int, stride: int) -> None:
     target = torch.arange(length)[None, :, None].expand(1, length, 1)
-    scores, own, _ = _where_they_lie(torch.zeros(1, 2, count, 1), target, None)
+    scores, own, _ = _where_they_lie(torch.zeros(1, 2, count, 1), stride, target, None)
     assert own[0, :, 0].tolist() == [row * stride for row in range(count) if row * stride < length]
     assert scores.shape[2:] == own.shape[1:]
 

@@ -62,6 +62,7 @@ class PSPNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.conv6 = scoring(channels, num_classes)
         self.auxiliary = auxiliary
+        self.all_strides = (1, self.stride) if auxiliary else (1,)
         if auxiliary:
             _add(self, "conv4_24", trunk.channels // 2, channels // 2, 3)
             self.conv6_1 = scoring(channels // 2, num_classes)

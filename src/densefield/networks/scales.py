@@ -110,8 +110,13 @@ class Scales:
             return functional.interpolate(scores, size=grid.shape[2:], mode="bilinear", align_corners=False)
         return self._placed(factor, scores, grid.shape[2], grid.shape[3], STRIDE, self.offset)
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Those of what `all_scores` gives."""
+        return (1, *map(_stride, self.factors)) if len(self.factors) > 1 else (1,)
+
     def _at_stride(self, factor: Fraction, scores: Tensor, made: Made, image: Tensor) -> Tensor:
-        stride = STRIDE * factor.denominator if factor.numerator == 1 else STRIDE
+        stride = _stride(factor)
         rows, columns = ((length - 1) // stride + 1 for length in image.shape[2:])
         if not self.align_corners and factor.numerator != 1:
             scores = self._on_grid(factor, scores, dict(made)[Fraction(1)])
@@ -141,6 +146,11 @@ class Scales:
         return scores[:, :, :height, :width].contiguous()
 
 
+def _stride(factor: Fraction) -> int:
+    """That of a scale's own scores."""
+    return STRIDE * factor.denominator if factor.numerator == 1 else STRIDE
+
+
 class Scaled(nn.Module):
     """Image (B, C, H, W) → scores (B, K, H, W): the largest of several scales, each made by `_coarse` on a `trunk`.
 
@@ -160,6 +170,11 @@ class Scaled(nn.Module):
     def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)
         check_map("image", image, self.in_channels)
         return self._scales.scores(image, self._coarse)
+
+    @property
+    def all_strides(self) -> tuple[int, ...]:
+        """The strides of what `all_scores` gives."""
+        return self._scales.strides
 
     def all_scores(self, image: Tensor) -> tuple[Tensor, ...]:
         """The scores, then of several scales each one's: `Scales.all_scores`."""

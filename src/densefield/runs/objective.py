@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -53,33 +52,31 @@ def build_objective(recipe: Recipe, trains: Trains, segmenter: Segmenter, class_
         if loss is None:
             return total
         weights = batch.get("pixel_weights")
-        others: Sequence[Tensor] = ()
+        others: list[tuple[Tensor, int]] = []
         with torch.set_grad_enabled(trains != "refinement"):
             pixels = prepared(segmenter, recipe.channels_last, image)
             if trains == "refinement" or chosen.auxiliary == 0:
                 scores = segmenter.network(pixels)
             else:
-                scores, *others = all_scores(segmenter.network, pixels)
+                (scores, _), *others = all_scores(segmenter.network, pixels)
         with torch.autocast(image.device.type, enabled=False):
             scores = _refined(refinement, scores.float(), image, embeddings)
         total = total + loss(scores, target, weights)
-        for other in others:
-            total = total + chosen.auxiliary * loss(*_where_they_lie(other.float(), target, weights))
+        for other, stride in others:
+            total = total + chosen.auxiliary * loss(*_where_they_lie(other.float(), stride, target, weights))
         return total
 
     return objective
 
 
 def _where_they_lie(
-    scores: Tensor,  # (B, K, h, w), coarser
+    scores: Tensor,  # (B, K, h, w), at pixels i·stride
+    stride: int,
     target: Tensor,  # (B, H, W)
     pixel_weights: Tensor | None,  # (B, H, W)
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Scores, and target and weights at their own pixels i·s; scores beyond the image have none, and are left out."""
+    """Scores, and target and weights at their own pixels; scores beyond the image have none, and are left out."""
     height, width = scores.shape[2:]
-    # Poolings round up or down, so that the sizes tell s but nearly; it is a power of two.
-    count, length = max((height, target.shape[1]), (width, target.shape[2]), key=lambda side: side[1])
-    stride = 2 ** max(0, round(math.log2(max(1, length - 1) / max(1, count - 1))))
     own = target[:, ::stride, ::stride][:, :height, :width]
     weights = None if pixel_weights is None else pixel_weights[:, ::stride, ::stride][:, :height, :width]
     return scores[:, :, : own.shape[1], : own.shape[2]], own, weights
