@@ -1,4 +1,4 @@
-// exp to three accuracies, and the logarithm.
+// exp and log.
 #pragma once
 
 #include <cstdint>
@@ -21,91 +21,67 @@ DF_INLINE Vector<float> logarithm(Vector<float> x) {
     return __builtin_convertvector(power, Vector<float>) * 0.693147181f + 2.0f * (t + t * square * p);
 }
 
-// exp(x) to about one unit in the last place for x up to 88 (float) or 709 (double); 0 where it would be subnormal.
-template <class T>
-DF_INLINE Vector<T> exponential(Vector<T> x) {
-    constexpr bool single = sizeof(T) == 4;
-    constexpr T lowest = single ? T(-87.3) : T(-708.3);
-    constexpr T shifter = single ? T(0x1.8p23) : T(0x1.8p52);  // adding it rounds to an integer, kept in the low bits
-    constexpr T log2e = T(1.44269504088896340736);
-    constexpr T ln2_high = single ? T(0x1.62e4p-1) : T(0x1.62e42fefa0000p-1);
-    constexpr T ln2_low = single ? T(0x1.7f7d1cf79abcap-20) : T(0x1.cf79abc9e3b39p-40);
-    const auto small = reinterpret_cast<Integers<T>>(x < broadcast(lowest));
-    x = small ? broadcast(lowest) : x;
-    const Vector<T> shifted = x * log2e + shifter;
-    const Vector<T> power = shifted - shifter;
-    const Vector<T> r = (x - power * ln2_high) - power * ln2_low;
-    Vector<T> p;
-    if constexpr (single) {
-        p = broadcast(T(1.0 / 5040));
-    } else {
-        p = broadcast(T(1.0 / 6227020800.0));
-        p = p * r + T(1.0 / 479001600.0);
-        p = p * r + T(1.0 / 39916800.0);
-        p = p * r + T(1.0 / 3628800.0);
-        p = p * r + T(1.0 / 362880.0);
-        p = p * r + T(1.0 / 40320.0);
-        p = p * r + T(1.0 / 5040.0);
-    }
-    p = p * r + T(1.0 / 720);
-    p = p * r + T(1.0 / 120);
-    p = p * r + T(1.0 / 24);
-    p = p * r + T(1.0 / 6);
-    p = p * r + T(0.5);
-    p = p * r + T(1);
-    p = p * r + T(1);
-    const auto exponent = reinterpret_cast<Integers<T>>(shifted) << (single ? 23 : 52);
-    const auto result = reinterpret_cast<Integers<T>>(p) + exponent;
-    return reinterpret_cast<Vector<T>>(result & ~small);
-}
+// Whether one instruction multiplies by powers of two, of any size.
+#if defined(__AVX512F__)
+template <class V>
+constexpr bool scales_at_once = sizeof(NumberOf<V>) == 4 && sizeof(V) == 64;
+#else
+template <class V>
+constexpr bool scales_at_once = false;
+#endif
 
-// p 2^n for the whole numbers n of -150 to 127; what is then subnormal may be 0.
+// p 2^n for whole numbers n; what is then subnormal may be 0.
 template <class V>
 DF_INLINE V times_power_of_two(V p, V n) {
+    using T = NumberOf<V>;
+    constexpr bool single = sizeof(T) == 4;
 #if defined(__AVX512F__)
-    if constexpr (sizeof(V) == 64) {
+    if constexpr (scales_at_once<V>) {
         const __m512 scaled = _mm512_maskz_scalef_ps(0xffff, reinterpret_cast<__m512>(p), reinterpret_cast<__m512>(n));
         return reinterpret_cast<V>(scaled);
     }
 #endif
-    using Whole = VectorOf<int32_t, count_of<V>>;
-    const Whole alive = n > -127.0f;
-    const Whole power = ((__builtin_convertvector(n, Whole) + 127) << 23) & alive;
-    V scale;
-    std::memcpy(&scale, &power, sizeof(scale));
-    return p * scale;
+    using Whole = VectorOf<Integer<T>, count_of<V>>;
+    constexpr T shifter = single ? T(0x1.8p23) : T(0x1.8p52);  // added to a whole number, it leaves it in the low bits
+    constexpr Integer<T> bias = single ? 127 : 1023;
+    const Whole alive = n > T(-bias);
+    const Whole power = ((reinterpret_cast<Whole>(n + shifter) + bias) << (single ? 23 : 52)) & alive;
+    return p * reinterpret_cast<V>(power);
 }
 
-// exp of any number of floats to about 2 units in the last place; 0 far below, about 1e38 far above.
-template <class V>
-DF_INLINE V quick_exponential(V x) {
-    const V least = V{} - 104.0f, most = V{} + 88.0f, magic = V{} + 12582912.0f;
-    x = x > least ? x : least;
-    x = x < most ? x : most;
-    const V n = (x * 1.44269504f + magic) - magic;
-    const V r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-    V p = r * (1.0f / 720) + (1.0f / 120);  // Taylor: |r| <= log(2) / 2
-    p = p * r + (1.0f / 24);
-    p = p * r + (1.0f / 6);
-    p = p * r + 0.5f;
-    p = p * r * r + r + 1.0f;
-    return times_power_of_two(p, n);
-}
+enum class Accuracy { rough, full };
 
-// exp of floats to 6e-6 of itself, for what half precision will hold; infinite far above.
-template <class V>
-DF_INLINE V rough_exponential(V x) {
-#if defined(__AVX512F__)
-    if constexpr (sizeof(V) == 64) {
-        const V least = V{} - 104.0f, magic = V{} + 12582912.0f;
-        x = x > least ? x : least;
-        const V n = (x * 1.44269504f + magic) - magic, r = x - n * 0.693147181f;
-        V p = (r * 0.04127773f + 0.16753518f) * r + 0.50005116f;
-        p = p * r * r + r + 1.0f;
-        return times_power_of_two(p, n);
+// exp of any numbers, to 6e-6 of itself (rough, of floats) or about two units in the last place. 0 where it would be
+// subnormal; about 1e38 (float) or 1e307 (double), or infinite, far above; not a number stays so.
+template <Accuracy accuracy = Accuracy::full, class V>
+DF_INLINE V exponential(V x) {
+    using T = NumberOf<V>;
+    constexpr bool single = sizeof(T) == 4;
+    constexpr T least = single ? -104 : -745, most = single ? 88 : 709, shifter = single ? T(0x1.8p23) : T(0x1.8p52);
+    constexpr T log2_e = T(1.44269504088896340736), ln_2 = T(0.69314718055994530942);
+    constexpr T ln_2_high = single ? T(0x1.63p-1) : T(0x1.62e42fefa0000p-1);  // times a whole n without rounding
+    constexpr T ln_2_low = single ? T(-2.12194440e-4) : T(0x1.cf79abc9e3b39p-40);
+    x = x < least ? V{} + least : x;
+    if constexpr (accuracy == Accuracy::full || !scales_at_once<V>) x = x > most ? V{} + most : x;
+    const V n = (x * log2_e + shifter) - shifter;
+    V r, p;  // x = n log 2 + r; exp(r) = 1 + r + r^2 p(r)
+    if constexpr (accuracy == Accuracy::rough) {
+        static_assert(single);
+        r = x - n * ln_2;
+        p = (r * 0.04127773f + 0.16753518f) * r + 0.50005116f;
+    } else {
+        constexpr int first = single ? 6 : 13;  // Taylor's series from here down: |r| <= log(2) / 2
+        T factorial = 1;
+        DF_UNROLL for (int i = 2; i <= first; ++i) factorial *= i;
+        r = (x - n * ln_2_high) - n * ln_2_low;
+        p = V{} + T(1) / factorial;
+        DF_UNROLL for (int i = first; i > 2; --i) {
+            factorial /= i;
+            p = p * r + T(1) / factorial;
+        }
     }
-#endif
-    return quick_exponential(x);  // whose range ends before its scale does
+    p = p * r * r + r + T(1);
+    return times_power_of_two(p, n);
 }
 
 }  // namespace densefield::DF_TARGET

@@ -88,7 +88,7 @@ bool any_below_flat(const float* logits, int64_t labels, int64_t count, float le
 template <int W>
 void softmax_flat(float* logits, int64_t count) {
     for (int64_t i = 0; i < count; i += lanes<float>) {
-        const Vector<float> x = load(logits + i), e = exponential<float>(x - greatest_label<W>(x));
+        const Vector<float> x = load(logits + i), e = exponential(x - greatest_label<W>(x));
         store(logits + i, e / sum_of_labels<W>(e));
     }
 }
@@ -98,7 +98,7 @@ void log_softmax_flat(float* logits, int64_t count) {
     for (int64_t i = 0; i < count; i += lanes<float>) {
         Vector<float> x = load(logits + i);
         x -= greatest_label<W>(x);
-        store(logits + i, x - logarithm(sum_of_labels<W>(exponential<float>(x))));
+        store(logits + i, x - logarithm(sum_of_labels<W>(exponential(x))));
     }
 }
 

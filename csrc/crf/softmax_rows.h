@@ -94,7 +94,7 @@ DF_INLINE void shift(Row<float, W>& row, float offset) {
 // exp of count numbers <= 0; there must be room for a whole vector at the end.
 inline void exponentiate(float* numbers, int64_t count) {
     for (int64_t i = 0; i < count; i += lanes<float>)
-        store(numbers + i, quick_exponential(load(numbers + i)));
+        store(numbers + i, exponential(load(numbers + i)));
 }
 
 // The least of each place of the rows so far.
@@ -168,14 +168,14 @@ DF_INLINE float sum_of(const float* rows, int64_t groups) {
 }
 
 // Softmax of a line of `count` rows, whose sums of exponentials must stay within the range of a float: false where one
-// did not. Two walks that a CPU can overlap. Each row goes to write(x, g, row); the line is spent. `Rough`: by
-// rough_exponential.
+// did not. Two walks that a CPU can overlap. Each row goes to write(x, g, row); the line is spent. `Rough`: to
+// what half precision holds.
 template <int W, bool OneGroup, bool Rough, class Write>
 bool quick_softmax(float* rows, int64_t groups, int64_t count, const Write& write) {
     const int64_t step = (OneGroup ? 1 : groups) * W;
     if constexpr (Rough)
         for (int64_t i = 0; i < count * step; i += lanes<float>)
-            store(rows + i, rough_exponential(load(rows + i)));
+            store(rows + i, exponential<Accuracy::rough>(load(rows + i)));
     else
         exponentiate(rows, count * step);
     float least = 1.0f, most = 1.0f;
@@ -198,7 +198,7 @@ template <int W, bool OneGroup>
 DF_NOINLINE void log_softmax(float* rows, int64_t groups, int64_t count, float* spare, float* sums) {
     const int64_t step = (OneGroup ? 1 : groups) * W;
     subtract_highest<W, OneGroup>(rows, groups, count);
-    for (int64_t i = 0; i < count * step; i += lanes<float>) store(spare + i, quick_exponential(load(rows + i)));
+    for (int64_t i = 0; i < count * step; i += lanes<float>) store(spare + i, exponential(load(rows + i)));
     for (int64_t x = 0; x < count; ++x) sums[x] = sum_of<W, OneGroup>(spare + x * step, groups);
     for (int64_t x = count; x % lanes<float> != 0; ++x) sums[x] = 1.0f;  // the rest of the last vector
     for (int64_t x = 0; x < count; x += lanes<float>) store(sums + x, logarithm(load(sums + x)));

@@ -24,7 +24,7 @@ struct MaskEpilogue {
     DF_INLINE void row(const Window&, int64_t, int64_t, int64_t) {}
     DF_INLINE void end_row() {}
     DF_INLINE Vector<T> operator()(Vector<T> distance, int64_t, int64_t) {
-        return exponential<T>(distance * -scale);
+        return exponential(distance * -scale);
     }
 };
 
