@@ -71,7 +71,7 @@ def test_default_colors_differ_and_do_not_depend_on_the_number():
         ("- a\n- a\n", "'a' stands there twice"),
         ("- {name: a, color: [1, 2]}\n", "color"),
         ("- {name: a, color: [1, 2, 300]}\n", "color"),
-        ("- {name: a, colr: [1, 2, 3]}\n", "unknown key 'colr'"),
+        ("- {name: a, colr: [1, 2, 3]}\n", "unknown key 'colr'; did you mean 'color'?"),
         ("clases: [a]\n", "unknown key 'clases'"),
         ("classes: [a, b]\nignore_index: 1\n", "ignore_index"),
         ("classes: [a]\nignore_index: 256\n", "ignore_index"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command line imports this file, and must not wait for torch
@@ -32,6 +34,17 @@ def shown(value: object) -> str:
         return f"{type(value).__name__} of {kind} {tuple(shape)}"
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 image", "2 images"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def likely(name: str, known: Sequence[str]) -> str:
+    """ "; did you mean …?" where one of `known` is like `name`, else a full stop."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def one_line(error: BaseException, most: int = 200) -> str:

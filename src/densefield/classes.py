@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, likely
 from densefield.yaml_files import read_yaml
 
 Color = tuple[int, int, int]
@@ -223,7 +223,8 @@ def _spelled_today(plain: Mapping[Any, Any]) -> Mapping[Any, Any]:
 def _known_keys(plain: Mapping[Any, Any], known: tuple[str, ...], where: str) -> None:
     """Raise when `plain` has a key that nobody would read: mostly a slip of the pen."""
     for key in plain:
-        check(key in known, f"{where}: unknown key {str(key)[:40]!r}; wanted only {', '.join(known)}")
+        name = str(key)[:40]
+        check(key in known, f"{where}: unknown key {name!r}{likely(name, known)} Wanted only: {', '.join(known)}")
 
 
 def _first_repeated(values: Sequence[Any]) -> Any:

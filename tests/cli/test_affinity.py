@@ -89,4 +89,6 @@ def test_the_image_is_not_overwritten(model: Path, photo: Path, capsys: pytest.C
     before = photo.read_bytes()
     assert run(["affinity", str(model), str(photo), "--pixel", "0", "0", "--out", str(photo)]) == 2
     assert "--out: wanted another file" in capsys.readouterr().err
+    assert run(["affinity", str(model), str(photo), "--pixel", "0", "0", "--out", str(photo.with_suffix(".gif"))]) == 2
+    assert "--out: wanted a .png file" in capsys.readouterr().err
     assert photo.read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 
 import cyclopts
 import pytest
@@ -56,6 +57,13 @@ def test_a_preset_s_numbers_are_replaced_one_by_one(preset: Preset) -> None:
     smooth, colors = CRF(preset, beta=5.5, spatial_weight=7.5).kernels
     assert (smooth.theta_gamma, smooth.weight) == (spatial.theta_gamma, 7.5)
     assert (colors.theta_alpha, colors.theta_beta, colors.weight) == (bilateral.theta_alpha, 5.5, bilateral.weight)
+
+
+@pytest.mark.parametrize("name", ["alpha", "beta", "gamma", "bilateral_weight", "spatial_weight"])
+@pytest.mark.parametrize("number", [0.0, -3.0, math.nan, math.inf])
+def test_a_number_without_sense_is_told_by_its_flag(name: str, number: float) -> None:
+    with pytest.raises(InputError, match=f"^--{name.replace('_', '-')}: wanted a positive finite number, received"):
+        _ = CRF(**{name: number}).kernels  # type: ignore[arg-type]
 
 
 def test_updates_are_ten_or_what_is_said() -> None:

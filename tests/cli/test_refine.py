@@ -186,7 +186,7 @@ def test_what_makes_no_sense_is_named_before_anything_is_written(photos: Path) -
         refine(image, labels=photos / "rough", out=out)
     with pytest.raises(InputError, match="certainty: wanted a probability"):
         refine(image, labels=mask, out=out, certainty=1.0)
-    with pytest.raises(InputError, match="theta_beta: wanted positive"):
+    with pytest.raises(InputError, match="--beta: wanted a positive"):
         refine(image, labels=mask, out=out, beta=0.0)
     with pytest.raises(InputError, match="would overwrite a mask"):
         refine(image, labels=mask, out=photos / "rough", overwrite=True)

@@ -70,7 +70,9 @@ def test_other_classes_are_left_out_when_asked(
         ((), "--network.kind: wanted"),
         (("--network.kind", "unett"), "there is no 'unett'; did you mean 'unet'?"),
         (("--network.kind", "unet", "--network.widht", "2"), "did you mean 'width'"),
-        (("--network.kind", "unet", "--optimizer.rate", "2"), "--optimizer: is not known; wanted --network.kind"),
+        (("--network.kind", "unet", "--optimizer.rate", "2"), "--optimizer.rate: is not known"),
+        ((*NETWORK, "--partal"), "--partal: is not known; did you mean '--partial'?"),
+        (("b.pth", *NETWORK), "b.pth: wanted one file"),
     ],
 )
 def test_a_slip_in_the_networks_words_is_told(
@@ -107,6 +109,7 @@ HUGE = caffemodel(layer("fc6", "InnerProduct", [span(7, span(1, varint(10**6) * 
         ("a.pth", _lying_old_file, "claims 2147483647 elements of 4 bytes"),
         ("a-0123abcd.pth", _nan, "its SHA-256 begins with"),
         ("none.pth", None, "no such file"),
+        (".", None, "is a folder; wanted a .caffemodel"),
         ("a.txt", b"text", "not a checkpoint written by torch.save"),
     ],
 )

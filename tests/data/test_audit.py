@@ -183,6 +183,12 @@ def test_without_a_class_list_one_is_suggested(folders):
     assert "classes: [{name: class0, value: 0}, {name: class1, value: 255}]" in message
 
 
+def test_a_255_beside_two_values_is_suggested_as_what_is_not_labelled(folders):
+    fill(folders[1], *[[0, 1, 1, 255, 0]] * 3)
+    message = audit(*folders).problems[0].message
+    assert "such as: {classes: [class0, class1], ignore_index: 255}, where 255 is not labelled" in message
+
+
 def test_several_sizes_get_a_hint(folders):
     write_image(folders[0] / "0.png", np.zeros((9, 9, 3), np.uint8))
     write_labels(folders[1] / "0.png", np.array([[0, 1, 1] * 3] * 9), CLASSES)

@@ -255,6 +255,9 @@ def test_a_run_that_diverges_stops_with_one_line_and_keeps_nothing_of_it(tmp_pat
 def test_a_recalibration_that_cannot_be_is_said_before_training(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="recalibrate: this network has no batch normalisation; leave recalibrate out"):
         train(tiny(recalibrate=2), tmp_path / "run", machine=MACHINE, console=QUIET)
+    pooled = {"kind": "pspnet101", "width": 1}
+    with pytest.raises(InputError, match="recalibrate: a layer is normalized over a single value a channel; leave rec"):
+        train(tiny(network=pooled, recalibrate=2), tmp_path / "run", machine=MACHINE, console=QUIET)
     assert not (tmp_path / "run").exists()
 
 

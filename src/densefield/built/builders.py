@@ -22,8 +22,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
-from densefield.built.explained import explained, likely
-from densefield.checks import InputError, one_line
+from densefield.built.explained import explained
+from densefield.checks import InputError, likely, one_line
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import typing
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from densefield.checks import shown
+from densefield.checks import likely, shown
 
 
 def explained(error: ValidationError, annotation: Any) -> str:
@@ -45,12 +44,6 @@ def _unknown(name: str, key: str, here: Sequence[type[BaseModel]], siblings: Seq
         chosen = _kinds(here[0])[0]
         return f"{_dotted(key, name)}: {chosen} does not take it, only {', '.join(takers)}; leave it out. {wanted}"
     return f"unknown key {_dotted(key, name)!r}{likely(name, known)} {wanted}"
-
-
-def likely(name: str, known: Sequence[str]) -> str:
-    """ "; did you mean …?" where one of `known` is like `name`, else a full stop."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def _dotted(key: str, name: str) -> str:

@@ -49,6 +49,7 @@ def affinity(
     from densefield.refine import EmbeddingRefinement
     from densefield.segmenter import Segmenter
 
+    check(out.suffix.lower() in ("", ".png"), f"--out: wanted a .png file, received {out}")
     segmenter = Segmenter.load(model)
     colors = read_image(image, pixels.reading.over(segmenter.reading))
     row, column = patch.pixel

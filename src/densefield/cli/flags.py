@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -103,16 +104,19 @@ class CRF:
     @property
     def updates(self) -> int:
         """How many updates."""
-        check(
-            self.iterations is None or self.iterations >= 0, f"iterations: wanted 0 or more, received {self.iterations}"
-        )
-        return 10 if self.iterations is None else self.iterations
+        updates = 10 if self.iterations is None else self.iterations
+        check(updates >= 0, f"--iterations: wanted 0 or more, received {updates}")
+        return updates
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         """The preset's two kernels with these numbers."""
         from densefield.refine import presets
 
+        for flag in ("alpha", "beta", "gamma", "bilateral_weight", "spatial_weight"):
+            number = getattr(self, flag)
+            right = number is None or 0 < number < math.inf
+            check(right, f"--{flag.replace('_', '-')}: wanted a positive finite number, received {number}")
         spatial, bilateral = getattr(presets, (self.preset or "default").upper().replace("-", "_"))
         return (
             _with(spatial, theta_gamma=self.gamma, weight=self.spatial_weight),

@@ -21,8 +21,7 @@ def kinds(kind: str | None = None, /) -> int:
     Args:
         kind: Such as unet, dense_crf or poly.
     """
-    from densefield.built.explained import likely
-    from densefield.checks import InputError
+    from densefield.checks import InputError, likely
     from densefield.runs.kinds import PARTS
     from densefield.runs.short import NOTES
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, counted
 from densefield.cli.guesses import Guess, scores_of
 from densefield.cli.pool import outcomes
 from densefield.cli.refine_search import Grid
@@ -85,10 +85,10 @@ def mean_ious(tasks: Sequence[Trials], workers: int) -> list[float]:
     from densefield.metrics import ConfusionMatrix
 
     totals = [ConfusionMatrix(VALUES) for _ in range(len(tasks[0].settings) + 1)]
-    for _, counted in outcomes(counts_of, tasks, workers=workers, title="searching"):
-        if isinstance(counted, Exception):
-            raise counted
-        for total, counts in zip(totals, torch.from_numpy(counted), strict=True):
+    for _, told in outcomes(counts_of, tasks, workers=workers, title="searching"):
+        if isinstance(told, Exception):
+            raise told
+        for total, counts in zip(totals, torch.from_numpy(told), strict=True):
             total.counts[: len(counts), : len(counts)] += counts
     return [total.mean_iou() for total in totals]
 
@@ -138,7 +138,7 @@ def show(settings: Sequence[Setting], ious: Sequence[float], images: int) -> Non
     """Print the ten best settings, and the flags of the best one."""
     console = plain_console(soft_wrap=False)
     titles = ("mean IoU", *(name.replace("_", " ") for name in Setting._fields))
-    laid = table(*titles, title=f"Mean IoU over {images} images, {len(settings)} settings")
+    laid = table(*titles, title=f"Mean IoU over {counted(images, 'image')}, {counted(len(settings), 'setting')}")
     ranked = sorted(zip(ious[1:], settings, strict=True), key=lambda pair: (-pair[0], pair[1]))
     for iou, setting in ranked[:10]:
         laid.add_row(f"{100 * iou:.2f} %", *(f"{value:g}" for value in setting))

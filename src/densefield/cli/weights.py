@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Colors: TypeAlias = Annotated[tuple[float, float, float] | None, Parameter(negative=())]
 
 
+FLAGS = ("--network.kind", "--classes", "--out", "--partial", "--mean", "--std")
+
+
 def import_file(
     file: Path,
     *network: Annotated[str, Parameter(allow_leading_hyphen=True)],
@@ -82,19 +85,23 @@ def import_file(
 
 def _words(flags: Sequence[str]) -> Words:
     """The network that `--network.kind unet --network.width 32` names, checked as a recipe's."""
-    from densefield.checks import check
+    from densefield.checks import InputError, check, likely
     from densefield.runs.kinds import NETWORKS
     from densefield.runs.overrides import laid_over
 
+    check(not flags or flags[0].startswith("--"), f"{''.join(flags[:1])}: wanted one file")
+    others = [flag for flag in flags if flag.startswith("--") and not flag.startswith(("--network.", "--network="))]
+    if others:
+        raise InputError(f"{others[0]}: is not known{likely(others[0], FLAGS)} Wanted some of: {', '.join(FLAGS)}")
     plain = laid_over({}, flags, "the network")
-    others = [key for key in plain if key != "network"]
-    check(not others, f"--{''.join(others[:1])}: is not known; wanted --network.kind and the network's keys")
     check("network" in plain, "--network.kind: wanted, such as deeplab_largefov; densefield kinds lists them")
     return NETWORKS.read(plain["network"], "network")
 
 
 def _layer_map(imported: Imported) -> Iterator[str]:
     """The layers of the file beside ours, then what was left out on either side."""
+    from densefield.checks import counted
+
     rows = [(row.layer, row.ours, _shape(row.shape), row.how) for row in imported.matched]
     rows += [(row.layer, row.ours, _shape(row.shape), f"not filled: {row.how}") for row in imported.misshapen]
     rows += [("-", name, "", "not filled: missing in the file") for name in imported.missing]
@@ -104,7 +111,7 @@ def _layer_map(imported: Imported) -> Iterator[str]:
     for layer, ours, shape, how in rows:
         yield f"{layer:{first}}  {ours:{second}}  {shape:{third}}  {how}".rstrip()
     if imported.copies:
-        yield f"{len(imported.copies)} layers are copies for other scales, skipped"
+        yield f"skipped, as copies for other scales: {counted(len(imported.copies), 'layer')}"
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from densefield.checks import InputError
+from densefield.checks import InputError, counted
 from densefield.classes import ClassList
 from densefield.data.pairs import Pairs, find_pairs
 from densefield.data.sample import describe_foreign, unseen_classes
@@ -69,8 +69,9 @@ class Audit:
             yield self._class_table()
         if self.sizes:
             (width, height), most = max(self.sizes.items(), key=lambda item: item[1])
-            others = f", {len(self.sizes) - 1} other sizes" if len(self.sizes) > 1 else ""
-            yield Text(f"{self.pairs} pairs of image and mask; {most} images are {width}x{height}{others}")
+            others = f", {counted(len(self.sizes) - 1, 'other size')}" if len(self.sizes) > 1 else ""
+            found = f"{counted(self.pairs, 'pair')} of image and mask"
+            yield Text(f"{found}; {counted(most, 'image')} of {width}x{height}{others}")
             if others:
                 advice = "Images of several sizes: train with augmentation.crop, or with batch_size 1 where all differ."
                 yield Text(advice, style="yellow")
@@ -237,6 +238,9 @@ def _suggested(values: list[int]) -> str:
     """The class list that would fit the values, as far as they are few."""
     if not 2 <= len(values) <= 20 or values[0] < 0 or values[-1] > 255:
         return f" ({len(values)} values); name the classes in classes.yaml beside the folders, or by --classes"
+    border = len(values) > 2 and values[-1] == 255  # as Pascal VOC and Cityscapes mark what is not labelled
+    values = values[:-1] if border else values
     plain = values == list(range(len(values)))
     entries = [f"class{place}" if plain else f"{{name: class{place}, value: {v}}}" for place, v in enumerate(values)]
-    return f"; write classes.yaml beside the folders, such as: classes: [{', '.join(entries)}]"
+    told = "{{classes: [{}], ignore_index: 255}}, where 255 is not labelled" if border else "classes: [{}]"
+    return f"; write classes.yaml beside the folders, such as: {told.format(', '.join(entries))}"

@@ -6,8 +6,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from densefield.built.explained import likely
-from densefield.checks import InputError
+from densefield.checks import InputError, likely
 from densefield.runs.files import read_plain, validated
 from densefield.runs.overrides import laid_over, written_out
 from densefield.runs.recipe import Recipe

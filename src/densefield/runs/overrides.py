@@ -53,6 +53,10 @@ def _value(text: str) -> Any:
         return text
 
 
+def _entries(place: list[Any]) -> str:
+    return f"entries 0 to {len(place) - 1}" if len(place) > 1 else f"{'one entry, 0,' if place else 'no entries'}"
+
+
 def _lay(plain: dict[str, Any], key: str, value: Any, source: str) -> None:
     """Set the dotted `key`; another `kind` of a part starts it afresh where its keys differ."""
     *path, last = key.split(".")
@@ -60,7 +64,7 @@ def _lay(plain: dict[str, Any], key: str, value: Any, source: str) -> None:
     for step in path:
         if isinstance(place, list):
             right = step.isdigit() and int(step) < len(place)
-            check(right, f"--{key}: {source} has {len(place)} entries there, 0 to {len(place) - 1}; received {step!r}")
+            check(right, f"--{key}: {source} has {_entries(place)} there; received {step!r}")
             place = place[int(step)]
         else:
             check(isinstance(place, dict), f"--{key}: there is nothing below {step!r} in {source}")
@@ -69,9 +73,8 @@ def _lay(plain: dict[str, Any], key: str, value: Any, source: str) -> None:
             place = place[step]
             check(isinstance(place, dict | list), f"--{key}: {step!r} is a single value in {source}")
     if isinstance(place, list):
-        check(
-            last.isdigit() and int(last) < len(place), f"--{key}: wanted an index below {len(place)}, received {last!r}"
-        )
+        right = last.isdigit() and int(last) < len(place)
+        check(right, f"--{key}: {source} has {_entries(place)} there; received {last!r}")
         place[int(last)] = value
     else:
         if last == "kind" and path and place.get("kind") != value:

@@ -50,6 +50,27 @@ def check_recalibration(segmenter: Segmenter, pairs: Pairs, count: int) -> None:
     check(bool(_norms(network)), "recalibrate: this network has no batch normalisation; leave recalibrate out")
     check(count <= len(pairs), f"recalibrate: wanted at most the {len(pairs)} training images, received {count}")
     check(geometry(network).margin == 0, "recalibrate: wanted a network that takes whole images (padding: same)")
+    height, width = pairs[0][0].shape[:2]
+    _check_shapes(network, (1, len(segmenter.mean), height, width))
+
+
+def _check_shapes(network: nn.Module, size: tuple[int, int, int, int]) -> None:
+    """Send an image without numbers through: shapes alone tell whether a layer sees a single value a channel."""
+    state = {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
+    image = torch.empty(size, device="meta")
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    for norm in _norms(network):
+        norm.train()
+    try:
+        with torch.no_grad(), single_values_told("recalibrate", "leave recalibrate out"):
+            torch.func.functional_call(network, state, (image,))
+    except (NotImplementedError, RuntimeError):
+        pass  # an operation that knows no shapes alone: recalibrating itself will tell
+    finally:
+        network.eval()
+        for module in training:
+            module.training = True
 
 
 @contextlib.contextmanager

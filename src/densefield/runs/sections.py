@@ -11,8 +11,7 @@ from torch import Tensor
 
 from densefield import losses
 from densefield.built.bounds import Channels, Side, Weight
-from densefield.built.explained import likely
-from densefield.checks import check
+from densefield.checks import check, likely
 from densefield.data.transforms import (
     ColorJitter,
     Compose,

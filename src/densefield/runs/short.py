@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from densefield.built import words_of
-from densefield.built.explained import likely
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, likely
 from densefield.networks.embedding import IN_VGG
 from densefield.refine.kernels import per_axis
 from densefield.refine.presets import DEFAULT

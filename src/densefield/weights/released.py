@@ -19,7 +19,8 @@ def read_released(path: str | os.PathLike[str]) -> Released:
     alike, or has another SHA-256 than its name says.
     """
     path = Path(path)
-    check(path.is_file(), f"{path}: no such file; wanted a .caffemodel, .safetensors, .pth or .pt file")
+    missing = "is a folder" if path.is_dir() else "no such file"
+    check(path.is_file(), f"{path}: {missing}; wanted a .caffemodel, .safetensors, .pth or .pt file")
     _check_digits(path)
     check(path.suffix != ".h5", f"{path}: Caffe's HDF5 files are not read; wanted a .caffemodel")
     return (from_caffe if path.suffix == ".caffemodel" else from_torch).read_layers(path)
