@@ -96,8 +96,10 @@ class Uneven(nn.Module):
 def test_what_cannot_be_told_is_said() -> None:
     with pytest.raises(InputError, match=r"receptive_field: the network looks at the whole image.* \(mean\)"):
         receptive_field(Whole())
-    with pytest.raises(InputError, match="receptive_field: wanted features that lie as far apart where they meet"):
+    with pytest.raises(InputError, match="receptive_field: wanted one size of the image, and features as far apart"):
         receptive_field(Uneven())
+    with pytest.raises(InputError, match="looks at the whole image or at several sizes of it"):
+        receptive_field(deeplab_largefov(2, width=1, scales=(0.5, 1.0)))
     with pytest.raises(InputError, match="scores do not depend on the image"):
         receptive_field(Constant())
 

@@ -44,6 +44,12 @@ def stage(**changes: Any) -> dict[str, Any]:
         (stage(schedule={"power": 2.0}), "power: constant does not take it, only poly"),
         (stage(schedule={"kind": "poly", "warmup": 0.1}), "warmup: poly does not take it"),
         ({"network": {"kind": "unet", "rate": 3}}, r"network\.rate: unet does not take it, only .*deeplab_largefov"),
+        (
+            {"network": {"kind": "deeplab_resnet101", "rate": 12}},
+            r"rate: deeplab_resnet101 does not take it, only .*; did you mean 'rates'\?",
+        ),
+        ({"network": {"kind": "deeplab_resnet101", "rates": 12}}, r"rates: wanted a list, such as \[12\], received 12"),
+        ({"network": {"knid": "unet"}}, r"the key 'network\.kind' is missing \(is 'knid' meant\?\)"),
         ({"network": {"kind": "unet", "batchnorm": True}}, "did you mean 'batch_norm'"),
         ({"network": {"kind": "unet", "width": 0}}, r"network\.width: .*greater than 0"),
         ({"network": {"kind": "unet", "num_classes": 3}}, "unknown key 'network.num_classes'"),

@@ -584,9 +584,10 @@ def test_a_normalization_that_the_network_lacks_is_not_left_out(tmp_path: Path) 
 
 
 def test_other_networks_of_the_same_name_are_told(tmp_path: Path) -> None:
-    network = unet(2, 3, width=2)
+    network, first = unet(2, 3, width=2), torch.zeros(64, 3, 11, 11)
+    wrapped = [f"{before}features.0.weight" for before in ("", "module.", "model.", "encoder.")]
     for state, message in (
-        ({"features.0.weight": torch.zeros(64, 3, 11, 11)}, "torchvision's AlexNet .64 filters, no groups."),
+        *(({name: first}, "torchvision's AlexNet .64 filters, no groups.") for name in wrapped),
         ({"inception3a.branch1.conv.weight": torch.zeros(1, 1, 1, 1)}, "torchvision's GoogLeNet"),
         ({"else.weight": torch.zeros(1, 1, 1, 1)}, "has no layer of this network; it has else"),
         ({"count": torch.tensor(1)}, "holds no weights"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import typing
 from collections.abc import Sequence
 from typing import Any
@@ -27,9 +28,14 @@ def explained(error: ValidationError, annotation: Any) -> str:
         return f"{_dotted(key, 'kind')}: there is no {tag!r}{likely(tag, kinds)} Wanted one of: {', '.join(kinds)}"
     if first["type"] == "union_tag_not_found":
         kinds = sorted({kind for model in here for kind in _kinds(model)})
-        return f"the key '{_dotted(key, 'kind')}' is missing; wanted one of: {', '.join(kinds)}"
+        written = [str(name) for name in first["input"]] if isinstance(first["input"], dict) else []
+        slip = difflib.get_close_matches("kind", written, n=1)
+        meant = f" (is {slip[0]!r} meant?)" if slip else ""
+        return f"the key '{_dotted(key, 'kind')}' is missing{meant}; wanted one of: {', '.join(kinds)}"
     if first["type"] == "missing":
         return f"the key {key!r} is missing"
+    if first["type"] in ("tuple_type", "list_type") and isinstance(first["input"], int | float | str):
+        return f"{key}: wanted a list, such as [{first['input']}], received {shown(first['input'])}"
     told = first["type"].endswith("_type") or not isinstance(first["input"], dict | list)
     received = f", received {shown(first['input'])}" if told else ""
     return f"{key}: " * bool(key) + first["msg"].removeprefix("Value error, ") + received
@@ -41,8 +47,9 @@ def _unknown(name: str, key: str, here: Sequence[type[BaseModel]], siblings: Seq
     wanted = f"Wanted one of: {', '.join(known)}"
     takers = sorted(kind for model in siblings if name in model.model_fields for kind in _kinds(model))
     if takers and len(here) == 1:
-        chosen = _kinds(here[0])[0]
-        return f"{_dotted(key, name)}: {chosen} does not take it, only {', '.join(takers)}; leave it out. {wanted}"
+        chosen, near = _kinds(here[0])[0], difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+        instead = f"did you mean {near[0]!r}?" if near else "leave it out."
+        return f"{_dotted(key, name)}: {chosen} does not take it, only {', '.join(takers)}; {instead} {wanted}"
     return f"unknown key {_dotted(key, name)!r}{likely(name, known)} {wanted}"
 
 

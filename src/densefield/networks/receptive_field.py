@@ -44,7 +44,7 @@ def receptive_field(network: nn.Module) -> int:
 
     Enlarging does not count, be it by interpolation, by unpooling or by a deconvolution of a stride: a score between
     two others depends on what both see, which the network's `reach` holds. Raises `InputError` for a network that looks
-    at the whole image, whatever its size, or whose layers do what cannot be followed.
+    at the whole image, whatever its size, or at the image in several sizes, or whose layers do what cannot be followed.
     """
     return max(sight(network, axis).field for axis in (2, 3))
 
@@ -153,7 +153,8 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 def _lost(name: str) -> InputError:
     return InputError(
-        f"receptive_field: the network looks at the whole image, or does what cannot be followed ({name})"
+        "receptive_field: the network looks at the whole image or at several sizes of it, or does what cannot be "
+        f"followed ({name})"
     )
 
 
@@ -173,7 +174,7 @@ def _both(one: Sight, other: Sight) -> Sight:
     """What both see together."""
     check(
         one.spacing == other.spacing,
-        f"receptive_field: wanted features that lie as far apart where they meet, received every {one.spacing} "
-        f"and every {other.spacing} pixels",
+        f"receptive_field: wanted one size of the image, and features as far apart where they meet, received every "
+        f"{float(one.spacing):g} and every {float(other.spacing):g} pixels",
     )
     return Sight(one.spacing, min(one.first, other.first), max(one.last, other.last))

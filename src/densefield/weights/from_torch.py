@@ -118,8 +118,8 @@ def _convention(convolutions: Collection[str]) -> tuple[bool, Scaling | None]:
 
 def _check_not_only_alike(path: Path, layers: Mapping[str, Mapping[str, Numbers]]) -> None:
     """torchvision's AlexNet and GoogLeNet are other networks than those that FCN and others began with."""
-    first = layers.get("features.0", {}).get("weight")
-    alexnet = first is not None and first.shape == (64, 3, 11, 11)
+    firsts = [values.get("weight") for name, values in layers.items() if f".{name}".endswith(".features.0")]
+    alexnet = any(first is not None and first.shape == (64, 3, 11, 11) for first in firsts)
     googlenet = any(name.endswith("inception3a.branch1.conv") for name in layers)
     what = "AlexNet (64 filters, no groups)" if alexnet else "GoogLeNet (batch norm, 3×3 in place of 5×5)"
     if alexnet or googlenet:
