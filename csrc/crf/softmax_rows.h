@@ -167,26 +167,68 @@ DF_INLINE float sum_of(const float* rows, int64_t groups) {
     return sum;
 }
 
+// A pixel's labels added up to four numbers: what total_of() has left before its last two steps.
+template <class V>
+DF_INLINE VectorOf<float, 4> quarter_of(const V& x) {
+    if constexpr (count_of<V> == 4) {
+        return x;
+    } else {
+        const Halves<V> of(x);
+        return quarter_of(of.low + of.high);
+    }
+}
+
+// The sums of four rows that lie `step` apart, each as total() has it.
+template <int W>
+DF_INLINE VectorOf<float, 4> totals_of_four(const float* rows, int64_t step) {
+    using Four = VectorOf<float, 4>;
+    Four quarters[4];
+    DF_UNROLL for (int i = 0; i < 4; ++i) {
+        Row<float, W> row;
+        row.load(rows + i * step);
+        quarters[i] = quarter_of(folded(row, [](const auto& a, const auto& b) __attribute__((always_inline)) { return a + b; }));
+    }
+    const Four a = DF_SHUFFLE(quarters[0], quarters[1], 0, 1, 4, 5) + DF_SHUFFLE(quarters[0], quarters[1], 2, 3, 6, 7);
+    const Four b = DF_SHUFFLE(quarters[2], quarters[3], 0, 1, 4, 5) + DF_SHUFFLE(quarters[2], quarters[3], 2, 3, 6, 7);
+    return DF_SHUFFLE(a, b, 0, 2, 4, 6) + DF_SHUFFLE(a, b, 1, 3, 5, 7);
+}
+
 // Softmax of a line of `count` rows, whose sums of exponentials must stay within the range of a float: false where one
 // did not. Two walks that a CPU can overlap. Each row goes to write(x, g, row); the line is spent. `Rough`: to
 // what half precision holds.
 template <int W, bool OneGroup, bool Rough, class Write>
 bool quick_softmax(float* rows, int64_t groups, int64_t count, const Write& write) {
+    using Four = VectorOf<float, 4>;
     const int64_t step = (OneGroup ? 1 : groups) * W;
     if constexpr (Rough)
         for (int64_t i = 0; i < count * step; i += lanes<float>)
             store(rows + i, exponential<Accuracy::rough>(load(rows + i)));
     else
         exponentiate(rows, count * step);
-    float least = 1.0f, most = 1.0f;
-    for (int64_t x = 0; x < count; ++x) {
-        const float sum = sum_of<W, OneGroup>(rows + x * step, groups);
+    const auto scale = [&](int64_t x, float factor) __attribute__((always_inline)) {
         for (int64_t g = 0; g < (OneGroup ? 1 : groups); ++g) {
             Row<float, W> row;
             row.load(rows + x * step + g * W);
-            row.scale(1.0f / sum);
+            row.scale(factor);
             write(x, g, row);
         }
+    };
+    float least = 1.0f, most = 1.0f;
+    int64_t x = 0;
+    if constexpr (OneGroup) {
+        Four lows = Four{} + 1.0f, highs = lows;
+        for (; x + 4 <= count; x += 4) {
+            const Four sums = totals_of_four<W>(rows + x * step, step), factors = 1.0f / sums;
+            DF_UNROLL for (int i = 0; i < 4; ++i) scale(x + i, factors[i]);
+            lows = sums < lows ? sums : lows;
+            highs = sums > highs ? sums : highs;
+        }
+        least = -highest_of(-lows);
+        most = highest_of(highs);
+    }
+    for (; x < count; ++x) {
+        const float sum = sum_of<W, OneGroup>(rows + x * step, groups);
+        scale(x, 1.0f / sum);
         least = sum < least ? sum : least;
         most = sum > most ? sum : most;
     }
