@@ -1,12 +1,29 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from densefield.checks import InputError
-from densefield.networks import VGG, deeplab_largefov, fc_densenet56, fcn8s, receptive_field, unet
+from densefield.networks import (
+    VGG,
+    deeplab_4x4,
+    deeplab_7x7,
+    deeplab_aspp_vgg16,
+    deeplab_largefov,
+    deeplab_msc_largefov,
+    fc_densenet56,
+    fcn8s,
+    fcn32s_alexnet,
+    fcn32s_googlenet,
+    hypercolumns,
+    receptive_field,
+    unet,
+)
 from densefield.networks.receptive_field import sight
 from geometry import field_by_gradient
 
@@ -17,15 +34,38 @@ def test_of_a_trunk(pool: int, field: int, monkeypatch: pytest.MonkeyPatch) -> N
     assert receptive_field(trunk) == field == field_by_gradient(trunk, trunk, 497, monkeypatch)
 
 
-def test_of_holes_and_averages(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = deeplab_largefov(2, width=1)
-    assert receptive_field(network) == 435 == field_by_gradient(network, network.fc8, 801, monkeypatch)
-    assert sight(network).center == 0
+@pytest.mark.parametrize(
+    ("build", "options", "made", "field", "across"),
+    [
+        (deeplab_7x7, {}, "fc8", 404, 1),  # published with rate 4
+        (deeplab_4x4, {"rate": 4}, "fc8", 308, 120),
+        (deeplab_4x4, {"rate": 8}, "fc8", 404, 220),
+        (deeplab_largefov, {}, "fc8", 435, 1),
+        (deeplab_msc_largefov, {}, "fc8", 435, 1),
+        (deeplab_aspp_vgg16, {}, "fc8_4", 227 + 2 * 24 * 8, 1),  # of pool5, and the widest branch's holes
+        (deeplab_aspp_vgg16, {"rates": (2, 4, 8, 12)}, "fc8_4", 227 + 2 * 12 * 8, 1),
+        (fcn8s, {}, "score_fr", 404, 1),  # enlarged and added where they are made
+        (fcn32s_alexnet, {}, "score_fr", 355, 1),
+        (fcn32s_googlenet, {}, "score_fr", 715, 1),
+        (hypercolumns, {}, "trunk.fc7", 355, 1),
+    ],
+)
+def test_of_networks_is_the_published_number_and_what_gradients_reach(
+    build: Callable[..., nn.Module],
+    options: dict[str, Any],
+    made: str,
+    field: int,
+    across: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = build(2, width=1, **options)
+    assert receptive_field(network) == field
+    layer, side = network.get_submodule(made), 2 * field - 1
+    assert field_by_gradient(network, layer, side, monkeypatch, across=across) == field
 
 
-def test_of_scores_that_are_enlarged_and_added_where_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = fcn8s(2, width=1)
-    assert receptive_field(network) == 404 == field_by_gradient(network, network.score_fr, 801, monkeypatch)
+def test_where_the_first_score_lies() -> None:
+    assert sight(deeplab_largefov(2, width=1)).center == 0
 
 
 def test_of_a_network_of_valid_convolutions_that_scores_its_middle() -> None:

@@ -62,12 +62,17 @@ def rows_seen(values: Tensor, image: Tensor, row: int) -> tuple[int, int]:
     return int(rows[0]), int(rows[-1])
 
 
-def field_by_gradient(network: nn.Module, made: nn.Module, side: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many rows the middle output of the layer `made` depends on."""
+def field_by_gradient(
+    network: nn.Module, made: nn.Module, side: int, monkeypatch: pytest.MonkeyPatch, *, across: int = 1
+) -> int:
+    """How many rows of `side` × `across` pixels the middle output of the layer `made` depends on.
+
+    A kernel of an even number of columns has none above column 0: the image must be as wide as one of them reaches.
+    """
     found: list[Tensor] = []
     made.register_forward_hook(lambda module, given, output: found.append(output))
     open_to_gradients(network, monkeypatch)
-    image = torch.rand(1, network.in_channels, side, 1, dtype=torch.float64, requires_grad=True)
+    image = torch.rand(1, network.in_channels, side, across, dtype=torch.float64, requires_grad=True)
     network(image)
     first, last = rows_seen(found[0], image, found[0].shape[2] // 2)
     assert 0 < first < last < side - 1  # else the image was too small to tell
