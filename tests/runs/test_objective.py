@@ -93,18 +93,21 @@ def objective_of(network: nn.Module, trains: Trains, **loss: float) -> tuple[Seg
 
 
 @pytest.mark.parametrize("size", [(17, 22), (33, 41)])
-def test_scales_and_heads_are_summed_each_at_its_own_pixels(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("said", "auxiliary"), [({"auxiliary": 0.3}, 0.3), ({}, 1)])  # left out it is 1
+def test_scales_and_heads_are_summed_each_at_its_own_pixels(
+    size: tuple[int, int], said: dict[str, float], auxiliary: float
+) -> None:
     image, target = torch.rand(2, 3, *size), torch.randint(0, 2, (2, *size))
     target[:, :5, :5] = 255
     weights = torch.rand(2, *size)
     network = Heads()
-    _, objective = objective_of(network, "network", auxiliary=0.3, dice=0.5)
+    _, objective = objective_of(network, "network", dice=0.5, **said)
     found = objective({"image": image, "target": target, "pixel_weights": weights})
     loss = build_loss(Loss(dice=0.5), None)
     coarse = network.coarse(image[:, :, ::4, ::4])
     wanted = loss(network.main(image), target, weights)
-    wanted = wanted + 0.3 * loss(coarse, target[:, ::4, ::4], weights[:, ::4, ::4])
-    wanted = wanted + 0.3 * loss(network.fine(image), target, weights)
+    wanted = wanted + auxiliary * loss(coarse, target[:, ::4, ::4], weights[:, ::4, ::4])
+    wanted = wanted + auxiliary * loss(network.fine(image), target, weights)
     torch.testing.assert_close(found, wanted)
     gradients = torch.autograd.grad(found, list(network.parameters()))
     assert all(bool(gradient.any()) for gradient in gradients)
