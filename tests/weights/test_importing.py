@@ -603,16 +603,19 @@ def test_other_networks_of_the_same_name_are_told(tmp_path: Path) -> None:
         import_weights(network, tmp_path / "a.caffemodel.h5")
 
 
-def test_eight_hex_digits_at_a_names_end_are_its_hash(tmp_path: Path) -> None:
+@pytest.mark.parametrize("capitals", [False, True])
+@pytest.mark.parametrize("suffix", [".pth", ".pth.tar"])
+def test_eight_hex_digits_at_a_names_end_are_its_hash(tmp_path: Path, suffix: str, capitals: bool) -> None:
     theirs, ours = drawn(lambda: unet(2, 3, width=1)), unet(2, 3, width=1)
     torch.save(theirs.state_dict(), tmp_path / "unet.pth")
     data = (tmp_path / "unet.pth").read_bytes()
     digits = hashlib.sha256(data).hexdigest()[:8]
-    right, wrong = tmp_path / f"unet-{digits}.pth", tmp_path / "unet-0123abcd.pth"
+    said, other = (each.upper() if capitals else each for each in (digits, "0123abcd"))
+    right, wrong = tmp_path / f"unet-{said}{suffix}", tmp_path / f"unet-{other}{suffix}"
     right.write_bytes(data)
     wrong.write_bytes(data)
     import_weights(ours, right)
-    with pytest.raises(InputError, match=f"its SHA-256 begins with {digits}, its name says 0123abcd"):
+    with pytest.raises(InputError, match=f"its SHA-256 begins with {digits}, its name says {other}"):
         import_weights(ours, wrong)
 
 

@@ -27,8 +27,11 @@ def read_released(path: str | os.PathLike[str]) -> Released:
 
 
 def _check_digits(path: Path) -> None:
-    """Of resnet101-5d3b4d8f.pth the digits are the first of its SHA-256, as torchvision, timm and others name files."""
-    found = re.search(r"-([0-9a-f]{8})$", path.stem)
+    """Of resnet101-5d3b4d8f.pth the digits are the first of its SHA-256, as torchvision, timm and others name files.
+
+    Also of resnet101-5D3B4D8F.pth and resnet101-5d3b4d8f.pth.tar.
+    """
+    found = re.search(r"-([0-9a-fA-F]{8})(\.[a-zA-Z]\w*){0,2}$", path.name)
     if found is None:
         return
     digest = hashlib.sha256()
@@ -37,6 +40,6 @@ def _check_digits(path: Path) -> None:
             digest.update(piece)
     received = digest.hexdigest()[:8]
     check(
-        received == found[1],
+        received == found[1].lower(),
         f"{path}: its SHA-256 begins with {received}, its name says {found[1]}; download it again, or rename it",
     )
