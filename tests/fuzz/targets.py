@@ -22,6 +22,7 @@ from PIL import Image
 
 from densefield.classes import ClassList
 from densefield.cli.guesses import Guess, scores_of
+from densefield.data import voc
 from densefield.images import read_image, read_labels
 from densefield.images.listing import Picture
 from densefield.networks import VGG, unet
@@ -90,6 +91,7 @@ def targets() -> dict[str, Target]:
         ),
         "classes": Target(_bytes("classes.yaml", CLASSES.encode()), ClassList.read),
         "classes' values": Target(_tree("classes.yaml", yaml.safe_load(CLASSES), _yaml), ClassList.read),
+        "VOC's list": Target(_voc, lambda path: voc(root=str(path.parents[2]))),
         "recipe": Target(_bytes("recipe.yaml", RECIPE.encode()), read_recipe),
         "recipe's values": Target(_tree("recipe.yaml", recipe, _yaml), read_recipe),
         "recipe's flags": Target(_bytes("flag.txt", b"--stages.0.optimizer.rate 1e-3 --seed 4"), _flags),
@@ -114,6 +116,15 @@ def _tree(name: str, sound: Any, write: Callable[[Any], bytes]) -> Callable[[ran
         return folder / name
 
     return make
+
+
+def _voc(rng: random.Random, folder: Path) -> Path:
+    """VOC's folders with a list in both its forms."""
+    for place in ("JPEGImages/a.jpg", "SegmentationClass/a.png", "ImageSets/Segmentation/train.txt"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).touch()
+    (folder / place).write_bytes(damaged(b"a\n/JPEGImages/a.jpg /SegmentationClass/a.png\n", rng))
+    return folder / place
 
 
 def _yaml(tree: Any) -> bytes:

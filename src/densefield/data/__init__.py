@@ -8,7 +8,9 @@ from densefield.data.camvid import CamVid as CamVid
 from densefield.data.cell_images import CellImages as CellImages
 from densefield.data.folder import Folder as Folder
 from densefield.data.folder import folder as folder
+from densefield.data.published import Published as Published
 from densefield.data.sample import Sample as Sample
 from densefield.data.sample_scenes import SampleScenes as SampleScenes
 from densefield.data.sample_scenes import samples as samples
 from densefield.data.slic import superpixels as superpixels
+from densefield.data.voc import voc as voc

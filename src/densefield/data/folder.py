@@ -17,7 +17,7 @@ from densefield.classes import ClassList
 from densefield.data.pairs import Pairs, find_pairs
 from densefield.data.sample import Sample, read_sample, trained_classes
 from densefield.images.bands import AS_DECLARED, Reading
-from densefield.images.listing import below_here
+from densefield.images.listing import Picture, below_here
 
 
 @described()
@@ -82,6 +82,11 @@ class Folder(Dataset[Sample]):
             check(count >= 2, f"{images}: holds one image; wanted at least two, one of them for validation")
             held_out = set(sorted(self.names, key=_shuffled)[: min(count - 1, max(1, round(val * count)))])
             self.names = [name for name in self.names if (name in held_out) == (split == "val")]
+
+    @property
+    def images(self) -> list[Picture]:
+        """The file of each image."""
+        return [self.pairs.images[name] for name in self.names]
 
     def __len__(self) -> int:
         return len(self.names)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
-from densefield.images import AS_DECLARED, Reading, Source, read_image, read_labels
+from densefield.images import AS_DECLARED, Pixels, Reading, Source, read_image, read_labels
 from densefield.protocols import Sample as Sample
 
 IGNORED = 255  # in every target, whatever value the files use
@@ -32,12 +32,17 @@ def read_sample(
     """
     image = read_image(image_path, reading)
     target = read_target(mask_path, classes)
+    same_size(image, image_path, target, mask_path)
+    return Sample(image, target, name)
+
+
+def same_size(image: Pixels, image_path: Source, labels: npt.NDArray[np.integer], mask_path: Source) -> None:
+    """Raise `InputError` unless an image (H, W, 3) and its labels (H, W) are of one size."""
     check(
-        target.shape == image.shape[:2],
-        f"{mask_path}: the mask is {target.shape[1]}x{target.shape[0]} pixels, its image {image_path} is"
+        labels.shape == image.shape[:2],
+        f"{mask_path}: the mask is {labels.shape[1]}x{labels.shape[0]} pixels, its image {image_path} is"
         f" {image.shape[1]}x{image.shape[0]}; make them the same size",
     )
-    return Sample(image, target, name)
 
 
 def read_target(mask_path: Source, classes: ClassList) -> npt.NDArray[np.uint8]:  # (H, W)

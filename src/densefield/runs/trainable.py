@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from densefield.checks import InputError, check
-from densefield.data import Folder
+from densefield.data import Folder, Published
 from densefield.protocols import Pairs
 from densefield.runs.recipe import Recipe
 
@@ -79,10 +79,10 @@ def check_sizes(recipe: Recipe, pairs: Pairs) -> None:
 
 
 def _sizes(pairs: Pairs) -> Iterator[tuple[int, int]]:
-    """(height, width) of each image; the built-in sets' are all of one size."""
-    if isinstance(pairs, Folder):
-        for name in pairs.names:
-            yield from _declared_size(pairs.pairs.images[name])
+    """(height, width) of each image; CamVid's, the cell images' and the samples' are all of one size."""
+    if isinstance(pairs, Folder | Published):
+        for image in pairs.images:
+            yield from _declared_size(image)
     else:
         height, width = np.shape(pairs[0].target)
         yield height, width
