@@ -6,6 +6,8 @@ Those below that `described` has marked are known to recipes and `densefield kin
 from densefield.data.audit import Audit as Audit
 from densefield.data.camvid import CamVid as CamVid
 from densefield.data.cell_images import CellImages as CellImages
+from densefield.data.cell_tracking import CellFrames as CellFrames
+from densefield.data.cell_tracking import cell_tracking as cell_tracking
 from densefield.data.cityscapes import cityscapes as cityscapes
 from densefield.data.folder import Folder as Folder
 from densefield.data.folder import folder as folder
