@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
 import json
@@ -23,6 +24,7 @@ from PIL import Image
 from densefield.classes import ClassList
 from densefield.cli.guesses import Guess, scores_of
 from densefield.data import voc
+from densefield.data.imports import import_data
 from densefield.images import read_image, read_labels
 from densefield.images.listing import Picture
 from densefield.networks import VGG, unet
@@ -97,6 +99,8 @@ def targets() -> dict[str, Target]:
         "recipe's flags": Target(_bytes("flag.txt", b"--stages.0.optimizer.rate 1e-3 --seed 4"), _flags),
         "segmenter's description": Target(_described(), _segmented),
         "segmenter's tensors": Target(_bytes("a.safetensors", _segmenter()[0]), Segmenter.load),
+        "labelme's file": Target(_bytes("a.json", json.dumps(_labelme()).encode()), _as("labelme")),
+        "labelme's values": Target(_tree("a.json", _labelme(), _json), _as("labelme")),
         **pictures,
         "picture in memory": Target(_bytes("a.exif", _orientation()), _turned),
     }
@@ -211,6 +215,32 @@ def _pictures() -> dict[str, bytes]:
     tifffile.imwrite(file, colors, photometric="rgb", compression="zlib")
     sound["wide.tif"] = file.getvalue()
     return sound
+
+
+def _json(tree: Any) -> bytes:
+    return json.dumps(tree).encode()
+
+
+def _as(format: str, *, folder: bool = True) -> Callable[[Path], object]:
+    """Reads by importing the file, or its folder; two images lie beside it."""
+
+    def read(path: Path) -> object:
+        for name in ("a.png", "b.png"):
+            Image.new("RGB", (11, 9)).save(path.parent / name)
+        return import_data(path.parent if folder else path, format, path.parent / "out")
+
+    return read
+
+
+def _labelme() -> dict[str, Any]:
+    stamp = base64.b64encode(_pictures()["bmp"]).decode()
+    shapes = [
+        {"label": "cat", "points": [[0, 0], [5, 0.5], [4, 6]], "shape_type": "polygon"},
+        {"label": "cat", "points": [[1, 1], [3, 2]], "shape_type": "circle"},
+        {"label": "dog", "points": [[1, 1], [3, 2]], "shape_type": "rectangle"},
+        {"label": "dog", "points": [[0, 0], [8, 6]], "shape_type": "mask", "mask": stamp},
+    ]
+    return {"shapes": shapes, "imagePath": "a.png", "imageHeight": 9, "imageWidth": 11, "imageData": None}
 
 
 def _orientation() -> bytes:

@@ -52,6 +52,10 @@ COMMANDS = {
         "weights:import_file",
         "Fill a network with released weights (Caffe's, torchvision's, other projects') and save it as a segmenter.",
     ),
+    "data import": Command(
+        "data_import:import_folder",
+        "Write images and labels of a labelling tool or a published set as one folder: images, masks, classes.yaml.",
+    ),
     "data check": Command(
         "data:check",
         "Check a folder of images and masks before training; ends with 0 when all is well, with 2 when it is not.",

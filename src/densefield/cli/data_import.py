@@ -1,0 +1,46 @@
+"""`densefield data import`: labels of other tools and data sets become a folder of images and masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from densefield.cli.terminal import plain_console, tracked
+
+Format: TypeAlias = Literal["labelme"]
+
+
+def import_folder(
+    source: Path,
+    *,
+    format: Format,
+    out: Path,
+    classes: Path | None = None,
+    copy: bool = False,
+) -> int:
+    """Write images and labels of a labelling tool or a published set as one folder: images, masks, classes.yaml.
+
+    Nothing is written where something is wrong. Look at the result with densefield data check.
+
+    Args:
+        source: The folder, or the file, that the tool exported or the set is published as.
+        format: Who wrote it; docs/data.md has what each should look like.
+        out: The new folder.
+        classes: The class list (YAML) to label by, for formats that name labels freely; a label it lacks is an error.
+        copy: Copy the images; by default they are links to where they lie.
+    """
+    from densefield.checks import counted
+    from densefield.classes import ClassList
+    from densefield.data.imports import Asked, import_data
+
+    asked = Asked(classes=None if classes is None else ClassList.read(classes))
+    found = import_data(
+        source, format, out, asked, copy=copy, progress=lambda items: tracked(items, "writing", len(items))
+    )
+    console = plain_console()
+    console.print(f"{out}: {counted(len(found.items), 'image')}, each with its mask; {'copied' if copy else 'linked'}")
+    console.print(f"classes: {', '.join(found.classes.names)}")
+    for what, count in sorted(found.left_out.items()):
+        if count:
+            console.print(f"left out: {count} × {what}")
+    return 0

@@ -1,0 +1,56 @@
+"""Labels as data sets are published and as labelling tools export them, written as the one folder layout.
+
+One file a format: a function of the source and of what was asked for that gives `Found`; `writing` does the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from densefield.checks import InputError, likely
+from densefield.data.imports.found import Asked, Found, Item
+from densefield.data.imports.labelme import labelme
+from densefield.data.imports.writing import write
+
+__all__ = ["FORMATS", "Asked", "Found", "import_data"]
+
+
+class Format(NamedTuple):
+    """How a format is read, and which fields of `Asked` it takes."""
+
+    read: Callable[[Path, Asked], Found]
+    takes: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "labelme": Format(labelme, ("classes",)),
+}
+
+
+def import_data(
+    source: str | os.PathLike[str],
+    format: str,
+    out: str | os.PathLike[str],
+    asked: Asked = Asked(),  # noqa: B008, which is frozen
+    *,
+    copy: bool = False,
+    progress: Callable[[list[Item]], Iterable[Item]] = iter,
+) -> Found:
+    """Write the labelled images at `source`, in one of `FORMATS`, into the new folder `out`.
+
+    It holds images, masks and classes.yaml. Images are linked, or with `copy` copied; `progress` may wrap them to show
+    how far the work is. Gives what was found. Raises `InputError` for what cannot be used; then nothing is written.
+    """
+    if format not in FORMATS:
+        raise InputError(f"format: there is no {format!r}{likely(format, list(FORMATS))} Wanted: {', '.join(FORMATS)}")
+    for field in dataclasses.fields(asked):
+        if getattr(asked, field.name) != field.default and field.name not in FORMATS[format].takes:
+            takers = ", ".join(name for name, one in FORMATS.items() if field.name in one.takes)
+            raise InputError(f"{field.name}: is nothing that format {format} takes; only {takers}")
+    found = FORMATS[format].read(Path(source), asked)
+    write(found, Path(out), copy=copy, progress=progress)
+    return found

@@ -1,0 +1,111 @@
+"""What a reader of a format finds: classes, images with their labels, and what it left out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from densefield.checks import InputError, check, likely
+from densefield.classes import ClassList, default_colors
+from densefield.data.sample import IGNORED, trained_classes
+
+Labels: TypeAlias = npt.NDArray[np.uint8]  # (H, W), class indices, 255 where nothing is known
+Size: TypeAlias = tuple[int, int]  # height, width
+
+_MOST_BYTES = 16 * 2**20  # of a list; COCO's names of training images take 2
+_GROUND = ("background", "_background_")  # the second is labelme's
+
+
+class Embedded(NamedTuple):
+    """An image that lies inside an export: a file's bytes, and the ending it would have."""
+
+    data: bytes
+    ending: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One image: its path below both folders without ending, its file, and its labels, drawn when they are asked for.
+
+    `labels` takes the image's size; `size` is what the export says of it, and `where` that stands.
+    """
+
+    name: str
+    image: Path | Embedded
+    labels: Callable[[Size], Labels]
+    where: str
+    size: Size | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """All that a source holds; `left_out` counts what could not become labels, and grows while labels are drawn."""
+
+    classes: ClassList
+    items: Sequence[Item]
+    left_out: Counter[str] = dataclasses.field(default_factory=Counter)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a person said besides the source; each format takes some of it."""
+
+    classes: ClassList | None = None
+
+
+def classes_of(names: Iterable[str], asked: Asked) -> ClassList:
+    """The class list that was asked for, else the background and these names, in their order."""
+    if asked.classes is not None:
+        return trained_classes(asked.classes)
+    others = tuple(dict.fromkeys(name for name in names if name not in _GROUND))
+    check(len(others) <= 254, f"classes: {len(others)} labels; wanted at most 254 besides the background")
+    return ClassList((_GROUND[0], *others), ((0, 0, 0), *default_colors(len(others))), ignore_declared=True)
+
+
+def index_of(label: str, classes: ClassList, where: str) -> int:
+    """The index of the class with this name; the background's goes by either of its names."""
+    if label in _GROUND:
+        return ground(classes)
+    if label not in classes.names:
+        raise InputError(f"{where}: the label {label!r} is not in the class list{likely(label, classes.names)}")
+    return classes.names.index(label)
+
+
+def ground(classes: ClassList) -> int:
+    """What a pixel is that no shape covers: background, where there is such a class, else not labelled."""
+    return next((classes.names.index(name) for name in _GROUND if name in classes.names), IGNORED)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a list of names or labels, less blank ones; raises `InputError` naming the file."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+        check(len(raw) <= _MOST_BYTES, f"{path}: longer than {_MOST_BYTES // 2**20} MiB, which is too long for a list")
+        return [line.strip() for line in raw.decode("utf-8-sig").splitlines() if line.strip()]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file in UTF-8") from error
+
+
+def below(home: Path, start: Path, text: str, where: str) -> Path:
+    r"""The file that `text` names, seen from the folder `start`; raises where it lies outside of `home`.
+
+    Tools on Windows write "..\images\a.jpg".
+    """
+    path = Path(os.path.abspath(start / text.replace("\\", "/")))
+    check(path.is_relative_to(os.path.abspath(home)), f"{where}: {text!r} leads out of {home}; wanted a file inside it")
+    return path
+
+
+def name_of(path: Path, home: Path) -> str:
+    """The name of an image: its path below `home`, without ending."""
+    return Path(os.path.abspath(path)).relative_to(os.path.abspath(home)).with_suffix("").as_posix()
