@@ -101,6 +101,7 @@ def targets() -> dict[str, Target]:
         "segmenter's tensors": Target(_bytes("a.safetensors", _segmenter()[0]), Segmenter.load),
         "labelme's file": Target(_bytes("a.json", json.dumps(_labelme()).encode()), _as("labelme")),
         "labelme's values": Target(_tree("a.json", _labelme(), _json), _as("labelme")),
+        "CVAT's label map": Target(_bytes("labelmap.txt", b"# a:b\nsky:0,0,0::\ncat:250,50,83::\n"), _as("cvat")),
         **pictures,
         "picture in memory": Target(_bytes("a.exif", _orientation()), _turned),
     }
@@ -222,11 +223,12 @@ def _json(tree: Any) -> bytes:
 
 
 def _as(format: str, *, folder: bool = True) -> Callable[[Path], object]:
-    """Reads by importing the file, or its folder; two images lie beside it."""
+    """Reads by importing the file, or its folder, with an image and a mask wherever one is looked for."""
 
     def read(path: Path) -> object:
-        for name in ("a.png", "b.png"):
-            Image.new("RGB", (11, 9)).save(path.parent / name)
+        for place in ("a.png", "JPEGImages/a.png", "SegmentationClass/a.png"):
+            (path.parent / place).parent.mkdir(exist_ok=True)
+            Image.new("RGB", (11, 9)).save(path.parent / place)
         return import_data(path.parent if folder else path, format, path.parent / "out")
 
     return read

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from densefield.cli.terminal import plain_console, tracked
 
-Format: TypeAlias = Literal["labelme"]
+Format: TypeAlias = Literal["labelme", "cvat"]
 
 
 def import_folder(
@@ -15,6 +15,7 @@ def import_folder(
     *,
     format: Format,
     out: Path,
+    images: Path | None = None,
     classes: Path | None = None,
     copy: bool = False,
 ) -> int:
@@ -26,6 +27,7 @@ def import_folder(
         source: The folder, or the file, that the tool exported or the set is published as.
         format: Who wrote it; docs/data.md has what each should look like.
         out: The new folder.
+        images: The folder of the images, where it is not the one that the format has for them.
         classes: The class list (YAML) to label by, for formats that name labels freely; a label it lacks is an error.
         copy: Copy the images; by default they are links to where they lie.
     """
@@ -33,7 +35,7 @@ def import_folder(
     from densefield.classes import ClassList
     from densefield.data.imports import Asked, import_data
 
-    asked = Asked(classes=None if classes is None else ClassList.read(classes))
+    asked = Asked(classes=None if classes is None else ClassList.read(classes), images=images)
     found = import_data(
         source, format, out, asked, copy=copy, progress=lambda items: tracked(items, "writing", len(items))
     )

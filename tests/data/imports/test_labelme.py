@@ -153,7 +153,9 @@ def test_other_slips_are_one_line(source: Path, tmp_path: Path, refused: Any) ->
     assert "(1, 2, 3) stands there twice" in refused(source, "labelme", "--classes", str(listed))
     assert "no such folder" in refused(source / "none", "labelme")
     annotate(source / "a.json", "a.jpg", (12, 10))
-    assert "speaks of 10x12 pixels, its image a has 12x10" in refused(source, "labelme")
+    assert "labels 10x12 pixels, its image a has 12x10; is the image turned by its EXIF entry?" in refused(
+        source, "labelme"
+    )
     annotate(source / "a.json", "none.jpg", (12, 10))
     assert "no such file" in refused(source, "labelme")
     (source / "a.json").write_text('{"shapes": [NaN]}')

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from densefield.checks import InputError, likely
+from densefield.data.imports.cvat import cvat
 from densefield.data.imports.found import Asked, Found, Item
 from densefield.data.imports.labelme import labelme
 from densefield.data.imports.writing import write
@@ -28,6 +29,7 @@ class Format(NamedTuple):
 
 FORMATS = {
     "labelme": Format(labelme, ("classes",)),
+    "cvat": Format(cvat, ("images",)),
 }
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from densefield.checks import InputError, check, likely
+from densefield.checks import InputError, check, counted, likely
 from densefield.classes import ClassList, default_colors
 from densefield.data.sample import IGNORED, trained_classes
+from densefield.images.listing import below_here, list_pictures
 
 Labels: TypeAlias = npt.NDArray[np.uint8]  # (H, W), class indices, 255 where nothing is known
 Size: TypeAlias = tuple[int, int]  # height, width
@@ -58,6 +59,7 @@ class Asked:
     """What a person said besides the source; each format takes some of it."""
 
     classes: ClassList | None = None
+    images: Path | None = None
 
 
 def classes_of(names: Iterable[str], asked: Asked) -> ClassList:
@@ -94,6 +96,29 @@ def read_lines(path: Path) -> list[str]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a text file in UTF-8") from error
+
+
+def folder_of(source: Path, what: str) -> Path:
+    """`source`, which is to be a folder; `what` it holds is for the message."""
+    unpacked = " unpacked" if source.suffix.lower() in (".zip", ".tar", ".gz", ".tgz") else ""
+    reason = "is a file" if source.exists() else f"no such folder{below_here(source)}"
+    check(source.is_dir(), f"{source}: {reason}; wanted the{unpacked} folder that holds {what}")
+    return source
+
+
+def images_in(folder: Path, where: str, asked: Asked) -> dict[str, Path]:
+    """The pictures in the folder where images usually lie, or in the one that was asked for, by their names."""
+    if asked.images is None and not folder.is_dir():
+        raise InputError(f"{where}: there is no {folder}; name the folder of the images with --images")
+    listing = list_pictures(asked.images or folder, deep=True)
+    return {listing.name(picture): picture.path for picture in listing.pictures}
+
+
+def image_of(name: str, images: Mapping[str, Path], where: str) -> Path:
+    """The image of this name."""
+    if name not in images:
+        raise InputError(f"{where}: no image {name} among {counted(len(images), 'picture')}; put it there")
+    return images[name]
 
 
 def below(home: Path, start: Path, text: str, where: str) -> Path:

@@ -24,6 +24,7 @@ from densefield.data.imports.found import (
     Size,
     below,
     classes_of,
+    folder_of,
     ground,
     index_of,
     name_of,
@@ -55,8 +56,9 @@ class _File(NamedTuple):
 
 def labelme(source: Path, asked: Asked) -> Found:
     """Every JSON file in the folder and below, with the image it names; images without one are left out."""
-    check(source.is_dir(), f"{source}: no such folder; wanted the one that labelme saves into")
-    paths = sorted(path for path in source.rglob("*.json") if not path.name.startswith("."))
+    paths = sorted(
+        path for path in folder_of(source, "labelme's .json files").rglob("*.json") if not path.name.startswith(".")
+    )
     check(bool(paths), f"{source}: holds no .json file; wanted the folder that labelme saves into")
     left_out: Counter[str] = Counter()
     files = [_read(path, source, left_out) for path in paths]

@@ -42,10 +42,10 @@ def write(
             target = folder / "images" / f"{item.name}{_ending(item)}"
             target.parent.mkdir(parents=True, exist_ok=True)
             size = _size(item)
-            if item.size is not None and item.size != size:
-                says, has = (f"{width}x{height}" for height, width in (item.size, size))
-                raise InputError(f"{item.where}: speaks of {says} pixels, its image {item.name} has {has}")
-            write_labels(folder / "masks" / f"{item.name}.png", item.labels(size), found.classes)
+            _check_size(item, item.size or size, size)
+            labels = item.labels(size)
+            _check_size(item, labels.shape, size)
+            write_labels(folder / "masks" / f"{item.name}.png", labels, found.classes)
             if isinstance(item.image, Embedded):
                 target.write_bytes(item.image.data)
             elif copy:
@@ -70,6 +70,12 @@ def _check_names(found: Found) -> None:
         check(known, f"{item.where}: its image {item.name}{ending} ends like no picture; wanted .jpg, .png or the like")
         there = isinstance(item.image, Embedded) or os.path.exists(item.image)
         check(there, f"{item.where}: no such image as {item.image}; put it there")
+
+
+def _check_size(item: Item, said: tuple[int, ...], size: Size) -> None:
+    hint = "; is the image turned by its EXIF entry?" if said == size[::-1] else ""
+    wrong = f"{item.where}: labels {said[1]}x{said[0]} pixels, its image {item.name} has {size[1]}x{size[0]}{hint}"
+    check(said == size, wrong)
 
 
 def _ending(item: Item) -> str:
