@@ -102,6 +102,7 @@ def targets() -> dict[str, Target]:
         "labelme's file": Target(_bytes("a.json", json.dumps(_labelme()).encode()), _as("labelme")),
         "labelme's values": Target(_tree("a.json", _labelme(), _json), _as("labelme")),
         "CVAT's label map": Target(_bytes("labelmap.txt", b"# a:b\nsky:0,0,0::\ncat:250,50,83::\n"), _as("cvat")),
+        "Roboflow's classes": Target(_bytes("_classes.csv", b"Pixel Value, Class\n0, sky\n1, cat\n"), _as("roboflow")),
         **pictures,
         "picture in memory": Target(_bytes("a.exif", _orientation()), _turned),
     }
@@ -226,7 +227,7 @@ def _as(format: str, *, folder: bool = True) -> Callable[[Path], object]:
     """Reads by importing the file, or its folder, with an image and a mask wherever one is looked for."""
 
     def read(path: Path) -> object:
-        for place in ("a.png", "JPEGImages/a.png", "SegmentationClass/a.png"):
+        for place in ("a.png", "a_mask.png", "JPEGImages/a.png", "SegmentationClass/a.png"):
             (path.parent / place).parent.mkdir(exist_ok=True)
             Image.new("RGB", (11, 9)).save(path.parent / place)
         return import_data(path.parent if folder else path, format, path.parent / "out")

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from densefield.cli.terminal import plain_console, tracked
 
-Format: TypeAlias = Literal["labelme", "cvat"]
+Format: TypeAlias = Literal["labelme", "cvat", "roboflow"]
 
 
 def import_folder(

@@ -79,7 +79,7 @@ def test_other_slips_are_one_line(source: Path, photo: Any, refused: Any) -> Non
     assert "SegmentationClass/a.png: no image a among 1 picture; put it there" in refused(source, "cvat")
     (source / "JPEGImages").rename(source / "photos")
     assert "exported without images: there is no" in refused(source, "cvat")
-    assert "classes: is nothing that format cvat takes; only labelme" in refused(
+    assert "--classes: format cvat has no use for it; wanted only with labelme" in refused(
         source, "cvat", "--classes", str(_listed(source))
     )
     assert "wanted the unpacked folder" in refused(source.with_suffix(".zip"), "cvat")

@@ -15,6 +15,7 @@ from densefield.checks import InputError, likely
 from densefield.data.imports.cvat import cvat
 from densefield.data.imports.found import Asked, Found, Item
 from densefield.data.imports.labelme import labelme
+from densefield.data.imports.roboflow import roboflow
 from densefield.data.imports.writing import write
 
 __all__ = ["FORMATS", "Asked", "Found", "import_data"]
@@ -30,6 +31,7 @@ class Format(NamedTuple):
 FORMATS = {
     "labelme": Format(labelme, ("classes",)),
     "cvat": Format(cvat, ("images",)),
+    "roboflow": Format(roboflow),
 }
 
 
@@ -52,7 +54,8 @@ def import_data(
     for field in dataclasses.fields(asked):
         if getattr(asked, field.name) != field.default and field.name not in FORMATS[format].takes:
             takers = ", ".join(name for name, one in FORMATS.items() if field.name in one.takes)
-            raise InputError(f"{field.name}: is nothing that format {format} takes; only {takers}")
+            flag = f"--{field.name.replace('_', '-')}"
+            raise InputError(f"{flag}: format {format} has no use for it; wanted only with {takers}")
     found = FORMATS[format].read(Path(source), asked)
     write(found, Path(out), copy=copy, progress=progress)
     return found

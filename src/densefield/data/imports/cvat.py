@@ -10,8 +10,7 @@ from pathlib import Path
 
 from densefield.checks import InputError, check
 from densefield.classes import ClassList, Color
-from densefield.data.imports.found import Asked, Found, Item, Labels, Size, folder_of, image_of, images_in, read_lines
-from densefield.data.sample import read_target
+from densefield.data.imports.found import Asked, Found, Item, folder_of, image_of, images_in, read_lines, read_mask
 from densefield.images.listing import list_pictures
 
 _IGNORED = "ignored"  # as VOC's label map calls the border
@@ -26,12 +25,8 @@ def cvat(source: Path, asked: Asked) -> Found:
     for mask in masks.pictures:
         name = masks.name(mask)
         image = image_of(name, images, str(mask))
-        items.append(Item(name, image, functools.partial(_read, mask.path, classes), str(mask)))
+        items.append(Item(name, image, functools.partial(read_mask, mask, classes), str(mask)))
     return Found(classes, items)
-
-
-def _read(mask: Path, classes: ClassList, _: Size) -> Labels:
-    return read_target(mask, classes)
 
 
 def _label_map(path: Path) -> ClassList:

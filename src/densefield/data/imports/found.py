@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from densefield.checks import InputError, check, counted, likely
 from densefield.classes import ClassList, default_colors
-from densefield.data.sample import IGNORED, trained_classes
-from densefield.images.listing import below_here, list_pictures
+from densefield.data.sample import IGNORED, read_target, trained_classes
+from densefield.images.listing import Picture, below_here, list_pictures
 
 Labels: TypeAlias = npt.NDArray[np.uint8]  # (H, W), class indices, 255 where nothing is known
 Size: TypeAlias = tuple[int, int]  # height, width
@@ -96,6 +96,11 @@ def read_lines(path: Path) -> list[str]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a text file in UTF-8") from error
+
+
+def read_mask(mask: Picture, classes: ClassList, _: Size) -> Labels:
+    """The class indices of a mask in a file; raises `InputError` where it holds what is no class."""
+    return read_target(mask, classes)
 
 
 def folder_of(source: Path, what: str) -> Path:
