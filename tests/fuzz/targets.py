@@ -17,6 +17,7 @@ import numpy as np
 import tifffile
 import torch
 import yaml
+from brushes import packed
 from caffemodels import blob, caffemodel, layer
 from mutations import altered, damaged
 from PIL import Image
@@ -103,6 +104,7 @@ def targets() -> dict[str, Target]:
         "labelme's values": Target(_tree("a.json", _labelme(), _json), _as("labelme")),
         "CVAT's label map": Target(_bytes("labelmap.txt", b"# a:b\nsky:0,0,0::\ncat:250,50,83::\n"), _as("cvat")),
         "Roboflow's classes": Target(_bytes("_classes.csv", b"Pixel Value, Class\n0, sky\n1, cat\n"), _as("roboflow")),
+        "Label Studio's values": Target(_tree("a.json", _label_studio(), _json), _as("label_studio")),
         **pictures,
         "picture in memory": Target(_bytes("a.exif", _orientation()), _turned),
     }
@@ -244,6 +246,20 @@ def _labelme() -> dict[str, Any]:
         {"label": "dog", "points": [[0, 0], [8, 6]], "shape_type": "mask", "mask": stamp},
     ]
     return {"shapes": shapes, "imagePath": "a.png", "imageHeight": 9, "imageWidth": 11, "imageData": None}
+
+
+def _label_studio() -> list[Any]:
+    values = [
+        ("polygonlabels", {"points": [[10, 10], [90, 20], [50, 80]]}),
+        ("rectanglelabels", {"x": 10, "y": 10, "width": 20, "height": 30, "rotation": 10}),
+        ("ellipselabels", {"x": 50, "y": 50, "radiusX": 20, "radiusY": 30, "rotation": 10}),
+        ("brushlabels", {"format": "rle", "rle": packed(np.eye(9, 11, dtype=bool))}),
+    ]
+    results = [
+        {"type": kind, "original_width": 11, "original_height": 9, "value": {**value, kind: ["cat"]}}
+        for kind, value in values
+    ]
+    return [{"annotations": [{"result": results}], "data": {"image": "/data/local-files/?d=JPEGImages/a.png"}}]
 
 
 def _orientation() -> bytes:

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from densefield.cli.terminal import plain_console, tracked
 
-Format: TypeAlias = Literal["labelme", "cvat", "roboflow"]
+Format: TypeAlias = Literal["labelme", "cvat", "roboflow", "label_studio"]
 
 
 def import_folder(

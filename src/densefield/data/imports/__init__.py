@@ -14,6 +14,7 @@ from typing import NamedTuple
 from densefield.checks import InputError, likely
 from densefield.data.imports.cvat import cvat
 from densefield.data.imports.found import Asked, Found, Item
+from densefield.data.imports.label_studio import label_studio
 from densefield.data.imports.labelme import labelme
 from densefield.data.imports.roboflow import roboflow
 from densefield.data.imports.writing import write
@@ -31,6 +32,7 @@ class Format(NamedTuple):
 FORMATS = {
     "labelme": Format(labelme, ("classes",)),
     "cvat": Format(cvat, ("images",)),
+    "label_studio": Format(label_studio, ("images", "classes")),
     "roboflow": Format(roboflow),
 }
 

@@ -10,12 +10,21 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from densefield.checks import InputError, check, one_line, shown
+from densefield.checks import InputError, check, counted, one_line, shown
 
 MOST_BYTES = 512 * 2**20  # COCO's training set of 2017 takes 448 MiB, and ten times as much once it is parsed
 _WORDS: dict[type, str] = {str: "text", list: "a list", dict: "an object", int: "a whole number"}
 
 T = TypeVar("T", str, int, list[Any], dict[str, Any])
+
+
+def json_in(source: Path) -> Path:
+    """The file, or the only .json file of the folder, at `source`."""
+    if not source.is_dir():
+        return source
+    files = sorted(source.glob("*.json"))
+    check(len(files) == 1, f"{source}: holds {counted(len(files), '.json file')}; name the one that is meant")
+    return files[0]
 
 
 def read_json(path: Path) -> Any:

@@ -62,7 +62,7 @@ def ellipse(center: Points, radii: Points, turned: float, where: str) -> Drawn:
 
         check_inside(center[None], size, where)
         x, y = center - 0.5
-        rows, columns = draw.ellipse(y, x, radii[1], radii[0], shape=size, rotation=-np.deg2rad(turned))
+        rows, columns = draw.ellipse(y, x, radii[1], radii[0], shape=size, rotation=-np.deg2rad(turned % 180))
         return rows, columns
 
     return drawn
