@@ -8,7 +8,7 @@ import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -41,6 +41,12 @@ PLAIN: dict[str, Any] = {
     "data": {"kind": "samples", "size": 32, "scenes": 6, "held_out_size": 32, "held_out_scenes": 2},
     "stages": [STAGE, {**STAGE, "epochs": 1}],
 }
+# Steps in place of epochs, each of two batches; rounds of two steps begin and end within an epoch of three batches.
+BY_STEPS = {key: value for key, value in STAGE.items() if key != "epochs"} | {"batch_size": 2, "accumulate": 2}
+STEPS: dict[str, Any] = {
+    **PLAIN,
+    "stages": [{**BY_STEPS, "steps": 4, "validate_every": 2}, {**BY_STEPS, "steps": 2}],
+}
 # What a run calls, from its beginning to its end: a signal may fall into any of these calls.
 MOMENTS: tuple[tuple[Any, str], ...] = (
     (train_module, "data_facts"),
@@ -58,8 +64,16 @@ MOMENTS: tuple[tuple[Any, str], ...] = (
 )
 
 
-def recipe() -> Recipe:
-    return validated(PLAIN, "tiny")
+def recipe(plain: dict[str, Any]) -> Recipe:
+    return validated(plain, "tiny")
+
+
+class Whole(NamedTuple):
+    """A run that nobody stopped, and how many moments it has."""
+
+    plain: dict[str, Any]
+    folder: Path
+    moments: int
 
 
 def count_moments(patch: pytest.MonkeyPatch, act: Callable[[int], None]) -> None:
@@ -77,14 +91,13 @@ def count_moments(patch: pytest.MonkeyPatch, act: Callable[[int], None]) -> None
         patch.setattr(owner, name, watched(getattr(owner, name)))
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    """A run that nobody stopped, and how many moments it has."""
+@pytest.fixture(scope="module", params=[PLAIN, STEPS], ids=["epochs", "steps"])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     folder, moments = tmp_path_factory.mktemp("runs") / "whole", [0]
     with pytest.MonkeyPatch.context() as patch:
         count_moments(patch, lambda number: moments.append(number))
-        train(recipe(), folder, machine=MACHINE, console=QUIET)
-    return folder, max(moments) + 1
+        train(recipe(request.param), folder, machine=MACHINE, console=QUIET)
+    return Whole(request.param, folder, max(moments) + 1)
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -97,26 +110,26 @@ def assert_same(one: Path, other: Path) -> None:
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
-def stopped_and_resumed(whole: Path, folder: Path, moment: int, number: int, patch: pytest.MonkeyPatch) -> None:
+def stopped_and_resumed(whole: Whole, folder: Path, moment: int, number: int, patch: pytest.MonkeyPatch) -> None:
     with patch.context() as within:
         count_moments(within, lambda now: os.kill(os.getpid(), number) if now == moment else None)
         with pytest.raises(Interrupted) as stop:
-            train(recipe(), folder, machine=MACHINE, console=QUIET)
+            train(recipe(whole.plain), folder, machine=MACHINE, console=QUIET)
     assert stop.value.status == 128 + number
     assert stop.value.saved
     assert not list(folder.rglob("*.part"))
     assert not (folder / ".lock").exists()
-    train(recipe(), folder, resume=has_learned(folder), machine=MACHINE, console=QUIET)
-    assert_same(whole, folder)
+    train(recipe(whole.plain), folder, resume=has_learned(folder), machine=MACHINE, console=QUIET)
+    assert_same(whole.folder, folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("draw", range(3))
 def test_a_signal_at_a_random_moment_loses_nothing(
-    whole: tuple[Path, int], tmp_path: Path, draw: int, number: int, monkeypatch: pytest.MonkeyPatch
+    whole: Whole, tmp_path: Path, draw: int, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moment = random.Random(f"{draw} {number}").randrange(whole[1])
-    stopped_and_resumed(whole[0], tmp_path / "run", moment, number, monkeypatch)
+    moment = random.Random(f"{draw} {number}").randrange(whole.moments)
+    stopped_and_resumed(whole, tmp_path / "run", moment, number, monkeypatch)
 
 
 def at(patch: pytest.MonkeyPatch, owner: Any, name: str, call: int, number: int) -> None:
@@ -142,7 +155,7 @@ def at(patch: pytest.MonkeyPatch, owner: Any, name: str, call: int, number: int)
     ],
 )
 def test_sigterm_ends_the_command_with_143_and_resuming_with_the_same_run(
-    whole: tuple[Path, int],
+    whole: Whole,
     tmp_path: Path,
     owner: Any,
     name: str,
@@ -151,7 +164,7 @@ def test_sigterm_ends_the_command_with_143_and_resuming_with_the_same_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path, folder = tmp_path / "tiny.yaml", tmp_path / "run"
-    path.write_text(json.dumps(PLAIN))
+    path.write_text(json.dumps(whole.plain))
     command = ["train", str(path), "--out", str(folder), "--no-bar", "--workers", "0", "--accelerator", "cpu"]
     with monkeypatch.context() as patch:
         at(patch, owner, name, call, signal.SIGTERM)
@@ -159,7 +172,7 @@ def test_sigterm_ends_the_command_with_143_and_resuming_with_the_same_run(
     said = " ".join(capsys.readouterr().out.split())
     assert f"stopped by SIGTERM; saved. Go on with: densefield train {folder}/recipe.yaml --out {folder} --res" in said
     assert run(["train", str(folder / "recipe.yaml"), *command[2:], "--resume"]) == 0
-    assert_same(whole[0], folder)
+    assert_same(whole.folder, folder)
 
 
 def test_a_signal_before_the_first_step_has_nothing_to_save(
@@ -179,6 +192,6 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
     at(monkeypatch, SegmentationTask, "training_step", 3, signal.SIGINT)
     at(monkeypatch, SegmentationTask, "training_step", 3, signal.SIGINT)
     with pytest.raises(Interrupted) as stop:
-        train(recipe(), tmp_path / "run", machine=MACHINE, console=QUIET)
+        train(recipe(PLAIN), tmp_path / "run", machine=MACHINE, console=QUIET)
     assert (stop.value.status, stop.value.saved) == (130, False)
     assert has_learned(tmp_path / "run")

@@ -101,9 +101,9 @@ def test_every_epoch_has_an_order_and_an_augmentation_of_its_own(
     seen: dict[int, list[float]] = {0: [], 1: []}
     step = SegmentationTask.training_step
 
-    def noted(self: SegmentationTask, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        seen[self.current_epoch] += [float(image.sum()) for image in batch["image"]]
-        return step(self, batch, batch_idx)
+    def noted(self: SegmentationTask, batches: list[dict[str, torch.Tensor]], batch_idx: int) -> torch.Tensor:
+        seen[self.current_epoch] += [float(image.sum()) for batch in batches for image in batch["image"]]
+        return step(self, batches, batch_idx)
 
     monkeypatch.setattr(SegmentationTask, "training_step", noted)
     train(tiny(), tmp_path / "run", machine=MACHINE, console=QUIET)
@@ -149,10 +149,10 @@ def signal_at_step(number: int) -> Iterator[None]:
     """Ctrl-C in the given step (from 0) of a run."""
     step = SegmentationTask.training_step
 
-    def interrupted(self: SegmentationTask, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+    def interrupted(self: SegmentationTask, batches: list[dict[str, torch.Tensor]], batch_idx: int) -> torch.Tensor:
         if self.global_step == number:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(self, batch, batch_idx)
+        return step(self, batches, batch_idx)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SegmentationTask, "training_step", interrupted)

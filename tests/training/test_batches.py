@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from densefield.training import EpochBatches, TrainingSet, ValidationSet, collate
+from densefield.training import EpochBatches, TrainingSet, ValidationSet, collate, collate_step
 
 
 def batches_of(length: int, size: int, epoch: int = 0, start: int = 0, seed: int = 0, **share: int) -> EpochBatches:
@@ -50,6 +50,36 @@ def test_ranks_share_an_epoch_without_overlap_in_equally_many_batches(world_size
     alone = batches_of(20, 2 * world_size, seed=1)
     for step, batch in enumerate(alone):
         assert [key for rank in ranks for key in list(rank)[step]] == batch
+
+
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 3), (2, 4), (5, 2)])
+def test_rounds_of_steps_go_through_epoch_after_epoch(accumulate: int, steps: int) -> None:
+    """Of 11 images in batches of 2 every epoch has five; a step may begin in one epoch and end in the next."""
+    row = [batch for epoch in range(8) for batch in batches_of(11, 2, epoch=epoch)]
+    size = accumulate * 2
+    for number in range(3):
+        found = list(batches_of(11, 2, epoch=number, accumulate=accumulate, steps=steps))
+        first = number * steps * accumulate
+        wanted = [key for batch in row[first : first + steps * accumulate] for key in batch]
+        assert [key for step in found for key in step] == wanted
+        assert [len(step) for step in found] == [size] * steps
+    late = list(batches_of(11, 2, epoch=2, start=1, accumulate=accumulate, steps=steps))
+    assert late == found[1:]
+
+
+def test_an_epoch_of_accumulated_batches_leaves_out_what_is_no_whole_step() -> None:
+    found, alone = batches_of(12, 2, epoch=3, accumulate=4), list(batches_of(12, 2, epoch=3))
+    assert list(found) == [[key for batch in alone[:4] for key in batch]]
+    assert (len(found), found.batches_an_epoch, found.steps_an_epoch) == (1, 6, 1)
+
+
+def test_a_step_is_collated_batch_by_batch_and_only_within_one_of_one_size() -> None:
+    samples = [{"image": torch.full((3, side, side), float(side))} for side in (4, 4, 5, 5, 6)]
+    assert [tuple(batch["image"].shape) for batch in collate_step(samples, 2)] == [
+        (2, 3, 4, 4),
+        (2, 3, 5, 5),
+        (1, 3, 6, 6),
+    ]
 
 
 def test_a_batch_larger_than_the_data_is_the_data() -> None:

@@ -73,6 +73,7 @@ def trainer(value: float) -> pl.Trainer:
             current_epoch=0,
             optimizers=[SimpleNamespace(param_groups=[{"lr": 1e-3}])],
             precision="bf16-mixed",
+            datamodule=SimpleNamespace(round_steps=None),
         ),
     )
 

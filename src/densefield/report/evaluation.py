@@ -212,7 +212,9 @@ def _trimap(trimap: Series) -> str:
 
 def _learning(curve: Curves) -> str:
     """A chart for each figure of the metrics table."""
-    charts = "".join(line_chart(lines, x_label="epoch", y_label=name) for name, lines in curve.items())
+    charts = "".join(
+        line_chart(lines, x_label="epoch, or round of steps", y_label=name) for name, lines in curve.items()
+    )
     return f'<h2>Learning curves</h2><div class="charts">{charts}</div>'
 
 

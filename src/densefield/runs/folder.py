@@ -21,7 +21,7 @@ from densefield.files import atomic_write
 from densefield.protocols import Pairs
 from densefield.runs.files import read_recipe, write_recipe
 from densefield.runs.older import of_older_run
-from densefield.runs.recipe import Recipe
+from densefield.runs.recipe import Recipe, Stage
 
 if TYPE_CHECKING:
     from densefield.segmenter import Segmenter
@@ -120,9 +120,9 @@ def begin(folder: Path, recipe: Recipe, data: dict[str, Any]) -> None:
 def go_on(folder: Path, request: Recipe, data: dict[str, Any]) -> list[str]:
     """Hold `request` and `data` against the run in `folder`; the differences that it can go on with, each as a line.
 
-    These are more epochs in a stage behind which none has begun, and the same data in another place. They become the
-    run's own. Of an older version's run, which noted nothing of its data, the classes are compared. Raises `InputError`
-    naming every other difference.
+    These are more epochs or steps in a stage behind which none has begun, and the same data in another place. They
+    become the run's own. Of an older version's run, which noted nothing of its data, the classes are compared. Raises
+    `InputError` naming every other difference.
     """
     older = of_older_run(folder / RECIPE)
     noted = {**data, **_older_classes(folder)} if older else read_json(folder / DATA)
@@ -136,7 +136,9 @@ def go_on(folder: Path, request: Recipe, data: dict[str, Any]) -> list[str]:
         if old == new:
             continue
         line = f"{key} was {_shown(old)}, now {_shown(new)}"
-        (taken if _can_change(folder, key, old, new) else refused).append(line)
+        moved = _moves_rounds(key, begun, request)
+        line += ", so that validations would fall on other steps" if moved else ""
+        (taken if _can_change(folder, key, old, new) and not moved else refused).append(line)
     advice = (
         f"begin it in another --out, or go on as it was: densefield train {folder / RECIPE} --out {folder} --resume"
     )
@@ -144,7 +146,7 @@ def go_on(folder: Path, request: Recipe, data: dict[str, Any]) -> list[str]:
     if older:
         for number, stage in enumerate(begun.stages, start=1):
             if (folder / f"stage-{number}" / DONE).exists():
-                note_complete(folder / f"stage-{number}", stage.epochs)
+                note_complete(folder / f"stage-{number}", stage)
     if taken or older:
         write_recipe(request, folder / RECIPE)
     if older:  # the last: with it the run is one of today's
@@ -164,9 +166,18 @@ def _older_classes(folder: Path) -> dict[str, Any]:
 
 def _can_change(folder: Path, key: str, old: Any, new: Any) -> bool:
     first, *rest = key.split(".")
-    if first == "stages" and rest[1:] == ["epochs"] and old is not None and new is not None:
+    if first == "stages" and rest[1:] in (["epochs"], ["steps"]) and old is not None and new is not None:
         return new > old and not (folder / f"stage-{int(rest[0]) + 2}" / LAST).exists()
     return key == "data.root" and None not in (old, new)  # what lies there is compared on its own
+
+
+def _moves_rounds(key: str, begun: Recipe, request: Recipe) -> bool:
+    """Whether another number of steps is another number from one validation to the next, where none is written."""
+    first, number, *rest = (*key.split("."), "", "")
+    if first != "stages" or rest[0] != "steps" or int(number) >= min(len(begun.stages), len(request.stages)):
+        return False
+    before, after = (recipe.stages[int(number)] for recipe in (begun, request))
+    return None not in (before.steps, after.steps) and before.round_steps != after.round_steps
 
 
 def data_facts(train_pairs: Pairs, val_pairs: Pairs) -> dict[str, Any]:
@@ -256,16 +267,16 @@ def best_so_far(folder: Path) -> dict[str, Any]:
     return best
 
 
-def note_complete(home: Path, epochs: int) -> None:
-    """Note that the stage in `home` has been trained for so many epochs."""
+def note_complete(home: Path, stage: Stage) -> None:
+    """Note that the stage in `home` has been trained for as many epochs or steps as it wants."""
     with atomic_write(home / DONE) as file:
-        file.write(f"{epochs} epochs\n".encode())
+        file.write(f"{stage.length} {'steps' if stage.steps else 'epochs'}\n".encode())
 
 
-def complete(home: Path, epochs: int) -> bool:
-    """Whether the stage in `home` has been trained for so many epochs (or as its patience wanted)."""
+def complete(home: Path, length: int) -> bool:
+    """Whether the stage in `home` has been trained for so many epochs or steps (or as its patience wanted)."""
     path = home / DONE
     try:
-        return path.exists() and int(path.read_text().split()[0]) >= epochs
+        return path.exists() and int(path.read_text().split()[0]) >= length
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"{path}: cannot be read; delete it, and the stage's end is found anew") from error

@@ -33,17 +33,48 @@ class Stage(Section):
     """One phase of training; each starts from the best weights of the one before.
 
     `trains`: "network" leaves the recipe's refinement out, "refinement" holds the network still and trains what stands
-    behind it, "all" trains both end to end. Where nothing stands behind it, "all" is the network.
+    behind it, "all" trains both end to end. Where nothing stands behind it, "all" is the network. A step learns from
+    `accumulate` batches: the gradients' mean, or their sum where the loss's reduction is one.
     """
 
     trains: Trains = "all"
-    epochs: Count
+    epochs: Count | None = None
+    steps: Count | None = Field(None, description="in place of epochs")
     batch_size: Count = 3
+    accumulate: Count = Field(1, description="batches a step (Caffe's iter_size)")
+    freeze_batch_norm: bool = Field(False, description="the network's statistics, weights and biases of it stay")
     augmentation: Augmentation = Augmentation()
     optimizer: OptimizerWords = Field(words(training.adamw), validate_default=True)
     schedule: ScheduleWords = Field(words(training.constant), validate_default=True)
     patience: Count | None = Field(None, description="validations without a better mean IoU before stopping")
-    validate_every: Count = Field(1, description="epochs from one validation to the next")
+    validate_every: Count | None = Field(
+        None, description="epochs, or steps, from one validation to the next; by default each epoch, or after all steps"
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Stage:
+        if (self.epochs is None) == (self.steps is None):
+            both = "steps stand beside it; leave one of them out (a flag: null)"
+            raise ValueError(f"epochs: {both if self.steps else 'wanted them, or steps in their place'}")
+        if self.round_steps is not None and self.length % self.round_steps:
+            raise ValueError(
+                f"validate_every: wanted a number that goes into {self.steps} steps, received {self.round_steps}"
+            )
+        if self.freeze_batch_norm and self.trains == "refinement":
+            raise ValueError("freeze_batch_norm: the network stands still as a whole here (trains); leave it out")
+        if self.steps is None and self.validate_every is None:
+            object.__setattr__(self, "validate_every", 1)  # what recipes of runs have always written down
+        return self
+
+    @property
+    def length(self) -> int:
+        """How many epochs, or steps."""
+        return self.epochs or self.steps or 0
+
+    @property
+    def round_steps(self) -> int | None:
+        """How many steps there are from one validation to the next; None where epochs count."""
+        return None if self.steps is None else min(self.validate_every or self.steps, self.steps)
 
 
 class Recipe(Section):

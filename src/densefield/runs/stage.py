@@ -67,10 +67,12 @@ class StageRun(NamedTuple):
         """Raise `InputError` for what would else be found when the stage begins, perhaps hours after the first one.
 
         That is no loss, no parameter that learns, a group of parameters that there is not, border weights of more than
-        two classes.
+        two classes, batch normalisation to freeze that there is not.
         """
         self.assemble(segmenter)
         border_weights(self.run.recipe.loss, None, len(segmenter.classes))
+        frozen = not self.stage.freeze_batch_norm or bool(_norms(segmenter.network))
+        check(frozen, f"{self.title}: freeze_batch_norm: this network has no batch normalisation; leave it out")
         task = self._task(segmenter, None)
         with self._holding_still(segmenter):
             learns = any(parameter.requires_grad for parameter in task.parameters())
@@ -97,7 +99,9 @@ class StageRun(NamedTuple):
 
     def _keep_best(self, segmenter: Segmenter, floor: float) -> training.KeepBest:
         def save(value: float, epoch: int) -> None:
-            keep(self.run.folder, segmenter, {"mean_iou": value, "stage": self.number, "epoch": epoch + 1})
+            steps = self.stage.round_steps
+            place = {"epoch": epoch + 1} if steps is None else {"step": (epoch + 1) * steps}
+            keep(self.run.folder, segmenter, {"mean_iou": value, "stage": self.number, **place})
 
         return training.KeepBest("val/mean_iou", save, floor, title=self.title)
 
@@ -118,14 +122,15 @@ class StageRun(NamedTuple):
 
     def _trainer(self, callbacks: list[pl.Callback]) -> pl.Trainer:
         machine, stage = self.run.machine, self.stage
+        rounds = stage.length // (stage.round_steps or 1)  # what Lightning takes for epochs
         return pl.Trainer(
             default_root_dir=self.home,
             accelerator=machine.accelerator,
             devices=machine.devices,
             num_nodes=machine.nodes,
             precision=self.run.recipe.precision,
-            max_epochs=stage.epochs,
-            check_val_every_n_epoch=min(stage.validate_every, stage.epochs),
+            max_epochs=rounds,
+            check_val_every_n_epoch=1 if stage.steps else min(stage.validate_every or 1, rounds),
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             callbacks=callbacks,
@@ -147,7 +152,13 @@ class StageRun(NamedTuple):
         )
         workers = self.run.machine.workers
         return training.SegmentationData(
-            batches, self.run.val_pairs, batch_size=stage.batch_size, seed=self._seed, workers=workers
+            batches,
+            self.run.val_pairs,
+            batch_size=stage.batch_size,
+            seed=self._seed,
+            accumulate=stage.accumulate,
+            round_steps=stage.round_steps,
+            workers=workers,
         )
 
     def _task(self, segmenter: Segmenter, class_weights: Tensor | None) -> training.SegmentationTask:
@@ -157,7 +168,7 @@ class StageRun(NamedTuple):
             refinement=segmenter.refinement,
             num_classes=len(segmenter.classes),
             predict=segmenter.scores,
-            steps=training.Steps(self.stage.optimizer.build, self._factor, self._seed),
+            steps=training.Steps(self.stage.optimizer.build, self._factor, self._seed, self.stage.accumulate),
         )
 
     @property
@@ -171,10 +182,16 @@ class StageRun(NamedTuple):
 
     @contextlib.contextmanager
     def _holding_still(self, segmenter: Segmenter) -> Iterator[None]:
-        """Let the network learn, or leave it as it is where the stage trains what stands behind it."""
+        """Let the network learn, or leave it as it is where the stage trains what stands behind it.
+
+        Lightning leaves every layer in the mode that it finds, also behind a validation: what is frozen stays so.
+        """
         still = self.stage.trains == "refinement"
         try:
             segmenter.network.requires_grad_(not still).train(not still)
+            if self.stage.freeze_batch_norm:
+                for norm in _norms(segmenter.network):
+                    norm.requires_grad_(False).eval()
             yield
         finally:
             segmenter.network.requires_grad_(True).train()
@@ -190,6 +207,10 @@ class StageRun(NamedTuple):
             reason = one_line(error, 120)
             lost = f"a reading process has ended ({reason}); out of memory? try fewer --workers, or 0"
             raise InputError(f"{self.title}: {lost}") from error
+
+
+def _norms(network: nn.Module) -> list[nn.Module]:
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 @contextlib.contextmanager

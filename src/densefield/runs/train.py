@@ -49,8 +49,8 @@ def train(
 
     The folder gets recipe.yaml, data.json, versions.json, segmenter.safetensors + .json (the best weights), and for
     every stage last.ckpt, metrics.csv and TensorBoard's log. With `resume` a run there goes on, where `recipe` and its
-    data ask for nothing else than it was begun with, or for more epochs. Raises `InputError` when the folder holds
-    another run, and `training.Interrupted` after Ctrl-C or SIGTERM, with everything saved.
+    data ask for nothing else than it was begun with, or for more epochs or steps. Raises `InputError` when the folder
+    holds another run, and `training.Interrupted` after Ctrl-C or SIGTERM, with everything saved.
     """
     machine = machine or Machine()
     processes = check_machine(machine, recipe.precision)
@@ -71,7 +71,7 @@ def train(
         best = float(best_so_far(folder)["mean_iou"])
         for stage in stages:
             stage.assemble(segmenter)
-            if not complete(stage.home, stage.stage.epochs):
+            if not complete(stage.home, stage.stage.length):
                 best = _go_through(stage, segmenter, class_weights)
         if leader and recipe.recalibrate and not (folder / RECALIBRATED).exists():
             best = _keep_recalibrated(run, segmenter, best)
@@ -134,7 +134,7 @@ def _go_through(stage: StageRun, segmenter: Segmenter, class_weights: Tensor | N
     if stage.number > 1 and not (stage.home / LAST).exists():
         _take(segmenter, Segmenter.load(folder / SEGMENTER), str(folder / SEGMENTER))
     best = stage.fit(segmenter, class_weights, _floor(stage))
-    note_complete(stage.home, stage.stage.epochs)
+    note_complete(stage.home, stage.stage)
     return best
 
 

@@ -13,6 +13,7 @@ from densefield.checks import InputError, check
 from densefield.data import Folder, Published
 from densefield.protocols import Pairs
 from densefield.runs.recipe import Recipe
+from densefield.training import EpochBatches
 
 _IGNORED = 255
 
@@ -27,6 +28,7 @@ def check_trainable(recipe: Recipe, train_pairs: Pairs, val_pairs: Pairs, proces
         few = f"{count} {split} image{'s' * (count > 1)} for {processes} processes"
         check(count >= processes, f"--devices: {few}; wanted at least one image each, so at most {count} processes")
     check_sizes(recipe, train_pairs)
+    check_steps(recipe, len(train_pairs), processes)
     for split, pairs in (("training", train_pairs), ("validation", val_pairs)):
         labelled = any((pairs[index].target != _IGNORED).any() for index in range(len(pairs)))
         check(labelled, f"data: no pixel of the {len(pairs)} {split} images is labelled; wanted at least one that is")
@@ -56,6 +58,15 @@ def _learns_from_labels(recipe: Recipe) -> bool:
     """Whether anything is learned from classes; embeddings may learn from superpixels alone."""
     superpixels = recipe.has_embeddings and recipe.loss.pair_labels == "superpixels"
     return not superpixels or bool(recipe.loss.of_scores)
+
+
+def check_steps(recipe: Recipe, images: int, processes: int) -> None:
+    """Raise `InputError` where an epoch has fewer batches than a step wants."""
+    for number, stage in enumerate(recipe.stages):
+        batches = EpochBatches(images, stage.batch_size, lambda: (0, 0), seed=0, world_size=processes).batches_an_epoch
+        enough = stage.epochs is None or stage.accumulate <= batches
+        most = f"wanted at most the {batches} batches of an epoch, received {stage.accumulate}"
+        check(enough, f"stages.{number}.accumulate: {most}; give fewer, or steps in place of epochs")
 
 
 def check_sizes(recipe: Recipe, pairs: Pairs) -> None:

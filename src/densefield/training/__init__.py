@@ -1,6 +1,6 @@
 """Training on Lightning: the task, batches that resume exactly, checkpoints that are never half written."""
 
-from densefield.training.batches import Batch, EpochBatches, TrainingSet, ValidationSet, collate
+from densefield.training.batches import Batch, EpochBatches, TrainingSet, ValidationSet, collate, collate_step
 from densefield.training.checkpoints import AtomicCheckpointIO, KeepBest, KeepLast
 from densefield.training.data_module import SegmentationData
 from densefield.training.mean_loss import MeanLoss
@@ -34,6 +34,7 @@ __all__ = [
     "adam",
     "adamw",
     "collate",
+    "collate_step",
     "constant",
     "cosine",
     "exponential",

@@ -19,11 +19,12 @@ Batch = dict[str, Tensor]  # image (B, 3, H, W) in [0, 1], target (B, H, W), per
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Shuffled batches of (epoch, index) for one rank; an epoch's order is a function of (seed, epoch) alone.
+    """Steps of `accumulate` shuffled batches of (epoch, index) for one rank; an epoch's order is that of (seed, epoch).
 
-    `position()` is asked at the first batch for the epoch and how many of its batches are done (by a run that was
+    `position()` is asked at the first step for the epoch and how many of its steps are done (by a run that was
     interrupted); the length stays that of a whole epoch. Every rank gets equally many batches; what is left over at the
-    end sits out that epoch.
+    end sits out that epoch. Where a round of `steps` is wanted, `position()` counts rounds in place of epochs, and the
+    steps of all rounds go through epoch after epoch, wherever a round begins.
     """
 
     def __init__(
@@ -33,21 +34,41 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         position: Callable[[], tuple[int, int]],
         *,
         seed: int,
+        accumulate: int = 1,
+        steps: int | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.length, self.batch_size, self.seed = length, min(batch_size, max(1, length // world_size)), seed
+        self.accumulate, self.steps = accumulate, steps
         self.position, self.rank, self.world_size = position, rank, world_size
 
-    def __len__(self) -> int:
+    @property
+    def batches_an_epoch(self) -> int:
+        """How many batches each rank takes from an epoch."""
         return self.length // (self.batch_size * self.world_size)
 
+    @property
+    def steps_an_epoch(self) -> int:
+        """How many steps an epoch has, rounded down; one at least."""
+        return max(1, self.batches_an_epoch // self.accumulate)
+
+    def __len__(self) -> int:
+        return self.batches_an_epoch // self.accumulate if self.steps is None else self.steps
+
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, start = self.position()
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
-        for batch in range(start, len(self)):
-            first = (batch * self.world_size + self.rank) * self.batch_size
-            yield [(epoch, int(index)) for index in order[first : first + self.batch_size]]
+        round_, start = self.position()
+        epoch, order = -1, np.empty(0, np.int64)
+        for step in range(start, len(self)):
+            first = round_ * self.batches_an_epoch if self.steps is None else round_ * self.steps * self.accumulate
+            keys: list[tuple[int, int]] = []
+            for number in range(first + step * self.accumulate, first + (step + 1) * self.accumulate):
+                if number // self.batches_an_epoch != epoch:
+                    epoch = number // self.batches_an_epoch
+                    order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
+                begin = (number % self.batches_an_epoch * self.world_size + self.rank) * self.batch_size
+                keys += [(epoch, int(index)) for index in order[begin : begin + self.batch_size]]
+            yield keys
 
 
 class TrainingSet(Dataset[dict[str, Tensor]]):
@@ -114,3 +135,8 @@ def as_tensors(image: Image, target: Labels) -> dict[str, Tensor]:
 def collate(samples: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Stack samples into a batch."""
     return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+
+def collate_step(samples: Sequence[dict[str, Tensor]], batch_size: int) -> list[Batch]:
+    """The batches of one step, each of `batch_size` samples; only those within a batch need be of one size."""
+    return [collate(samples[first : first + batch_size]) for first in range(0, len(samples), batch_size)]

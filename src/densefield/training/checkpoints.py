@@ -17,6 +17,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 
 from densefield.checks import InputError, check
 from densefield.files import atomic_write
+from densefield.training.data_module import data_of
 from densefield.training.mean_loss import diverged
 from densefield.training.signals import Interrupted, StopSignals
 from densefield.weights import read_checkpoint
@@ -61,7 +62,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 class KeepLast(pl.callbacks.Checkpoint):
-    """Keeps `path` at the newest state: after every epoch, every `minutes`, and when `signals` hold a wish to stop.
+    """Keeps `path` at the newest state: after each epoch or round, every `minutes`, when `signals` hold a wish to stop.
 
     A signal is acted on where the state is consistent, between two steps or in validation, by saving and raising
     `Interrupted`. As a `Checkpoint` it comes behind all other callbacks, whose state it keeps.
@@ -127,7 +128,7 @@ class KeepLast(pl.callbacks.Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Another number of processes divides epochs otherwise: they may take over at an epoch's end only."""
+        """Another number of processes divides epochs otherwise: they may take over at the end of one, or of a round."""
         before = checkpoint.get("world_size", trainer.world_size)
         if before == trainer.world_size:
             return
@@ -138,8 +139,7 @@ class KeepLast(pl.callbacks.Checkpoint):
             f"{self.path}: was saved within an epoch by {before} process(es); go on with as many devices and nodes "
             f"until the epoch ends, received {trainer.world_size}",
         )
-        data = cast(Any, trainer).datamodule  # Lightning sets it, and declares nothing
-        steps["current"] = dict.fromkeys(steps["current"], data.steps_an_epoch())
+        steps["current"] = dict.fromkeys(steps["current"], data_of(trainer).steps_a_round())
 
     def _stop_if_asked(self, trainer: pl.Trainer, *, saved: bool = False) -> None:
         asked = self.signals.number is not None

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Callable, Generator, Iterator
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from densefield.checks import InputError
 from densefield.protocols import Pairs
-from densefield.training.batches import Batch, EpochBatches, TrainingSet, ValidationSet, collate
+from densefield.training.batches import Batch, EpochBatches, TrainingSet, ValidationSet, collate, collate_step
 
 _SECONDS_TO_SAVE = 20
 
 
 class TrainingLoader:
-    """An epoch's batches, its place in the run looked up when the first is drawn and no sooner.
+    """An epoch's steps, each a list of batches, its place in the run looked up when the first is drawn and no sooner.
 
     Lightning makes the iterator before it has restored where a resumed run stood, and at times makes two; a generator
     does not mind.
     """
 
     def __init__(self, training_set: TrainingSet, batches: EpochBatches, workers: int) -> None:
-        self._running: Generator[Batch] | None = None
-        self._loader: DataLoader[Batch] | None = DataLoader(
+        self._running: Generator[list[Batch]] | None = None
+        self._loader: DataLoader[Any] | None = DataLoader(
             training_set,
             batch_sampler=batches,
-            collate_fn=collate,
+            collate_fn=functools.partial(collate_step, batch_size=batches.batch_size),
             num_workers=workers,
             persistent_workers=workers > 0,
             worker_init_fn=_leave_signals_to_parent,
@@ -37,7 +39,7 @@ class TrainingLoader:
         assert self._loader is not None
         return len(self._loader)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[list[Batch]]:
         self._running = self._batches()
         return self._running
 
@@ -47,7 +49,7 @@ class TrainingLoader:
             self._running.close()
         self._loader = None
 
-    def _batches(self) -> Generator[Batch]:
+    def _batches(self) -> Generator[list[Batch]]:
         assert self._loader is not None
         try:
             yield from self._loader
@@ -57,18 +59,30 @@ class TrainingLoader:
 
 
 class SegmentationData(pl.LightningDataModule):
-    """Batches of `batch_size` a device from `training_set`; whole images of `validation_pairs`, one at a time."""
+    """Steps of `accumulate` batches of `batch_size` a device; whole images of `validation_pairs`, one at a time.
+
+    With `round_steps`, what Lightning takes for an epoch is a round of so many steps, behind which is validated.
+    """
 
     def __init__(
-        self, training_set: TrainingSet, validation_pairs: Pairs, *, batch_size: int, seed: int, workers: int = 0
+        self,
+        training_set: TrainingSet,
+        validation_pairs: Pairs,
+        *,
+        batch_size: int,
+        seed: int,
+        accumulate: int = 1,
+        round_steps: int | None = None,
+        workers: int = 0,
     ) -> None:
         super().__init__()
         self.training_set, self.validation_pairs = training_set, validation_pairs
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
+        self.accumulate, self.round_steps = accumulate, round_steps
         self._loader: TrainingLoader | None = None
 
     def train_dataloader(self) -> TrainingLoader:
-        """A loader of (epoch, index) batches."""
+        """A loader of steps."""
         trainer = self.trainer
         assert trainer is not None
 
@@ -78,9 +92,13 @@ class SegmentationData(pl.LightningDataModule):
         self._loader = TrainingLoader(self.training_set, self._batches(position), self.workers)
         return self._loader
 
-    def steps_an_epoch(self) -> int:
-        """How many batches each process takes from an epoch."""
+    def steps_a_round(self) -> int:
+        """How many steps there are in what Lightning takes for an epoch: an epoch, or a round."""
         return len(self._batches(lambda: (0, 0)))
+
+    def steps_an_epoch(self) -> int:
+        """How many steps go once through the training set."""
+        return self._batches(lambda: (0, 0)).steps_an_epoch
 
     def _batches(self, position: Callable[[], tuple[int, int]]) -> EpochBatches:
         assert self.trainer is not None
@@ -89,6 +107,8 @@ class SegmentationData(pl.LightningDataModule):
             self.batch_size,
             position,
             seed=self.seed,
+            accumulate=self.accumulate,
+            steps=self.round_steps,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
         )
@@ -104,6 +124,11 @@ class SegmentationData(pl.LightningDataModule):
         assert trainer is not None
         images = ValidationSet(self.validation_pairs, trainer.global_rank, trainer.world_size)
         return DataLoader(images, batch_size=1, collate_fn=collate)
+
+
+def data_of(trainer: pl.Trainer) -> SegmentationData:
+    """The data that a trainer fits; Lightning sets it, and declares nothing."""
+    return cast("SegmentationData", cast(Any, trainer).datamodule)
 
 
 def _leave_signals_to_parent(worker: int) -> None:

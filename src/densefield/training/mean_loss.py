@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from densefield.checks import InputError
+from densefield.training.data_module import data_of
 
 
 class MeanLoss(pl.Callback):
     """Logs `train/loss`, the mean over an epoch's steps and all processes; checkpoints keep what was summed so far.
 
-    Raises `InputError` naming epoch, rate and precision where a loss is NaN or infinite: no step mends that, and
+    Raises `InputError` naming epoch or step, rate and precision where a loss is NaN or infinite: no step mends it, and
     nothing of it may be kept. Each loss is looked at when the next step begins, which spares a GPU the waiting.
     """
 
@@ -86,9 +87,11 @@ class MeanLoss(pl.Callback):
 
 def diverged(trainer: pl.Trainer, title: str, what: str) -> InputError:
     """The error of a run whose numbers have left the range of numbers."""
+    by_steps = data_of(trainer).round_steps is not None
+    place = f"step {trainer.global_step}" if by_steps else f"epoch {trainer.current_epoch + 1}"
     rate = trainer.optimizers[0].param_groups[0]["lr"]
     precise = "" if str(trainer.precision) == "32-true" else ", or train with precision 32-true"
     return InputError(
-        f"{title} epoch {trainer.current_epoch + 1}: {what} (rate {rate:.1e}, precision {trainer.precision}); "
+        f"{title} {place}: {what} (rate {rate:.1e}, precision {trainer.precision}); "
         f"begin again in another --out with a lower rate{precise}"
     )

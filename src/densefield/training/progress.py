@@ -1,4 +1,4 @@
-"""One line an epoch, and one now and then within a long epoch, for terminals and logs alike."""
+"""One line an epoch or round of steps, and one now and then within a long epoch, for terminals and logs alike."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 from densefield.training.checkpoints import KeepBest
+from densefield.training.data_module import data_of
 
 
 class EpochLines(pl.Callback):
@@ -32,15 +33,20 @@ class EpochLines(pl.Callback):
         now = time.monotonic()
         if trainer.is_global_zero and now - self._spoken > self.seconds:
             self._spoken = now
-            done = f"step {batch_idx + 1}/{trainer.num_training_batches}  loss {float(outputs['loss']):.3f}"
-            self.console.print(f"{self.title} epoch {trainer.current_epoch + 1}  {done}", highlight=False)
+            done = f"epoch {trainer.current_epoch + 1}  step {batch_idx + 1}/{trainer.num_training_batches}"
+            if data_of(trainer).round_steps is not None:
+                done = _step(trainer)
+            self.console.print(f"{self.title} {done}  loss {float(outputs['loss']):.3f}", highlight=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the line."""
         metrics = trainer.callback_metrics  # on every process: reading sums over them
         if not trainer.is_global_zero:
             return
-        line = f"{self.title} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        done = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        if data_of(trainer).round_steps is not None:
+            done = _step(trainer)
+        line = f"{self.title} {done}"
         if "train/loss" in metrics:
             line += f"  loss {float(metrics['train/loss']):.3f}"
         if trainer.fit_loop.epoch_loop._should_check_val_epoch() and "val/mean_iou" in metrics:
@@ -49,3 +55,8 @@ class EpochLines(pl.Callback):
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         line += f"  rate {rate:.1e}  {time.monotonic() - self._started:.0f} s"
         self.console.print(line, highlight=False)
+
+
+def _step(trainer: pl.Trainer) -> str:
+    """How many steps are done, where these count and not epochs."""
+    return f"step {trainer.global_step}/{(trainer.max_epochs or 1) * int(trainer.num_training_batches)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -12,17 +12,23 @@ from torch import Tensor, nn
 
 from densefield.metrics import ConfusionMatrix
 from densefield.training.batches import Batch
+from densefield.training.data_module import data_of
 
 Objective = Callable[[Batch], Tensor]  # -> scalar
 Predict = Callable[[Tensor], Tensor]  # image (1, 3, H, W) in [0, 1] -> scores (1, K, H, W)
 
 
 class Steps(NamedTuple):
-    """How a task learns: `optimizer` is made of its parameters, rates follow `factor`, dropout comes from `seed`."""
+    """How a task learns: `optimizer` is made of its parameters, rates follow `factor`, dropout comes from `seed`.
+
+    The gradients of a step's `accumulate` batches become their "mean", or their "sum".
+    """
 
     optimizer: Callable[[nn.Module], torch.optim.Optimizer]
     factor: Callable[[int, int, int], float]  # step, total_steps, steps_per_epoch
     seed: int = 0
+    accumulate: int = 1
+    reduction: Literal["mean", "sum"] = "mean"
 
 
 class SegmentationTask(pl.LightningModule):
@@ -47,6 +53,7 @@ class SegmentationTask(pl.LightningModule):
         self.objective, self.predict, self.steps = objective, predict, steps
         self.confusion = ConfusionMatrix(num_classes)
         self._rates: list[float] = []
+        self.automatic_optimization = steps.accumulate == 1
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer; its rates move with the epochs done, not with a count of steps that other devices change."""
@@ -56,16 +63,27 @@ class SegmentationTask(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set this step's rates, and seed its dropout."""
-        total, per_epoch = int(self.trainer.estimated_stepping_batches), int(self.trainer.num_training_batches)
-        factor = self.steps.factor(self.current_epoch * per_epoch + batch_idx, total, per_epoch)
+        round_, rounds = int(self.trainer.num_training_batches), self.trainer.max_epochs or 1
+        per_epoch = data_of(self.trainer).steps_an_epoch()
+        factor = self.steps.factor(self.current_epoch * round_ + batch_idx, rounds * round_, per_epoch)
         for group, rate in zip(self.trainer.optimizers[0].param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         state = np.random.SeedSequence((self.steps.seed, self.current_epoch, batch_idx, self.global_rank))
         torch.manual_seed(int(state.generate_state(1)[0]))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one batch."""
-        return self.objective(batch)
+    def training_step(self, batches: list[Batch], batch_idx: int) -> Tensor:
+        """The loss of a step: of its only batch, or of all of them, the weights then moved."""
+        if self.automatic_optimization:
+            return self.objective(batches[0])
+        optimizer, share = cast(Any, self.optimizers()), 1 / len(batches) if self.steps.reduction == "mean" else 1.0
+        optimizer.zero_grad()
+        total = torch.zeros((), device=self.device)
+        for batch in batches:
+            loss = share * self.objective(batch)
+            self.manual_backward(loss)
+            total = total + loss.detach()
+        optimizer.step()
+        return total
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last epoch's counts."""
