@@ -25,7 +25,8 @@ class Network(Protocol):
     reads what is there.
 
     A network may also have `all_scores(image) -> tuple[Tensor, ...]`, for learning: its answer, then the scores of its
-    scales or auxiliary heads, each at its own size. Score i of each lies at pixel i·s, s in `all_strides`.
+    scales or auxiliary heads, each at its own size. Score i of each lies at pixel i·s, s in `all_strides`. One that
+    enlarges its answer may give the same before that: `own_scores(image)`, at pixels i·s, s in `own_strides`.
     """
 
     in_channels: int
@@ -57,18 +58,26 @@ def geometry(network: nn.Module) -> Geometry:
     )
 
 
-def all_scores(network: nn.Module, image: Tensor) -> list[tuple[Tensor, int]]:
+def all_scores(network: nn.Module, image: Tensor, *, own: bool = False) -> list[tuple[Tensor, int]]:
     """What `network` lets a loss see, as `Network` explains, each with its stride: its answer, and more if it has more.
 
-    Raises `InputError` where a network does not say by `all_strides` where its scores lie.
+    `own`: before the answer is enlarged. Raises `InputError` where a network does not say by `all_strides` where its
+    scores lie, and for `own` scores of one that has none.
     """
-    several = getattr(network, "all_scores", None)
+    name = "own" if own else "all"
+    several = getattr(network, f"{name}_scores", None)
+    check(not own or has_own_scores(network), f"{type(network).__name__}: has a score for every pixel, and no others")
     if not callable(several):
         return [(network(image), 1)]
-    scores, strides = tuple(several(image)), tuple(getattr(network, "all_strides", ()))
-    wanted = f"all_strides: wanted the strides of the {len(scores)} scores that all_scores gives, received {strides}"
-    check(len(strides) == len(scores), wanted)
+    scores, strides = tuple(several(image)), tuple(getattr(network, f"{name}_strides", ()))
+    wanted = f"{name}_strides: wanted the strides of the {len(scores)} scores that {name}_scores gives"
+    check(len(strides) == len(scores), f"{wanted}, received {strides}")
     return list(zip(scores, strides, strict=True))
+
+
+def has_own_scores(network: nn.Module) -> bool:
+    """Whether `all_scores(network, image, own=True)` can be had."""
+    return bool(getattr(network, "own_strides", ()))
 
 
 def stated(network: nn.Module, name: str, otherwise: T) -> int | T:

@@ -173,3 +173,13 @@ def test_every_weight_of_the_front_end_learns() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     front = [p for name, p in network.named_parameters() if name.endswith("weight") and not name.startswith("ctx")]
     assert all(p.grad.any() for p in front)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 25), (33, 40)])
+def test_own_scores_are_the_answer_at_every_eighth_pixel(size: tuple[int, int]) -> None:
+    network = dilation8(3, width=1).eval()
+    image = torch.rand(1, 3, *size)
+    (own,) = network.own_scores(image)
+    torch.testing.assert_close(own, network(image)[:, :, ::8, ::8])
+    assert network.own_strides == (8,)
+    assert dilation10(3, width=1).own_strides == ()  # whose scores lie between pixels

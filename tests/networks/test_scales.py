@@ -128,3 +128,16 @@ def test_strides_tell_all_scores_sizes(factors: Sequence[float], align_corners: 
     made = scales.all_scores(image_of(size), rounding_up)
     sides = [tuple((length - 1) // stride + 1 for length in size) for stride in scales.strides]
     assert [tuple(scores.shape[2:]) for scores in made] == sides
+
+
+@pytest.mark.parametrize("factors", [(1.0,), (0.5, 0.75, 1.0)])
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_own_scores_are_the_answer_at_every_eighth_pixel(factors: Sequence[float], offset: float) -> None:
+    """With corners aligned, enlarging leaves a score what it was at its own pixel; the rest are `all_scores`'."""
+    scales, image = Scales(factors, align_corners=True, offset=offset), image_of((49, 65))
+    answer, *others = scales.all_scores(image, coarse)
+    own, *same = scales.own_scores(image, coarse)
+    inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))  # by the border, scores half a pixel inside end
+    torch.testing.assert_close(own[inner], answer[:, :, ::8, ::8][inner], rtol=0, atol=1e-4)
+    assert own.shape == answer[:, :, ::8, ::8].shape
+    assert all(torch.equal(one, other) for one, other in zip(same, others, strict=True))

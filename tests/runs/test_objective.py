@@ -14,9 +14,17 @@ from torch import Tensor, nn
 
 from densefield.checks import InputError
 from densefield.classes import ClassList
+from densefield.networks import deeplab_largefov
 from densefield.refine import DenseCRF
 from densefield.runs.files import validated
-from densefield.runs.objective import _where_they_lie, border_weights, build_loss, build_objective
+from densefield.runs.objective import (
+    _where_they_lie,
+    border_weights,
+    build_loss,
+    build_objective,
+    check_class_weights,
+    counted_class_weights,
+)
 from densefield.runs.recipe import Trains
 from densefield.runs.sections import Loss
 from densefield.runs.train import Machine, train
@@ -74,7 +82,7 @@ class Heads(nn.Module):
         return self.main(image), self.coarse(picked), self.fine(image)
 
 
-def objective_of(network: nn.Module, trains: Trains, **loss: float) -> tuple[Segmenter, Objective]:
+def objective_of(network: nn.Module, trains: Trains, **loss: float | str) -> tuple[Segmenter, Objective]:
     recipe = validated(
         {
             "name": "heads",
@@ -123,6 +131,80 @@ def test_heads_are_not_asked_where_they_do_not_count() -> None:
     segmenter, objective = objective_of(network, "refinement")
     alone = build_loss(Loss(), None)(segmenter.refinement(network(image), image), target, None)
     torch.testing.assert_close(objective({"image": image, "target": target}), alone)
+
+
+def test_a_sum_over_pixels_is_the_mean_times_their_number() -> None:
+    scores, target = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randint(0, 3, (2, 4, 5))
+    target[0, 0] = 255
+    found, mean = (build_loss(Loss(reduction=how), None)(scores, target, None) for how in ("sum", "mean"))
+    assert float(found) == pytest.approx(35 * float(mean), rel=1e-12)
+
+
+def test_written_class_weights_are_taken_as_they_are_and_must_be_one_a_class(tmp_path: Path) -> None:
+    console = Console(quiet=True)
+    written = Loss(class_weights=(0.5, 9.6446, 0.0))
+    weights = counted_class_weights(written, [], 3, console)  # type: ignore[arg-type]  # no targets are looked at
+    assert weights is not None
+    assert weights.tolist() == torch.tensor([0.5, 9.6446, 0.0]).tolist()
+    check_class_weights(written, ("sky", "road", "car"))
+    line = r"loss\.class_weights: wanted 2 numbers, one for each of sky, road; received 3"
+    with pytest.raises(InputError, match=line):
+        check_class_weights(written, ("sky", "road"))
+    plain = {
+        "name": "short",
+        "network": {"kind": "unet", "padding": "same", "width": 1},
+        "data": {"kind": "samples", "size": 32, "scenes": 2, "held_out_size": 32, "held_out_scenes": 1},
+        "loss": {"class_weights": [1.0, 2.0]},
+        "stages": [{"steps": 1}],
+    }
+    with pytest.raises(InputError, match=r"loss\.class_weights: wanted 3 numbers"):
+        train(validated(plain, "short"), tmp_path / "run", console=console)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("loss", "line"),
+    [
+        ({"class_weights": [0.0, 0.0]}, "class_weights: all are 0; wanted at least one class to learn"),
+        ({"class_weights": [1.0, -1.0]}, r"class_weights: wanted none, .* or numbers from 0 .*received \[1.0, -1.0\]"),
+        ({"class_weights": "median"}, r"class_weights: wanted none, median_frequency or numbers .*received 'median'"),
+        ({"class_weights": [1.0, "two"]}, r"class_weights: wanted none, .*'two'"),
+        ({"reduction": "sum", "cross_entropy": 0.0, "dice": 1.0}, "reduction: is the cross-entropy's, which is 0"),
+        ({"reduction": "none"}, "loss.reduction"),
+        ({"at": "pixels"}, "loss.at"),
+    ],
+)
+def test_a_loss_that_means_nothing_is_one_line(loss: dict[str, object], line: str) -> None:
+    plain = {"name": "x", "network": {"kind": "unet"}, "data": {"kind": "samples"}, "stages": [{"epochs": 1}]}
+    with pytest.raises(InputError, match=line) as error:
+        validated({**plain, "loss": loss}, "x")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (0.5, 1.0)])
+def test_at_scores_is_the_loss_before_they_are_enlarged(scales: tuple[float, ...]) -> None:
+    """Enlarged with corners aligned, a score stays what it was at its own pixel."""
+    network = deeplab_largefov(2, width=2, dropout=0.0, scales=scales).eval()
+    image, target = torch.rand(2, 3, 33, 41), torch.randint(0, 2, (2, 33, 41))
+    target[:, :9, :9] = 255
+    weights = torch.rand(2, 33, 41)
+    batch = {"image": image, "target": target, "pixel_weights": weights}
+    _, objective = objective_of(network, "network", at="scores", auxiliary=0.5)
+    own, loss = (slice(None), slice(None, None, 8), slice(None, None, 8)), build_loss(Loss(), None)
+    answer, *others = network.all_scores(image)
+    wanted = loss(answer[:, :, ::8, ::8], target[own], weights[own])
+    for scores, stride in zip(others, network.all_strides[1:], strict=True):
+        wanted = wanted + 0.5 * loss(scores, target[:, ::stride, ::stride], weights[:, ::stride, ::stride])
+    torch.testing.assert_close(objective(batch), wanted)
+    _, alone = objective_of(network, "network", at="scores", auxiliary=0.0)
+    torch.testing.assert_close(alone(batch), loss(answer[:, :, ::8, ::8], target[own], weights[own]))
+
+
+def test_a_loss_at_the_scores_wants_scores_that_are_coarse_and_nothing_behind_them() -> None:
+    with pytest.raises(InputError, match=r"loss\.at: scores: Heads has a score for every pixel; leave it out"):
+        objective_of(Heads(), "network", at="scores")
+    with pytest.raises(InputError, match=r"loss\.at: scores: a refinement wants every pixel's"):
+        objective_of(deeplab_largefov(2, width=2), "refinement", at="scores")
 
 
 def test_a_network_that_does_not_say_where_its_scores_lie_is_refused() -> None:

@@ -115,11 +115,7 @@ class Dilation(nn.Module):
     def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)
         check_map("image", image, self.in_channels)
         height, width = image.shape[2:]
-        down, right = (8 * ((side + 7) // 8 + int(self._at_pixels)) + _MIRRORED for side in (height, width))
-        scores = self._scores(mirrored_window(image, (-_MIRRORED, down), (-_MIRRORED, right)))
-        for name in self._context:
-            scores = functional.relu(self.get_submodule(name)(scores))
-        scores = self.ctx_final(scores)
+        scores = self._coarse(image)
         if self._at_pixels:
             size = [8 * (side - 1) + 1 for side in scores.shape[2:]]
             scores = functional.interpolate(scores, size=size, mode="bilinear", align_corners=True)
@@ -129,6 +125,25 @@ class Dilation(nn.Module):
         size = [8 * side for side in scores.shape[2:]]
         scores = functional.interpolate(scores, size=size, mode="bilinear", align_corners=False)
         return scores[:, :, 8 : 8 + height, 8 : 8 + width].contiguous()
+
+    @property
+    def own_strides(self) -> tuple[int, ...]:
+        """The stride of `own_scores`; none where scores lie between pixels, as Dilation10's do."""
+        return (self.stride,) if self._at_pixels else ()
+
+    def own_scores(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The scores before they are enlarged: score i lies at pixel 8 i."""
+        check_map("image", image, self.in_channels)
+        rows, columns = ((side + 7) // 8 for side in image.shape[2:])
+        return (self._coarse(image)[:, :, :rows, :columns],)
+
+    def _coarse(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, h, w)
+        down, right = (8 * ((side + 7) // 8 + int(self._at_pixels)) + _MIRRORED for side in image.shape[2:])
+        scores = self._scores(mirrored_window(image, (-_MIRRORED, down), (-_MIRRORED, right)))
+        for name in self._context:
+            scores = functional.relu(self.get_submodule(name)(scores))
+        made: Tensor = self.ctx_final(scores)
+        return made
 
     def _scores(self, features: Tensor) -> Tensor:
         """The front end: from 8 n + 372 pixels n scores."""

@@ -76,8 +76,16 @@ class Scales:
         Score i of stride s lies at pixel s·i; all such pixels of the image have one.
         """
         made = self._made(image, coarse)
-        answer = self._enlarged(self._joined(made), image)
-        return (answer, *(self._at_stride(*each, made, image) for each in made)) if len(made) > 1 else (answer,)
+        return self._enlarged(self._joined(made), image), *self._each(made, image)
+
+    def own_scores(self, image: Tensor, coarse: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+        """`all_scores` without enlarging the first, which are at stride 8 too: what the authors' losses see."""
+        made = self._made(image, coarse)
+        return self._at_stride(Fraction(1), self._joined(made), made, image), *self._each(made, image)
+
+    def _each(self, made: Made, image: Tensor) -> list[Tensor]:
+        """Each of several scales' scores at its own stride."""
+        return [self._at_stride(*each, made, image) for each in made] if len(made) > 1 else []
 
     def _made(self, image: Tensor, coarse: Callable[[Tensor], Tensor]) -> Made:
         image = padded(image, self.stride, 1) if self._pads else self._at_least(image)
@@ -180,6 +188,16 @@ class Scaled(nn.Module):
         """The scores, then of several scales each one's: `Scales.all_scores`."""
         check_map("image", image, self.in_channels)
         return self._scales.all_scores(image, self._coarse)
+
+    @property
+    def own_strides(self) -> tuple[int, ...]:
+        """The strides of what `own_scores` gives."""
+        return STRIDE, *self.all_strides[1:]
+
+    def own_scores(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The scores before they are enlarged, then each scale's: `Scales.own_scores`."""
+        check_map("image", image, self.in_channels)
+        return self._scales.own_scores(image, self._coarse)
 
     def _coarse(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, h, w)
         raise NotImplementedError

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from densefield import losses
 from densefield.checks import check
 from densefield.data import superpixels
-from densefield.protocols import Pairs, Refinement, all_scores
+from densefield.protocols import Pairs, Refinement, all_scores, has_own_scores
 from densefield.refine import EmbeddingRefinement
 from densefield.runs.recipe import Recipe, Trains
 from densefield.runs.sections import Loss
@@ -29,9 +30,10 @@ def build_objective(recipe: Recipe, trains: Trains, segmenter: Segmenter, class_
     """The loss of one batch for a stage that trains `trains` of `segmenter`.
 
     What a network that learns says at several scales or by auxiliary heads is summed, all but its answer unrefined and
-    by `loss.auxiliary`. Embeddings also learn from their pair losses; where the recipe has no other loss, from these
-    alone. Raises `InputError` for a recipe with nothing to learn from, and where a stage trains a refinement that the
-    recipe lacks.
+    by `loss.auxiliary`; where `loss.at` is scores, its answer counts before it is enlarged. Embeddings also learn from
+    their pair losses; where the recipe has no other loss, from these alone. Raises `InputError` for a recipe with
+    nothing to learn from, where a stage trains a refinement that the recipe lacks, and for a loss at the scores of a
+    network that has one for every pixel.
     """
     refinement, chosen = segmenter.refinement, recipe.loss
     pair_loss = 0.0 if refinement is None else recipe.pair_loss
@@ -39,6 +41,8 @@ def build_objective(recipe: Recipe, trains: Trains, segmenter: Segmenter, class_
     behind = trains == "refinement" and refinement is None
     check(not behind, "stages: trains: wanted a refinement in the recipe (refinement.kind) where a stage trains it")
     loss = None if alone else build_loss(chosen, class_weights)
+    own = chosen.at == "scores" and trains != "refinement"
+    _check_place(chosen, segmenter)
 
     def objective(batch: Batch) -> Tensor:
         image, target = batch["image"], batch["target"]
@@ -55,18 +59,26 @@ def build_objective(recipe: Recipe, trains: Trains, segmenter: Segmenter, class_
         others: list[tuple[Tensor, int]] = []
         with torch.set_grad_enabled(trains != "refinement"):
             pixels = prepared(segmenter, recipe.channels_last, image)
-            if trains == "refinement" or chosen.auxiliary == 0:
-                scores = segmenter.network(pixels)
+            if trains == "refinement" or (chosen.auxiliary == 0 and not own):
+                scores, stride = segmenter.network(pixels), 1
             else:
-                (scores, _), *others = all_scores(segmenter.network, pixels)
+                (scores, stride), *others = all_scores(segmenter.network, pixels, own=own)
         with torch.autocast(image.device.type, enabled=False):
             scores = _refined(refinement, scores.float(), image, embeddings)
-        total = total + loss(scores, target, weights)
-        for other, stride in others:
+        total = total + loss(*_where_they_lie(scores, stride, target, weights))
+        for other, stride in others if chosen.auxiliary > 0 else ():
             total = total + chosen.auxiliary * loss(*_where_they_lie(other.float(), stride, target, weights))
         return total
 
     return objective
+
+
+def _check_place(choice: Loss, segmenter: Segmenter) -> None:
+    """Raise `InputError` where a loss is wanted at the scores' own pixels, and these are every pixel."""
+    own = choice.at == "image" or has_own_scores(segmenter.network)
+    check(own, f"loss.at: scores: {type(segmenter.network).__name__} has a score for every pixel; leave it out")
+    behind = segmenter.refinement is not None and choice.at == "scores"
+    check(not behind, "loss.at: scores: a refinement wants every pixel's; leave it out where one is trained")
 
 
 def _where_they_lie(
@@ -106,13 +118,23 @@ def prepared(segmenter: Segmenter, channels_last: bool, image: Tensor) -> Tensor
 
 
 def counted_class_weights(choice: Loss, pairs: Pairs, num_classes: int, console: Console) -> Tensor | None:
-    """Median frequency weights (K,) of the training targets, where `choice` wants them."""
+    """Class weights (K,): those written down, or median frequency weights of the training targets; or none."""
     if choice.class_weights == "none":
         return None
+    if choice.class_weights != "median_frequency":
+        return torch.tensor(choice.class_weights)
     console.print("counting class frequencies ...")
     return losses.median_frequency_weights(
         *losses.class_pixels((pairs[i].target for i in range(len(pairs))), num_classes)
     )
+
+
+def check_class_weights(choice: Loss, classes: Sequence[str]) -> None:
+    """Raise `InputError` unless written weights are one a class."""
+    written = choice.class_weights
+    count = len(classes) if isinstance(written, str) else len(written)
+    wanted = f"loss.class_weights: wanted {len(classes)} numbers, one for each of {', '.join(classes)}"
+    check(count == len(classes), f"{wanted}; received {count}")
 
 
 def build_loss(choice: Loss, class_weights: Tensor | None) -> Lowered:
@@ -126,10 +148,10 @@ def build_loss(choice: Loss, class_weights: Tensor | None) -> Lowered:
     def loss(scores: Tensor, target: Tensor, pixel_weights: Tensor | None) -> Tensor:
         total = scores.new_zeros(())
         for function, weight in counted.items():
-            given = {}
+            given: dict[str, Any] = {}
             if function is losses.cross_entropy:
                 balance = None if class_weights is None or pixel_weights is not None else class_weights.to(scores)
-                given = {"class_weights": balance, "pixel_weights": pixel_weights}
+                given = {"class_weights": balance, "pixel_weights": pixel_weights, "reduction": choice.reduction}
             total = total + weight * function(scores, target, **given)
         return total
 

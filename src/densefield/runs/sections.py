@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
 from densefield import losses
@@ -96,14 +96,20 @@ class Augmentation(Section):
 class Loss(Section):
     """Losses by their weights, where a loss of scores names its function.
 
-    Class and border weights are those of the cross-entropy. Where embeddings stand behind the network, also the sum of
-    their pair losses (Harley et al. 2016).
+    Class and border weights and the reduction are those of the cross-entropy. Where embeddings stand behind the
+    network, also the sum of their pair losses (Harley et al. 2016).
     """
 
     cross_entropy: Annotated[Weight, losses.cross_entropy] = 1.0
     dice: Annotated[Weight, losses.dice_loss] = 0.0
     auxiliary: Weight = Field(1.0, description="of each scale's or auxiliary head's loss, where the network has any")
-    class_weights: Literal["none", "median_frequency"] = "none"
+    reduction: Literal["mean", "sum"] = Field("mean", description="over a batch's pixels")
+    at: Literal["image", "scores"] = Field(
+        "image", description="scores: before they are enlarged, with the target of the pixels where they lie"
+    )
+    class_weights: Literal["none", "median_frequency"] | tuple[Weight, ...] = Field(
+        "none", description="or a number a class, in order"
+    )
     border: Weight = Field(0.0, description="w_0 of U-Net's border weights; class 1 is what has borders")
     border_sigma: float | None = Field(None, gt=0, le=1000, description="pixels; 5 by default")
     pair_loss: Weight | None = Field(None, description="of an embedding filter's pair losses, 1 by default")
@@ -124,6 +130,17 @@ class Loss(Section):
         }
         return {function: weight for function, weight in weights.items() if weight > 0}
 
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _one_of_three(cls, value: Any) -> Any:
+        """Said of all three at once: of a union, only what the first wants would be."""
+        numbers = isinstance(value, list | tuple) and all(
+            isinstance(each, int | float) and not isinstance(each, bool) and 0 <= each <= 1e6 for each in value
+        )
+        if not numbers and value not in ("none", "median_frequency"):
+            raise ValueError(f"wanted none, median_frequency or numbers from 0 to 1e6, one a class; received {value!r}")
+        return tuple(map(float, value)) if numbers else value
+
     @model_validator(mode="after")
     def _all_used(self) -> Loss:
         if self.border_sigma is not None and self.border == 0:
@@ -131,6 +148,10 @@ class Loss(Section):
         weighted = "class_weights" if self.class_weights != "none" else "border" if self.border > 0 else None
         if weighted and self.cross_entropy == 0:
             raise ValueError(f"{weighted}: weighs the cross-entropy, which is 0; give it a weight, or leave this out")
+        if self.reduction == "sum" and self.cross_entropy == 0:
+            raise ValueError("reduction: is the cross-entropy's, which is 0; give it a weight, or leave this out")
+        if not isinstance(self.class_weights, str) and not any(self.class_weights):
+            raise ValueError("class_weights: all are 0; wanted at least one class to learn")
         if self.pair_window is not None and self.pair_window % 2 == 0:
             raise ValueError(f"pair_window: wanted an odd number of pixels, received {self.pair_window}")
         for key in PAIRS:

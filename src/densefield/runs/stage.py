@@ -19,7 +19,7 @@ from densefield.checks import InputError, check, one_line
 from densefield.protocols import Pairs, geometry
 from densefield.runs.folder import LAST, METRICS, keep
 from densefield.runs.machine import Machine
-from densefield.runs.objective import border_weights, build_objective
+from densefield.runs.objective import border_weights, build_objective, check_class_weights
 from densefield.runs.recalibrate import single_values_told
 from densefield.runs.recipe import Recipe, Stage
 from densefield.segmenter import Segmenter
@@ -67,10 +67,11 @@ class StageRun(NamedTuple):
         """Raise `InputError` for what would else be found when the stage begins, perhaps hours after the first one.
 
         That is no loss, no parameter that learns, a group of parameters that there is not, border weights of more than
-        two classes, batch normalisation to freeze that there is not.
+        two classes, class weights that are not one a class, batch normalisation to freeze that there is not.
         """
         self.assemble(segmenter)
         border_weights(self.run.recipe.loss, None, len(segmenter.classes))
+        check_class_weights(self.run.recipe.loss, segmenter.classes.names)
         frozen = not self.stage.freeze_batch_norm or bool(_norms(segmenter.network))
         check(frozen, f"{self.title}: freeze_batch_norm: this network has no batch normalisation; leave it out")
         task = self._task(segmenter, None)
@@ -168,7 +169,13 @@ class StageRun(NamedTuple):
             refinement=segmenter.refinement,
             num_classes=len(segmenter.classes),
             predict=segmenter.scores,
-            steps=training.Steps(self.stage.optimizer.build, self._factor, self._seed, self.stage.accumulate),
+            steps=training.Steps(
+                self.stage.optimizer.build,
+                self._factor,
+                self._seed,
+                self.stage.accumulate,
+                self.run.recipe.loss.reduction,
+            ),
         )
 
     @property
