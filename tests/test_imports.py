@@ -20,6 +20,7 @@ GROUND = {
     "devices",
     "derivatives",
     "built",
+    "optional",
     "protocols",
     "draw",
 }
@@ -76,6 +77,12 @@ def test_a_room_imports_only_what_lies_below_it(path: Path) -> None:
 def test_only_ops_loads_native_code_or_names_triton(path: Path) -> None:
     names = {name.split(".")[0] for name in imported(ast.parse(path.read_text(encoding="utf-8")))}
     assert room(path) == "ops" or not names & {"ctypes", "cffi", "triton"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_lightning_comes_through_one_door(path: Path) -> None:
+    names = {name.split(".")[0] for name in imported(ast.parse(path.read_text(encoding="utf-8")))}
+    assert path == SOURCE / "training" / "lightning.py" or "pytorch_lightning" not in names
 
 
 def test_the_test_itself_can_fail() -> None:

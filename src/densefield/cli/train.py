@@ -32,13 +32,12 @@ def train(
             devices, and the same data in another place are fine; any other difference from what it was begun with is
             named and refused.
     """
-    from pytorch_lightning.utilities import rank_zero_only
-
     from densefield.recipes import find_recipe, recipe_names
     from densefield.runs.files import read_recipe
     from densefield.runs.folder import RECIPE, SEGMENTER, has_learned
     from densefield.runs.train import train as run
     from densefield.training import Interrupted
+    from densefield.training.lightning import rank_zero_only
 
     # Of several processes, each of which runs this command, the first speaks.
     console = plain_console(quiet=bool(getattr(rank_zero_only, "rank", 0)))

@@ -36,9 +36,10 @@ class Machine(NamedTuple):
 
 def check_machine(machine: Machine, precision: Precision) -> int:
     """Give the number of processes, one a device; raise `InputError` for numbers that cannot be and absent devices."""
-    import pytorch_lightning as pl
     import torch
     from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    from densefield.training.lightning import pl
 
     check(machine.workers >= 0, f"--workers: wanted 0 (none beside this process) or more, received {machine.workers}")
     check(machine.threads is None or machine.threads >= 1, f"--threads: wanted 1 or more, received {machine.threads}")

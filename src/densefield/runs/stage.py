@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import pytorch_lightning as pl
-from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -23,6 +21,7 @@ from densefield.runs.objective import border_weights, build_objective, check_cla
 from densefield.runs.recalibrate import single_values_told
 from densefield.runs.recipe import Recipe, Stage
 from densefield.segmenter import Segmenter
+from densefield.training.lightning import TensorBoardLogger, pl
 
 
 class Run(NamedTuple):

@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 import torch
-from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -39,6 +38,7 @@ from densefield.runs.stage import Run, StageRun
 from densefield.runs.trainable import check_trainable
 from densefield.segmenter import Segmenter
 from densefield.segmenter.description import shares_trunk
+from densefield.training.lightning import rank_zero_only
 from densefield.weights import check_fit
 
 

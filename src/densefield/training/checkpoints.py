@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.io import CheckpointIO
 
 from densefield.checks import InputError, check
 from densefield.files import atomic_write
 from densefield.training.data_module import data_of
+from densefield.training.lightning import CheckpointIO, pl
 from densefield.training.mean_loss import diverged
 from densefield.training.signals import Interrupted, StopSignals
 from densefield.weights import read_checkpoint

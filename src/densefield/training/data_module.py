@@ -7,12 +7,12 @@ import signal
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, cast
 
-import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from densefield.checks import InputError
 from densefield.protocols import Pairs
 from densefield.training.batches import Batch, EpochBatches, TrainingSet, ValidationSet, collate, collate_step
+from densefield.training.lightning import pl
 
 _SECONDS_TO_SAVE = 20
 

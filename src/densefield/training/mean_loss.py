@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from densefield.checks import InputError
 from densefield.training.data_module import data_of
+from densefield.training.lightning import pl
 
 
 class MeanLoss(pl.Callback):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytorch_lightning as pl
+from densefield.training.lightning import pl
 
 
 class Patience(pl.callbacks.EarlyStopping):

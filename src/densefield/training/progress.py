@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import pytorch_lightning as pl
 from rich.console import Console
 
 from densefield.training.checkpoints import KeepBest
 from densefield.training.data_module import data_of
+from densefield.training.lightning import pl
 
 
 class EpochLines(pl.Callback):

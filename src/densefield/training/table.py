@@ -6,10 +6,9 @@ import csv
 import io
 from pathlib import Path
 
-import pytorch_lightning as pl
-
 from densefield.checks import InputError
 from densefield.files import atomic_write
+from densefield.training.lightning import pl
 
 
 class MetricsTable(pl.Callback):

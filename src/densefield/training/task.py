@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from densefield.metrics import ConfusionMatrix
 from densefield.training.batches import Batch
 from densefield.training.data_module import data_of
+from densefield.training.lightning import pl
 
 Objective = Callable[[Batch], Tensor]  # -> scalar
 Predict = Callable[[Tensor], Tensor]  # image (1, 3, H, W) in [0, 1] -> scores (1, K, H, W)
