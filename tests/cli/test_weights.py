@@ -90,6 +90,18 @@ def _lying_old_file(path: Path) -> None:
 
 
 def _nan(path: Path) -> None:
+    """The network whole, but for one number of its last layer."""
+    if path.suffix == ".caffemodel":
+        network = unet(2, 3, width=2)
+        with torch.no_grad():
+            network.classifier.bias[1] = np.nan
+        layers = [
+            layer(name, "Convolution", [blob(values.detach().numpy()) for values in module.parameters()])
+            for name, module in network.named_modules()
+            if hasattr(module, "weight")
+        ]
+        path.write_bytes(caffemodel(*layers))
+        return
     torch.save(unet(2, 3, width=2).state_dict() | {"classifier.bias": torch.tensor([0, np.nan])}, path)
 
 
@@ -105,6 +117,7 @@ HUGE = caffemodel(layer("fc6", "InnerProduct", [span(7, span(1, varint(10**6) * 
         ("a.caffemodel", BEYOND, "bytes beyond what holds it"),
         ("a.caffemodel", HUGE, "claims the shape 1000000×1000000, but holds 1 numbers"),
         ("a.caffemodel", caffemodel(layer("fc8", "Scale", [blob([np.nan])])), "holds no convolutions"),
+        ("a.caffemodel", _nan, "layer classifier holds NaN or Inf"),
         ("a.pth", _nan, "layer classifier holds NaN or Inf"),
         ("a.pth", _lying_old_file, "claims 2147483647 elements of 4 bytes"),
         ("a-0123abcd.pth", _nan, "its SHA-256 begins with"),
@@ -128,16 +141,21 @@ def test_bad_files_are_one_line_and_nothing_is_written(
 
 
 def test_a_large_bad_file_takes_less_memory_than_twice_its_size(tmp_path: Path) -> None:
-    """One NaN at the end of 40 MB, in each kind of file; in a process of its own, whose peak is known before."""
+    """20 and 40 MB, bad at the end; in a process of its own, whose peak is known before."""
     if not Path("/proc/self/status").exists():
         pytest.skip("memory's peak is read as Linux tells it")
     weight = np.ones((10_000_000,), np.float32)
     weight[-1] = np.nan
     square = weight.reshape(1000, 10_000)
+    small = layer("classifier", "InnerProduct", [blob(square[:500]), blob(np.zeros(500))])
+    state = {"classifier.weight": torch.from_numpy(square), "classifier.bias": torch.zeros(1000)}
     (tmp_path / "a.caffemodel").write_bytes(
         caffemodel(layer("classifier", "InnerProduct", [blob(square), blob(np.zeros(1000))]))
     )
-    state = {"classifier.weight": torch.from_numpy(square), "classifier.bias": torch.zeros(1000)}
+    (tmp_path / "truncated.caffemodel").write_bytes(caffemodel(small)[:-1000])
+    (tmp_path / "huge.caffemodel").write_bytes(caffemodel(small) + HUGE)
+    claimed = span(7, span(1, varint(10**6) * 2)) + span(5, square[:500].tobytes())
+    (tmp_path / "claimed.caffemodel").write_bytes(caffemodel(layer("classifier", "InnerProduct", [claimed])))
     torch.save(state, tmp_path / "new.pth")
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     code = """
@@ -150,14 +168,26 @@ network = torch.nn.Module()
 network.classifier = torch.nn.Linear(10_000, 1000, device="meta")
 torch.zeros(1).aminmax()
 before = peak()
-try:
-    import_weights(network, sys.argv[1])
-except InputError as error:
-    assert "NaN" in str(error), error
-    print(peak() - before)
+for path in sys.argv[1:]:
+    try:
+        import_weights(network, path)
+    except InputError as error:
+        print(peak() - before, error)
 """
-    for name in ("a.caffemodel", "new.pth", "old.pth"):
-        command = [sys.executable, "-c", code, str(tmp_path / name)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert int(done.stdout) < 2 * (tmp_path / name).stat().st_size / 1024, name
+    # Small ones first: a peak is that of all so far.
+    messages = {
+        "truncated.caffemodel": "bytes beyond what holds it",
+        "huge.caffemodel": "claims the shape 1000000×1000000, but holds 1 numbers",
+        "claimed.caffemodel": "claims the shape 1000000×1000000, but holds 5000000 numbers",
+        "a.caffemodel": "holds NaN",
+        "new.pth": "holds NaN",
+        "old.pth": "holds NaN",
+    }
+    paths = [tmp_path / name for name in messages]
+    command = [sys.executable, "-c", code, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for path, message, told in zip(paths, messages.values(), done.stdout.splitlines(), strict=True):
+        peak, _, error = told.partition(" ")
+        assert message in error
+        assert int(peak) < 2 * path.stat().st_size / 1024, path.name
