@@ -64,6 +64,19 @@ def test_other_classes_are_left_out_when_asked(
     assert "is not known; say it with --mean and --std" in told
 
 
+def test_layers_of_a_deeper_file_are_warned_of(
+    tmp_path: Path, theirs: torch.nn.Module, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(theirs.state_dict() | {"down.0.9.weight": torch.zeros(2, 2, 3, 3)}, tmp_path / "a.pth")
+    assert imported(tmp_path, "a.pth") == 0
+    warned = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert len(warned) == 1
+    assert warned[0].startswith("warning: 1 layer of the file not used, first down.0.9")
+    torch.save(theirs.state_dict() | {"fc.weight": torch.zeros(2, 2)}, tmp_path / "a.pth")
+    assert imported(tmp_path, "a.pth") == 0
+    assert "warning" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

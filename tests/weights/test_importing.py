@@ -352,6 +352,60 @@ def saved(state: dict[str, Tensor], path: Path) -> None:
         torch.save(state, path)
 
 
+def vgg_of(*blocks: int) -> VGG:
+    return VGG(width=1, blocks=blocks)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "beyond"),
+    [
+        (lambda: vgg_of(2, 2, 4, 4, 4), lambda: vgg_of(2, 2, 3, 3, 3), ["features.16", "features.25", "features.34"]),
+        (lambda: ResNet(101, "torchvision", width=1), lambda: ResNet(50, "torchvision", width=1), 17 * 3),
+        (lambda: fcn8s(2, width=1), lambda: fcn16s(2, width=1), ["upscore_pool4", "score_pool3", "upscore8"]),
+        (lambda: fcn8s(2, width=1), lambda: fcn8s_at_once(2, width=1), []),  # only Caffe's files hold the factors
+        (lambda: vgg_of(2, 2), lambda: vgg_of(2, 2), []),
+    ],
+)
+def test_convolutions_of_a_deeper_or_other_form_are_left_over(
+    tmp_path: Path, theirs: Callable[[], nn.Module], ours: Callable[[], nn.Module], beyond: list[str] | int
+) -> None:
+    network = drawn(theirs)
+    state = network.state_dict()
+    if isinstance(network, VGG):
+        state = {f"features.{place}.{leaf}": value for place, leaf, value in in_torchvisions_places(network)}
+    last = {"fc.weight": torch.zeros(9, 8), "fc.bias": torch.zeros(9)}
+    torch.save(state, tmp_path / "a.pth")
+    found = import_weights(ours(), tmp_path / "a.pth").beyond
+    assert (len(found) if isinstance(beyond, int) else list(found)) == beyond
+    torch.save(state | last, tmp_path / "a.pth")
+    imported = import_weights(ours(), tmp_path / "a.pth")
+    assert imported.unused[-1] == "fc"
+    assert imported.beyond == ((*found, "fc") if found else ())  # alone it is what every other set of classes leaves
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"), [((9, 8), False), ((9, 8, 1, 1), False), ((1, 1, 9, 8), False), ((9, 8, 3, 3), True)]
+)
+def test_one_layer_left_is_told_where_its_kernel_is_larger_than_a_pixel(
+    tmp_path: Path, shape: tuple[int, ...], told: bool
+) -> None:
+    state = VGG(width=1, blocks=(1,)).state_dict() | {"last.weight": torch.zeros(shape)}
+    torch.save(state, tmp_path / "a.pth")
+    imported = import_weights(VGG(width=1, blocks=(1,)), tmp_path / "a.pth")
+    assert imported.unused == ("last",)
+    assert imported.beyond == (("last",) if told else ())
+
+
+def test_the_bilinear_layer_of_dilation10_is_not_missed(tmp_path: Path) -> None:
+    theirs, ours = drawn(CAFFE["dilation10"].build), CAFFE["dilation10"].build()
+    enlarging = layer("ctx_upsample", "Deconvolution", [blob(np.ones((3, 1, 16, 16)))])
+    path = tmp_path / "dilation10_cityscapes.caffemodel"
+    path.write_bytes(caffemodel(*written(theirs, of_vgg), enlarging))
+    imported = import_weights(ours, path)
+    same(ours, theirs)
+    assert (imported.unused, imported.beyond) == (("ctx_upsample",), ())
+
+
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("build", [fcn32s, fcn16s, fcn8s, fcn8s_at_once])

@@ -52,7 +52,7 @@ def import_file(
     """
     import torch
 
-    from densefield.checks import check
+    from densefield.checks import check, counted
     from densefield.classes import ClassList
     from densefield.segmenter import Segmenter
     from densefield.segmenter.description import paths_to_save
@@ -74,6 +74,11 @@ def import_file(
     Segmenter(filled, listed, mean=scaling.mean, std=scaling.std).save(out)
     for line in _layer_map(imported):
         console.print(line)
+    if imported.beyond:
+        console.print(
+            f"warning: {counted(len(imported.beyond), 'layer')} of the file not used, first {imported.beyond[0]}: right"
+            " for an encoder alone; else the file is of a deeper or another form of the network"
+        )
     console.print(
         f"images: (value - mean) / std of RGB in [0, 1], mean {_listed(scaling.mean)}, std {_listed(scaling.std)}"
     )

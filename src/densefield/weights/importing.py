@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +35,8 @@ class Match(NamedTuple):
 class Imported(NamedTuple):
     """The layer map: what was filled from what, our layers that the file lacks or has in another shape, and the rest.
 
-    `scaling` is how the released network read images, in RGB and [0, 1], where that is known.
+    `scaling` is how the released network read images, in RGB and [0, 1], where that is known. `beyond` are convolutions
+    of the file that are `unused` and more than a classifier's last layer: it may be of a deeper or another network.
     """
 
     matched: tuple[Match, ...]
@@ -44,6 +45,7 @@ class Imported(NamedTuple):
     unused: tuple[str, ...]
     copies: tuple[str, ...]
     scaling: Scaling | None
+    beyond: tuple[str, ...] = ()
 
 
 def import_weights(network: nn.Module, path: str | os.PathLike[str], *, partial: bool = False) -> Imported:
@@ -143,13 +145,15 @@ class _Plan:
     def imported(self) -> Imported:
         used = {layer.name for layer in (*self._filled.values(), *self._constants)}
         missing = [path for path, own in self._own.items() if path not in self._filled and not own.fixed]
+        unused = [layer for layer in self._released.layers if layer.name not in used]
         return Imported(
             tuple(self._matched),
             tuple(missing),
             tuple(self._misshapen),
-            tuple(layer.name for layer in self._released.layers if layer.name not in used),
+            tuple(layer.name for layer in unused),
             self._released.copies,
             self._released.scaling,
+            _beyond(unused),
         )
 
     def _pair(self) -> None:
@@ -267,6 +271,16 @@ class _Plan:
 
     def _misfit(self, own: _Own, layer: Layer, shape: tuple[int, ...], what: str) -> None:
         self._misshapen.append(Match(layer.name, own.path, shape, what))
+
+
+def _beyond(unused: Sequence[Layer]) -> tuple[str, ...]:
+    """The convolutions among them; none where there is one alone of 1×1 pixels, as a classifier's last layer is."""
+    shapes = {
+        layer.name: layer.values["weight"].shape for layer in unused if not layer.norm and "weight" in layer.values
+    }
+    shapes.pop("ctx_upsample", None)  # Dilation10's last, fixed and bilinear
+    wide = any(len(shape) == 4 and shape[:2] != (1, 1) and shape[2:] != (1, 1) for shape in shapes.values())
+    return tuple(shapes) if wide or len(shapes) > 1 else ()
 
 
 def _layers(network: nn.Module) -> Iterator[_Own]:
