@@ -25,8 +25,9 @@ class Network(Protocol):
     reads what is there.
 
     A network may also have `all_scores(image) -> tuple[Tensor, ...]`, for learning: its answer, then the scores of its
-    scales or auxiliary heads, each at its own size. Score i of each lies at pixel i·s, s in `all_strides`. One that
-    enlarges its answer may give the same before that: `own_scores(image)`, at pixels i·s, s in `own_strides`.
+    scales or auxiliary heads, each at its own size. Score i of each lies at pixel i·s, s in `all_strides`; where all
+    have the image's size, s is 1 and need not be said. One that enlarges its answer may give the same before that:
+    `own_scores(image)`, at pixels i·s, s in `own_strides`.
     """
 
     in_channels: int
@@ -61,8 +62,8 @@ def geometry(network: nn.Module) -> Geometry:
 def all_scores(network: nn.Module, image: Tensor, *, own: bool = False) -> list[tuple[Tensor, int]]:
     """What `network` lets a loss see, as `Network` explains, each with its stride: its answer, and more if it has more.
 
-    `own`: before the answer is enlarged. Raises `InputError` where a network does not say by `all_strides` where its
-    scores lie, and for `own` scores of one that has none.
+    `own`: before the answer is enlarged. Raises `InputError` where a network does not say by `all_strides` where scores
+    of another size than the image's lie, and for `own` scores of one that has none.
     """
     name = "own" if own else "all"
     several = getattr(network, f"{name}_scores", None)
@@ -70,6 +71,8 @@ def all_scores(network: nn.Module, image: Tensor, *, own: bool = False) -> list[
     if not callable(several):
         return [(network(image), 1)]
     scores, strides = tuple(several(image)), tuple(getattr(network, f"{name}_strides", ()))
+    if not strides and all(each.shape[2:] == image.shape[2:] for each in scores):
+        strides = (1,) * len(scores)
     wanted = f"{name}_strides: wanted the strides of the {len(scores)} scores that {name}_scores gives"
     check(len(strides) == len(scores), f"{wanted}, received {strides}")
     return list(zip(scores, strides, strict=True))
@@ -78,6 +81,11 @@ def all_scores(network: nn.Module, image: Tensor, *, own: bool = False) -> list[
 def has_own_scores(network: nn.Module) -> bool:
     """Whether `all_scores(network, image, own=True)` can be had."""
     return bool(getattr(network, "own_strides", ()))
+
+
+def speaks(network: nn.Module) -> bool:
+    """Whether a network speaks the protocol itself: those that state their `margin` do, or have `all_scores`."""
+    return isinstance(getattr(network, "margin", None), int) or callable(getattr(network, "all_scores", None))
 
 
 def stated(network: nn.Module, name: str, otherwise: T) -> int | T:

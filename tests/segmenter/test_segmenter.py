@@ -412,7 +412,7 @@ def test_arguments_that_do_not_fit_are_named(photo: np.ndarray[Any, Any]) -> Non
         Segmenter(tiny(3), CLASSES, mean=[0.5], std=STD)
     with pytest.raises(InputError, match="classes: wanted 4 for this network, received 3"):
         Segmenter(tiny(4), CLASSES, mean=MEAN, std=STD)
-    with pytest.raises(InputError, match=r"network: wanted scores \(B, 3, H, W\), received \(1, 5, 13, 17\)"):
+    with pytest.raises(InputError, match=r"network: wanted scores \(B, 3, h, w\), received \(1, 5, 13, 17\)"):
         Segmenter(nn.Conv2d(3, 5, 1), CLASSES, mean=MEAN, std=STD)(photo)
     with pytest.raises(InputError, match=r"tile: wanted at least 9 .*received 8"):
         segmenter(tile=8, overlap=4)(photo)

@@ -107,7 +107,9 @@ def _takes(about: dict[str, Any], parts: dict[str, Any]) -> str:
         return f"[{_takes(about.get('items', {}), parts)}, ...]"
     if about.get("type") == "object":
         kind = about.get("properties", {}).get("kind", {}).get("const")
-        return f"{{kind: {kind}}}" if kind else f"{{{', '.join(about.get('properties', {}))}}}"
+        if "properties" not in about:
+            return "a mapping"
+        return f"{{kind: {kind}}}" if kind else f"{{{', '.join(about['properties'])}}}"
     name = {"integer": "whole number", "number": "number", "boolean": "true, false", "string": "text", "null": "null"}
     bounds = [f"{word} {about[key]:g}" for key, word in _BOUNDS.items() if abs(about.get(key, _ENDLESS)) < _ENDLESS]
     return " ".join([name.get(str(about.get("type")), str(about.get("type"))), *bounds])

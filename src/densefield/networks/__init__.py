@@ -4,6 +4,8 @@ Each states of itself what `densefield.protocols.Network` explains. Those below 
 recipes, saved segmenters and `densefield kinds`.
 """
 
+from densefield.networks.adapted import Adapted as Adapted
+from densefield.networks.adapted import adapted as adapted
 from densefield.networks.alexnet import AlexNet as AlexNet
 from densefield.networks.deconvnet import DeconvNet as DeconvNet
 from densefield.networks.deconvnet import deconvnet as deconvnet
@@ -45,6 +47,10 @@ from densefield.networks.resnet import ResNet as ResNet
 from densefield.networks.segnet import SegNet as SegNet
 from densefield.networks.segnet import segnet as segnet
 from densefield.networks.segnet import segnet_basic as segnet_basic
+from densefield.networks.smp import smp as smp
+from densefield.networks.timm import timm as timm
+from densefield.networks.torchvision import torchvision as torchvision
+from densefield.networks.transformers import transformers as transformers
 from densefield.networks.unet import UNet as UNet
 from densefield.networks.unet import unet as unet
 from densefield.networks.vgg import VGG as VGG

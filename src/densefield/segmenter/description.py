@@ -15,7 +15,7 @@ from densefield.built import Kinds, described_in, kind_of, words_of
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.images.bands import Reading
-from densefield.networks import EmbeddingNetwork
+from densefield.networks import Adapted, EmbeddingNetwork
 from densefield.refine import DenseCRF, EmbeddingRefinement
 
 BUILDERS = described_in(networks)  # nothing else is ever looked up
@@ -128,8 +128,9 @@ def network_words(network: nn.Module) -> dict[str, Any]:
     """The kind and arguments of a network; `InputError` for one that no function of `densefield.networks` built."""
     words = words_of(network)
     if words is None or words["kind"] not in NETWORKS.builders:
+        whose = network.model if isinstance(network, Adapted) else network
         raise InputError(
-            f"network: a {type(network).__name__} cannot be saved: only what functions of densefield.networks"
+            f"network: a {type(whose).__name__} cannot be saved: only what functions of densefield.networks"
             " build can be built again from a file; keep its state_dict() instead"
         )
     return words

@@ -18,7 +18,8 @@ from densefield.checks import InputError, check, whole_number
 from densefield.classes import ClassList
 from densefield.files import atomic_write
 from densefield.images.bands import AS_DECLARED, Reading
-from densefield.protocols import geometry, stated
+from densefield.networks.adapted import adapted, multiple_of
+from densefield.protocols import geometry, speaks, stated
 from densefield.refine import DenseCRF
 from densefield.segmenter.description import (
     HUB_WEIGHTS,
@@ -50,6 +51,7 @@ class Segmenter(
 ):
     """Segments images of any size with `network`, (B, C, H, W) → scores (B, K, h, w).
 
+    A network of other origin, which states no `margin`, is put behind the protocol by `networks.adapted`.
     `mean` and `std` scale pixels in [0, 1], one value a channel; a network of one channel reads luminance. `refinement`
     takes (scores, image in [0, 1]) and gives scores. Images with a side over `tile` pixels are segmented in tiles
     (`tile=None`: whole up to two megapixels, then by 1024), each seeing `overlap` pixels beyond what it decides
@@ -77,7 +79,8 @@ class Segmenter(
         check(all(0 < value < math.inf for value in std), f"std: wanted positive values, received {tuple(std)}")
         count = stated(network, "num_classes", len(classes))
         check(count == len(classes), f"classes: wanted {count} for this network, received {len(classes)}")
-        self.network = network
+        foreign = not speaks(network)
+        self.network = adapted(network, count, channels, multiple=multiple_of(network)) if foreign else network
         self.refinement = refinement
         self.classes = classes
         self.mean = tuple(float(value) for value in mean)
@@ -154,7 +157,9 @@ class Segmenter(
             # Not around the whole generator: it would switch gradients off for whoever consumes the tiles.
             with torch.no_grad(), _evaluating(self.network):
                 scores = self.network(tile)
-            return self._of_size(scores, tile.shape[2] - 2 * margin, tile.shape[3] - 2 * margin).to(pixels.device)
+            right = self._of_size(scores, tile.shape[2] - 2 * margin, tile.shape[3] - 2 * margin)
+            check(not bool(right.isnan().any()), "network: its scores hold NaN, from which no label follows")
+            return right.to(pixels.device)
 
         yield from score_tiles(score, self._spans(height, height * width), self._spans(width, height * width), margin)
 
