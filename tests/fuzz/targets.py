@@ -105,6 +105,7 @@ def targets() -> dict[str, Target]:
         "CVAT's label map": Target(_bytes("labelmap.txt", b"# a:b\nsky:0,0,0::\ncat:250,50,83::\n"), _as("cvat")),
         "Roboflow's classes": Target(_bytes("_classes.csv", b"Pixel Value, Class\n0, sky\n1, cat\n"), _as("roboflow")),
         "Label Studio's values": Target(_tree("a.json", _label_studio(), _json), _as("label_studio")),
+        "COCO's values": Target(_tree("a.json", _coco(), _json), _as("coco")),
         **pictures,
         "picture in memory": Target(_bytes("a.exif", _orientation()), _turned),
     }
@@ -260,6 +261,19 @@ def _label_studio() -> list[Any]:
         for kind, value in values
     ]
     return [{"annotations": [{"result": results}], "data": {"image": "/data/local-files/?d=JPEGImages/a.png"}}]
+
+
+def _coco() -> dict[str, Any]:
+    parts: list[Any] = [
+        [[0, 0, 5, 0.5, 4, 6], [1, 1, 3, 1, 3, 3]],
+        {"size": [9, 11], "counts": [10, 20, 69]},
+        {"size": [9, 11], "counts": ":d0U2"},
+    ]
+    return {
+        "images": [{"id": 7, "file_name": "a.png", "height": 9, "width": 11}],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}],
+        "annotations": [{"image_id": 7, "category_id": 3, "segmentation": part, "iscrowd": 0} for part in parts],
+    }
 
 
 def _orientation() -> bytes:

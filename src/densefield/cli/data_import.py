@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from densefield.cli.terminal import plain_console, tracked
 
-Format: TypeAlias = Literal["labelme", "cvat", "roboflow", "label_studio"]
+Format: TypeAlias = Literal["labelme", "cvat", "roboflow", "label_studio", "coco"]
 
 
 def import_folder(
@@ -17,6 +17,7 @@ def import_folder(
     out: Path,
     images: Path | None = None,
     classes: Path | None = None,
+    as_voc: bool = False,
     copy: bool = False,
 ) -> int:
     """Write images and labels of a labelling tool or a published set as one folder: images, masks, classes.yaml.
@@ -29,13 +30,14 @@ def import_folder(
         out: The new folder.
         images: The folder of the images, where it is not the one that the format has for them.
         classes: The class list (YAML) to label by, for formats that name labels freely; a label it lacks is an error.
+        as_voc: Of COCO keep PASCAL VOC's 20 classes in its order; where objects overlap, nothing is labelled.
         copy: Copy the images; by default they are links to where they lie.
     """
     from densefield.checks import counted
     from densefield.classes import ClassList
     from densefield.data.imports import Asked, import_data
 
-    asked = Asked(classes=None if classes is None else ClassList.read(classes), images=images)
+    asked = Asked(classes=None if classes is None else ClassList.read(classes), images=images, as_voc=as_voc)
     found = import_data(
         source, format, out, asked, copy=copy, progress=lambda items: tracked(items, "writing", len(items))
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from densefield.checks import InputError, likely
+from densefield.data.imports.coco import coco
 from densefield.data.imports.cvat import cvat
 from densefield.data.imports.found import Asked, Found, Item
 from densefield.data.imports.label_studio import label_studio
@@ -33,6 +34,7 @@ FORMATS = {
     "labelme": Format(labelme, ("classes",)),
     "cvat": Format(cvat, ("images",)),
     "label_studio": Format(label_studio, ("images", "classes")),
+    "coco": Format(coco, ("images", "classes", "as_voc")),
     "roboflow": Format(roboflow),
 }
 

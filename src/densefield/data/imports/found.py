@@ -60,6 +60,7 @@ class Asked:
 
     classes: ClassList | None = None
     images: Path | None = None
+    as_voc: bool = False
 
 
 def classes_of(names: Iterable[str], asked: Asked) -> ClassList:

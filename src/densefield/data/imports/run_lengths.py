@@ -1,13 +1,43 @@
-"""Masks as lengths of runs."""
+"""Masks as lengths of runs: COCO's down the columns, and those of Label Studio's brush."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from densefield.checks import InputError, check
+
+
+def coco_counts(text: str) -> list[int]:
+    """The lengths that COCO's compact text stands for (pycocotools, `rleFrString`).
+
+    Five bits a letter from the lowest on, the sixth says that more follow; the last one's fifth is the sign, and from
+    the fourth length on what stands there is the difference from the last but one.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        check(0 <= bits < 64, f"holds {letter!r}, wanted letters from '0' to 'o'")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)  # two's complement
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
+            value = shift = 0
+    check(shift == 0, "ends within a number")
+    return counts
+
+
+def coco_mask(counts: Sequence[int], size: tuple[int, int]) -> npt.NDArray[np.bool_]:  # (H, W)
+    """Runs of 0 and 1 in turn, down one column after the other, 0 first."""
+    height, width = size
+    right = all(isinstance(count, int) and count >= 0 for count in counts) and sum(counts) == height * width
+    check(right, f"its runs do not fill {width}x{height} pixels")
+    ones = np.arange(len(counts)) % 2 == 1
+    return np.repeat(ones, counts).reshape(width, height).T
 
 
 def brush_mask(data: Iterable[int], size: tuple[int, int]) -> npt.NDArray[np.bool_]:  # (H, W)
