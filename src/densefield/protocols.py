@@ -112,6 +112,9 @@ class Pairs(Protocol):
     """A data set: a `Sample` at each index.
 
     `names` are the images', in order; `reading` says how their files are read, where they do not.
+
+    A data set that tells objects of a class apart may also have `instances(index) -> (H, W)` uint16 that numbers them
+    1, 2, …: 0 is what is none, and no object has 255, which means "not labelled" as in targets.
     """
 
     classes: ClassList
@@ -121,3 +124,9 @@ class Pairs(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Sample: ...
+
+
+def instances_of(pairs: Pairs, index: int) -> npt.NDArray[np.uint16] | None:
+    """An image's numbered objects (H, W), as `Pairs` explains; None where the data set does not tell them apart."""
+    numbered = getattr(pairs, "instances", None)
+    return numbered(index) if callable(numbered) else None

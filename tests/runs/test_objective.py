@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from densefield import losses
 from densefield.checks import InputError
 from densefield.classes import ClassList
 from densefield.networks import deeplab_largefov
@@ -62,6 +63,21 @@ def test_border_weights_hold_the_class_weights() -> None:
     assert border_weights(Loss(), None, 3) is None
     with pytest.raises(InputError, match="two classes"):
         border_weights(Loss(border=1.0), None, 3)
+
+
+def test_border_weights_tell_touching_cells_apart_by_their_instances() -> None:
+    instances = np.zeros((20, 20), np.uint16)
+    instances[:, :9], instances[:, 9:15], instances[:, 18:] = 1, 300, 255  # the last: not labelled
+    target = np.where(instances == 255, 255, instances > 0).astype(np.uint8)
+    weigh = border_weights(Loss(border=10.0), None, 2)
+    assert weigh is not None
+    weights = weigh(target, instances)
+    np.testing.assert_array_equal(weights, losses.border_weights(np.where(instances == 255, 0, instances)))
+    assert weights[10, 8] == pytest.approx(1 + 10 * np.exp(-1 / 50), rel=1e-6)  # equation 2: distances 0 and 1
+    assert (weigh(target) == 1).all()  # of one cell alone there is no second
+    # Where the target has no cell, whatever the reason, the instances have none.
+    target[:, 7:11] = 0
+    np.testing.assert_array_equal(weigh(target, instances), losses.border_weights(np.where(target == 1, instances, 0)))
 
 
 class Heads(nn.Module):

@@ -4,6 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from densefield.data.transforms import (
+    ColorJitter,
+    Compose,
+    ElasticDeformation,
+    RandomCrop,
+    RandomDihedral,
+    RandomRotation,
+    RandomScale,
+    RandomWarp,
+)
 from densefield.training import EpochBatches, TrainingSet, ValidationSet, collate, collate_step
 
 
@@ -129,11 +139,45 @@ def test_pixel_weights_are_those_of_the_augmented_target() -> None:
     def flip(image: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         return image, target + 1
 
-    pairs = TrainingSet(Numbers(), flip, seed=0, pixel_weights=lambda target: target.astype(np.float32) * 10)
+    pairs = TrainingSet(Numbers(), flip, seed=0, pixel_weights=lambda target, _: target.astype(np.float32) * 10)
     batch = collate([pairs[0, 1], pairs[0, 2]])
     assert batch["pixel_weights"][:, 0, 0].tolist() == [20.0, 30.0]
     assert batch["image"].shape == (2, 3, 6, 8)
     assert batch["target"].dtype == torch.int64
+
+
+@pytest.mark.parametrize("margin", [0, 3])
+def test_instances_are_changed_as_the_target_is(margin: int) -> None:
+    class Cells(Numbers):
+        """300 instances, each of a class that its number tells."""
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray, str]:
+            noise = np.random.default_rng(index).integers(0, 256, (20, 30, 3), np.uint8)
+            return noise, (self.instances(index) % 7).astype(np.uint8), ""
+
+        def instances(self, index: int) -> np.ndarray:
+            numbers = np.arange(301, dtype=np.uint16) + index
+            return np.random.default_rng(index).choice(numbers[numbers != 255], (20, 30))
+
+    seen = []
+
+    def weights(target: np.ndarray, instances: np.ndarray) -> np.ndarray:
+        assert instances.dtype == np.uint16
+        seen.append(instances.max())
+        np.testing.assert_array_equal(target, np.where(instances == 255, 255, instances % 7))
+        return np.ones(target.shape, np.float32)
+
+    change = Compose(
+        RandomWarp(RandomScale(0.6, 1.4), RandomRotation(30), ElasticDeformation(2)),
+        RandomCrop(70, 60),  # more than there is
+        RandomDihedral(),
+        ColorJitter(),
+    )
+    pairs = TrainingSet(Cells(), change, seed=4, margin=margin, pixel_weights=weights)
+    for epoch in range(4):
+        target = pairs[epoch, 2]["target"]
+        assert 0 < int((target == 255).sum()) < target.numel()
+    assert max(seen) > 255
 
 
 def test_validation_images_are_dealt_out_once_each() -> None:

@@ -160,14 +160,20 @@ def build_loss(choice: Loss, class_weights: Tensor | None) -> Lowered:
 
 @dataclasses.dataclass(frozen=True)
 class BorderWeights:
-    """U-Net's weight map of a target (H, W) whose class 1 is the objects; an object, as loader workers pickle it."""
+    """U-Net's weight map of a target (H, W) whose class 1 is the objects; an object, as loader workers pickle it.
+
+    Objects are told apart by `instances`, which have 255 for what is ignored, or are the connected parts of class 1.
+    """
 
     w0: float
     sigma: float
     class_weights: NDArray[np.float32] | None
 
-    def __call__(self, target: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return losses.border_weights(target == 1, class_weights=self.class_weights, w0=self.w0, sigma=self.sigma)
+    def __call__(
+        self, target: NDArray[np.unsignedinteger], instances: NDArray[np.unsignedinteger] | None = None
+    ) -> NDArray[np.float32]:
+        objects = target == 1 if instances is None else np.where(target == 1, instances, 0)
+        return losses.border_weights(objects, class_weights=self.class_weights, w0=self.w0, sigma=self.sigma)
 
 
 def border_weights(choice: Loss, class_weights: Tensor | None, num_classes: int) -> BorderWeights | None:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from densefield.protocols import Pairs
+from densefield.protocols import Pairs, instances_of
 
 Image = NDArray[np.uint8]  # (H, W, 3)
-Labels = NDArray[np.uint8]  # (H, W)
+Labels = NDArray[np.unsignedinteger]  # (H, W)
 Transform = Callable[[Image, Labels, np.random.Generator], tuple[Image, Labels]]
+PixelWeights = Callable[[Labels, Labels | None], NDArray[np.float32]]  # of a target, and of instances if there are any
 Batch = dict[str, Tensor]  # image (B, 3, H, W) in [0, 1], target (B, H, W), perhaps pixel_weights (B, H, W)
 
 
@@ -76,7 +77,7 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
 
     `margin` is what a valid-convolution network loses on every side: images are mirrored outwards by it before the
     augmentation, and the target loses it again after, so that scores and target fit. `pixel_weights` maps a finished
-    target (H, W) to weights (H, W).
+    target (H, W), and the instances that `pairs` may have, changed alike, to weights (H, W).
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         *,
         seed: int,
         margin: int = 0,
-        pixel_weights: Callable[[Labels], NDArray[np.float32]] | None = None,
+        pixel_weights: PixelWeights | None = None,
     ) -> None:
         self.pairs, self.transform, self.seed = pairs, transform, seed
         self.margin, self.pixel_weights = margin, pixel_weights
@@ -95,19 +96,24 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
         return len(self.pairs)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        epoch, index = key
-        image, target, _ = self.pairs[index]
+        image, target, _ = self.pairs[key[1]]
+        changed, labels = self._changed(image, target, key)
+        sample = as_tensors(changed, labels)
+        if self.pixel_weights is not None:
+            instances = instances_of(self.pairs, key[1])
+            if instances is not None:  # the same draws change them as they changed the target
+                _, instances = self._changed(image, instances, key)
+            sample["pixel_weights"] = torch.from_numpy(self.pixel_weights(labels, instances))
+        return sample
+
+    def _changed(self, image: Image, labels: Labels, key: tuple[int, int]) -> tuple[Image, Labels]:
+        """Mirrored outwards and augmented, by the draws of `key` alone; the labels without the margin."""
         m = self.margin
         if m:
             image = np.pad(image, ((m, m), (m, m), (0, 0)), mode="reflect")
-            target = np.pad(target, m, constant_values=255)
-        image, target = self.transform(image, target, np.random.default_rng((self.seed, epoch, index)))
-        if m:
-            target = target[m:-m, m:-m]
-        sample = as_tensors(image, target)
-        if self.pixel_weights is not None:
-            sample["pixel_weights"] = torch.from_numpy(self.pixel_weights(target))
-        return sample
+            labels = np.pad(labels, m, constant_values=255)
+        image, labels = self.transform(image, labels, np.random.default_rng((self.seed, *key)))
+        return image, labels[m:-m, m:-m] if m else labels
 
 
 class ValidationSet(Dataset[dict[str, Tensor]]):

@@ -1,7 +1,7 @@
 """Changes of image and target together: small frozen objects called `t(image, target, rng) -> (image, target)`.
 
-Images are uint8 (H, W, 3), targets uint8 (H, W). Labels are only ever copied, never interpolated: what comes out is
-what went in, and 255 where the image had to be continued beyond its border.
+Images are uint8 (H, W, 3), targets uint8 (H, W), or uint16 where they number objects. Labels are only ever copied,
+never interpolated: what comes out is what went in, and 255 where the image had to be continued beyond its border.
 """
 
 from densefield.data.transforms.color import ColorJitter

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from densefield.checks import check, finite_number
-from densefield.data.transforms.compose import Pair, Pixels
+from densefield.data.transforms.compose import Labels, Pair, Pixels
 from densefield.images import LUMINANCE
 
 
@@ -32,7 +32,7 @@ class ColorJitter:
             amount = finite_number(name, getattr(self, name))
             check(0 <= amount <= 1, f"{name}: wanted 0 to 1, received {amount:g}")
 
-    def __call__(self, image: Pixels, target: Pixels, rng: np.random.Generator) -> Pair:
+    def __call__(self, image: Pixels, target: Labels, rng: np.random.Generator) -> Pair:
         brightness, contrast, saturation = (
             1.0 + amount * rng.uniform(-1.0, 1.0) for amount in (self.brightness, self.contrast, self.saturation)
         )

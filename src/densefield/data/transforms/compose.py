@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
-Pair = tuple[Pixels, Pixels]  # image (H, W, 3), target (H, W)
+Labels = npt.NDArray[np.unsignedinteger]
+Pair = tuple[Pixels, Labels]  # image (H, W, 3), target (H, W)
 
 
 class Transform(Protocol):
     """Anything that changes an image and its target together, drawing all its chance from `rng`."""
 
-    def __call__(self, image: Pixels, target: Pixels, rng: np.random.Generator) -> Pair: ...
+    def __call__(self, image: Pixels, target: Labels, rng: np.random.Generator) -> Pair: ...
 
 
 class Compose:
@@ -23,7 +24,7 @@ class Compose:
     def __init__(self, *steps: Transform) -> None:
         self.steps = steps
 
-    def __call__(self, image: Pixels, target: Pixels, rng: np.random.Generator) -> Pair:
+    def __call__(self, image: Pixels, target: Labels, rng: np.random.Generator) -> Pair:
         for step in self.steps:
             image, target = step(image, target, rng)
         return image, target

@@ -8,7 +8,7 @@ import numpy as np
 
 from densefield.checks import check
 from densefield.data.sample import IGNORED
-from densefield.data.transforms.compose import Pair, Pixels
+from densefield.data.transforms.compose import Labels, Pair, Pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +21,13 @@ class RandomCrop:
     def __post_init__(self) -> None:
         check(self.height > 0 and self.width > 0, f"crop: wanted positive sides, received {self.height}x{self.width}")
 
-    def __call__(self, image: Pixels, target: Pixels, rng: np.random.Generator) -> Pair:
+    def __call__(self, image: Pixels, target: Labels, rng: np.random.Generator) -> Pair:
         top = _start(image.shape[0], self.height, rng)
         left = _start(image.shape[1], self.width, rng)
         return crop(image, target, top, left, self.height, self.width)
 
 
-def crop(image: Pixels, target: Pixels, top: int, left: int, height: int, width: int) -> Pair:
+def crop(image: Pixels, target: Labels, top: int, left: int, height: int, width: int) -> Pair:
     """The window that begins at (top, left), which may lie outside: there images are mirrored and targets are 255."""
     rows, columns = target.shape
     check(rows > 0 and columns > 0, f"image: wanted at least one pixel, received {rows}x{columns}")

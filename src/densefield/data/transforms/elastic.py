@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from densefield.checks import check
-from densefield.data.transforms.compose import Pair, Pixels
+from densefield.data.transforms.compose import Labels, Pair, Pixels
 from densefield.data.transforms.warp import warp
 
 
@@ -23,7 +23,7 @@ class ElasticDeformation:
     sigma: float = 10.0
     grid: int = 3
 
-    def __call__(self, image: Pixels, target: Pixels, rng: np.random.Generator) -> Pair:
+    def __call__(self, image: Pixels, target: Labels, rng: np.random.Generator) -> Pair:
         return warp(image, target, displacement=self.draw(target.shape[0], target.shape[1], rng))
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:  # (2, height, width)

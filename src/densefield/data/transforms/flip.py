@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from densefield.data.transforms.compose import Pair, Pixels
+from densefield.data.transforms.compose import Labels, Pair, Pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,7 @@ class RandomFlip:
 
     probability: float = 0.5
 
-    def __call__(self, image: Pixels, target: Pixels, rng: np.random.Generator) -> Pair:
+    def __call__(self, image: Pixels, target: Labels, rng: np.random.Generator) -> Pair:
         if rng.random() >= self.probability:
             return image, target
         # Copies, because torch.from_numpy refuses negative strides.
@@ -26,7 +26,7 @@ class RandomFlip:
 class RandomDihedral:
     """One of the eight turns and mirror images of a square, for pictures without an up (microscopes, satellites)."""
 
-    def __call__(self, image: Pixels, target: Pixels, rng: np.random.Generator) -> Pair:
+    def __call__(self, image: Pixels, target: Labels, rng: np.random.Generator) -> Pair:
         turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
         if mirrored:
             image, target = image[:, ::-1], target[:, ::-1]

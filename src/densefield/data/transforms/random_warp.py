@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from densefield.checks import check, finite_number
-from densefield.data.transforms.compose import Pair, Pixels
+from densefield.data.transforms.compose import Labels, Pair, Pixels
 from densefield.data.transforms.elastic import ElasticDeformation
 from densefield.data.transforms.warp import warp, warped_size
 
@@ -27,7 +27,7 @@ class RandomScale:
         """A factor."""
         return math.exp(rng.uniform(math.log(self.least), math.log(self.most)))
 
-    def __call__(self, image: Pixels, target: Pixels, rng: np.random.Generator) -> Pair:
+    def __call__(self, image: Pixels, target: Labels, rng: np.random.Generator) -> Pair:
         return warp(image, target, scale=self.draw(rng))
 
 
@@ -44,7 +44,7 @@ class RandomRotation:
         """An angle in degrees."""
         return rng.uniform(-self.degrees, self.degrees)
 
-    def __call__(self, image: Pixels, target: Pixels, rng: np.random.Generator) -> Pair:
+    def __call__(self, image: Pixels, target: Labels, rng: np.random.Generator) -> Pair:
         return warp(image, target, degrees=self.draw(rng))
 
 
@@ -56,7 +56,7 @@ class RandomWarp:
     rotation: RandomRotation | None = None
     elastic: ElasticDeformation | None = None
 
-    def __call__(self, image: Pixels, target: Pixels, rng: np.random.Generator) -> Pair:
+    def __call__(self, image: Pixels, target: Labels, rng: np.random.Generator) -> Pair:
         scale = 1.0 if self.scale is None else self.scale.draw(rng)
         degrees = 0.0 if self.rotation is None else self.rotation.draw(rng)
         size = warped_size(target.shape[0], target.shape[1], scale)

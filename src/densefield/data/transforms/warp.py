@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from densefield.checks import check
 from densefield.data.sample import IGNORED
-from densefield.data.transforms.compose import Pair, Pixels
+from densefield.data.transforms.compose import Labels, Pair, Pixels
 
 _LONGEST = 32_766  # OpenCV's remap addresses sources with 16-bit integers
 
 
 def warp(
     image: Pixels,  # (H, W, 3)
-    target: Pixels,  # (H, W)
+    target: Labels,  # (H, W)
     *,
     scale: float = 1.0,
     degrees: float = 0.0,
@@ -56,7 +56,7 @@ def warp(
     labels = cv2.remap(
         target, from_x, from_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=(IGNORED,) * 4
     )
-    return warped.astype(np.uint8, copy=False), labels.astype(np.uint8, copy=False)
+    return warped.astype(np.uint8, copy=False), labels.astype(target.dtype, copy=False)
 
 
 def warped_size(height: int, width: int, scale: float) -> tuple[int, int]:
