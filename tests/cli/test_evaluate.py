@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from densefield.cli.app import run
 from densefield.data import SampleScenes
@@ -76,6 +78,28 @@ def test_flags_that_do_not_fit_are_explained(
     captured = capsys.readouterr()
     assert message in " ".join(captured.err.split())
     assert "IoU" not in captured.out
+
+
+def test_of_numbered_cells_seg_is_printed_and_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = np.zeros((32, 32), np.uint16)
+    cells[2:9, 3:12], cells[20:28, 4:30] = 1, 400
+    for place, pixels in (
+        ("01", 100 + cells % 99),
+        ("02", 100 + cells % 99),
+        ("01_GT/SEG", cells),
+        ("02_GT/SEG", cells),
+    ):
+        (folder / "set" / place).mkdir(parents=True)
+        name, kind = ("man_seg000.tif", np.uint16) if "SEG" in place else ("t000.tif", np.uint8)
+        Image.fromarray(pixels.astype(kind)).save(folder / "set" / place / name)
+    recipe = RECIPE.changed(data={"kind": "cell_tracking", "root": str(folder / "set")})
+    write_recipe(recipe, folder / "recipe.yaml")
+    classes = recipe.pairs("val").classes
+    Segmenter(deeplab_largefov(2, width=2), classes, mean=MEAN, std=STD).save(folder / "segmenter.safetensors")
+    assert run(["evaluate", str(folder), "--preset", "deeplab-v1", "--iterations", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"network alone: SEG 0\.\d{4} over 2 cells\nrefined:       SEG 0\.\d{4} over 2 cells", shown)
+    assert "over 2 cells" in (folder / "report-val.html").read_text()
 
 
 def test_a_split_without_a_labelled_pixel_is_one_line(

@@ -12,13 +12,13 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from densefield.checks import check
+from densefield.checks import check, counted
 from densefield.cli.flags import CRF, Device, Pixels, Tile
 from densefield.cli.terminal import plain_console, table, tracked
 
 if TYPE_CHECKING:
     from densefield.classes import ClassList
-    from densefield.metrics import ConfusionMatrix, TrimapCurve
+    from densefield.metrics import ConfusionMatrix, SegMeasure, TrimapCurve
     from densefield.runs.evaluate import Evaluation
     from densefield.runs.recipe import Recipe
 
@@ -106,6 +106,7 @@ def evaluate(
         ("images", f"{len(pairs)} ({recipe.data.kind}, {on.split})"),
         ("model", str(run)),
         ("network", f"{sum(p.numel() for p in segmenter.network.parameters()) / 1e6:.2f} M parameters"),
+        *(("SEG", line) for line in seg_line(evaluation.counts.cells)),
     )
     write_report(path, evaluation, segmenter, title=f"{run.stem} on {what}", facts=facts, run=run)
     console.print(f"report: {path}")
@@ -121,6 +122,9 @@ def _show(console: Console, evaluation: Evaluation, classes: ClassList) -> None:
         console.print(f"{title}{four_metrics(one.confusion)}")
     for title, one in measured.items():
         console.print(f"mean IoU near boundaries{', ' if title else ': '}{title}{near_boundaries(one.trimap)}")
+    for title, one in measured.items():
+        for line in seg_line(one.cells):
+            console.print(f"{title}SEG {line}")
 
 
 def four_metrics(confusion: ConfusionMatrix) -> str:
@@ -135,6 +139,11 @@ def four_metrics(confusion: ConfusionMatrix) -> str:
 def near_boundaries(trimap: TrimapCurve) -> str:
     """The trimap curve's points, in percent."""
     return "  ".join(f"{width:.0f} px {100 * value:.1f} %" for width, value in trimap.points())
+
+
+def seg_line(cells: SegMeasure) -> list[str]:
+    """SEG with the number of cells, as papers give it; nothing where the data numbers none."""
+    return [f"{cells.mean():.4f} over {counted(cells.cells, 'cell')}"] if cells.cells else []
 
 
 def class_table(confusion: ConfusionMatrix, classes: ClassList, alone: ConfusionMatrix | None = None) -> Table:

@@ -11,20 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from densefield.checks import check
-from densefield.metrics import ConfusionMatrix, TrimapCurve, class_distance, void_distance
-from densefield.protocols import Pairs
+from densefield.metrics import ConfusionMatrix, SegMeasure, TrimapCurve, class_distance, void_distance
+from densefield.protocols import Pairs, instances_of
 from densefield.report import Evaluated, Example, read_curves, write_evaluation
 from densefield.segmenter import Segmenter
 
 TRIMAP_WIDTHS = (1, 2, 3, 5, 10, 20)  # pixels
 _KEPT = 4  # best and worst images of the report
+_IGNORED = 255
 
 
 class Counts(NamedTuple):
-    """What was counted over a whole set: one confusion matrix, and the trimap curve."""
+    """What was counted over a whole set: one confusion matrix, the trimap curve, and SEG where objects are numbered."""
 
     confusion: ConfusionMatrix
     trimap: TrimapCurve
+    cells: SegMeasure
 
 
 class Evaluation(NamedTuple):
@@ -47,6 +49,7 @@ def evaluate(
 
     `alone` is a segmenter to stand for the network without its refinement, in place of the segmenter's own network.
     `void_band` measures the trimap from the ignored band (PASCAL VOC) instead of from the classes' boundaries.
+    Where the data numbers the objects of class 1, SEG is that of the label map's 4-connected parts.
     Raises `InputError` for a split without images or labels, and where the data's classes are not the segmenter's.
     """
     check(len(pairs) > 0, "data: this split holds no images")
@@ -60,17 +63,19 @@ def evaluate(
 
     def fresh() -> Counts:
         distance = void_distance if void_band else class_distance
-        return Counts(ConfusionMatrix(len(names)), TrimapCurve(len(names), TRIMAP_WIDTHS, distance=distance))
+        trimap = TrimapCurve(len(names), TRIMAP_WIDTHS, distance=distance)
+        return Counts(ConfusionMatrix(len(names)), trimap, SegMeasure())
 
     counts, before = fresh(), fresh() if alone is not None or segmenter.refinement is not None else None
     examples: list[Example] = []
     for index in progress(iter(range(len(pairs)))):
         image, target, name = pairs[index]
+        objects = instances_of(pairs, index)
         labels, labels_alone = _labels(segmenter, alone, image)
-        _count(counts, labels, target)
+        _count(counts, labels, target, objects)
         iou_alone = math.nan
         if before is not None and labels_alone is not None:
-            _count(before, labels_alone, target)
+            _count(before, labels_alone, target, objects)
             iou_alone = _iou(labels_alone, target, len(names))
         iou = _iou(labels, target, len(names))
         examples = _kept([*examples, Example(name, image, target, labels, iou, labels_alone, iou_alone)])
@@ -91,9 +96,13 @@ def _labels(
     return segmenter.refine(scores, image).argmax(dim=0).cpu().numpy(), scores.argmax(dim=0).cpu().numpy()
 
 
-def _count(counts: Counts, labels: NDArray[np.int64], target: NDArray[np.uint8]) -> None:
+def _count(
+    counts: Counts, labels: NDArray[np.int64], target: NDArray[np.uint8], objects: NDArray[np.uint16] | None
+) -> None:
     counts.confusion.update(labels, target)
     counts.trimap.update(labels, target)
+    if objects is not None:
+        counts.cells.update(labels == 1, np.where(objects == _IGNORED, 0, objects))
 
 
 def _kept(examples: list[Example]) -> list[Example]:
