@@ -109,3 +109,15 @@ def test_a_split_without_a_labelled_pixel_is_one_line(
     monkeypatch.setattr(SampleScenes, "__getitem__", lambda self, index: unlabelled)
     assert run(["evaluate", str(folder)]) == 2
     assert "no pixel of these 2 images is labelled" in capsys.readouterr().err
+
+
+def test_several_sizes_and_mirror_images_are_measured_and_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["evaluate", str(folder), "--scales", "0.75,1", "--flip", "--preset", "deeplab-v1"]) == 0
+    assert "refined:       mean IoU" in capsys.readouterr().out
+    assert "0.75, 1 and mirrored" in (folder / "report-val.html").read_text()
+    assert run(["evaluate", str(folder), "--scales", "0.75,one"]) == 2
+    shown = capsys.readouterr()
+    assert "--scales: wanted numbers from 0.05 to 20" in shown.err
+    assert "Traceback" not in shown.out + shown.err

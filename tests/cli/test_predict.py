@@ -21,6 +21,7 @@ from densefield.classes import ClassList
 from densefield.cli.app import application
 from densefield.images.bands import Reading
 from densefield.segmenter import Segmenter, description
+from densefield.segmenter.views import Views
 
 CLASSES = ClassList(names=("red", "green", "blue"), colors=((200, 0, 0), (0, 200, 0), (0, 0, 200)))
 
@@ -337,3 +338,18 @@ def test_a_folder_named_like_a_result_is_no_result(run: Path, photos: Path, tmp_
     with pytest.raises(InputError, match=rf"{name}: is a folder, where a result belongs; rename it, or choose another"):
         predict(run, photos, out=tmp_path / "out", overlay=True, scores=True)
     assert not any(path.is_file() for path in (tmp_path / "out").rglob("*"))
+
+
+def test_several_sizes_and_mirror_images_give_their_mean(run: Path, tmp_path: Path) -> None:
+    photo = np.random.default_rng(5).integers(0, 256, (40, 53, 3), np.uint8)
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    assert predict(run, tmp_path / "a.png", out=tmp_path / "out", scales="0.5,1.5", flip=True, scores=True) == 0
+    segmenter = Segmenter.load(run)
+    segmenter.views = Views((0.5, 1.5), True)
+    wanted = segmenter.scores(photo)
+    found = np.load(tmp_path / "out" / "scores" / "a.npy")
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=0, atol=1e-6)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "a.png")), wanted.argmax(0).numpy())
+    with pytest.raises(InputError, match="--scales: wanted numbers"):
+        predict(run, tmp_path / "a.png", out=tmp_path / "other", scales="0")
+    assert not (tmp_path / "other").exists()

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from densefield.checks import check, counted
-from densefield.cli.flags import CRF, Device, Pixels, Tile
+from densefield.cli.flags import CRF, Device, Pixels, Seen, Tile
 from densefield.cli.terminal import plain_console, table, tracked
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def evaluate(
     out: Path | None = None,
     device: Device = "auto",
     tile: Tile = None,
+    seen: Seen = Seen(),
     crf: CRF = CRF(),
     sweep: bool = False,
 ) -> int:
@@ -82,6 +83,7 @@ def evaluate(
     from densefield.segmenter import Segmenter
 
     console = plain_console()
+    views = seen.views
     recipe = on.chosen(run, console.print)
     segmenter = Segmenter.load(run)
     if crf.preset is not None:
@@ -93,7 +95,7 @@ def evaluate(
     if sweep:
         swept_refinement(segmenter)  # better said now than after all images
     segmenter.to(device_named(device))
-    segmenter.tile = segmenter.tile if tile is None else tile
+    segmenter.tile, segmenter.views = segmenter.tile if tile is None else tile, views
     pairs = recipe.pairs(on.split)
     what = f"{recipe.data.kind} {on.split}"
     shown = functools.partial(tracked, title=what, total=len(pairs))
@@ -106,6 +108,7 @@ def evaluate(
         ("images", f"{len(pairs)} ({recipe.data.kind}, {on.split})"),
         ("model", str(run)),
         ("network", f"{sum(p.numel() for p in segmenter.network.parameters()) / 1e6:.2f} M parameters"),
+        ("seen at", f"{', '.join(f'{scale:g}' for scale in views.scales)}{' and mirrored' if views.flip else ''}"),
         *(("SEG", line) for line in seg_line(evaluation.counts.cells)),
     )
     write_report(path, evaluation, segmenter, title=f"{run.stem} on {what}", facts=facts, run=run)

@@ -14,6 +14,7 @@ from densefield.checks import check
 if TYPE_CHECKING:
     from densefield.images.bands import Reading
     from densefield.refine import Kernel
+    from densefield.segmenter.views import Views
 
 CERTAINTY = 0.7  # of a mask's labels, where nobody says it
 
@@ -49,6 +50,27 @@ class Pixels:
         from densefield.images.bands import Reading
 
         return Reading.of_words(self.bands, self.range)
+
+
+@Parameter(name="*")
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """At which sizes the network sees an image.
+
+    Args:
+        scales: Factors by which images are resized, such as 0.75,1,1.25: the mean of the softmaxes counts.
+        flip: See every size mirrored as well, left for right.
+    """
+
+    scales: str | None = None
+    flip: bool = False
+
+    @property
+    def views(self) -> Views:
+        """What was said, checked."""
+        from densefield.segmenter.views import Views
+
+        return Views.of_words(self.scales, self.flip)
 
 
 @Parameter(name="*")

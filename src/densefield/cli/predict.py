@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from densefield.cli.flags import Device, Pixels, Results, Tile
+from densefield.cli.flags import Device, Pixels, Results, Seen, Tile
 
 
 def predict(
@@ -19,6 +19,7 @@ def predict(
     wanted: Results,
     tile: Tile = None,
     overlap: int | None = None,
+    seen: Seen = Seen(),
     pixels: Pixels = Pixels(),
     device: Device = "auto",
 ) -> int:
@@ -42,11 +43,13 @@ def predict(
 
     check(tile is None or tile >= 1, f"tile: wanted at least one pixel, received {tile}")
     check(overlap is None or overlap >= 0, f"overlap: wanted at least 0 pixels, received {overlap}")
+    views = seen.views
     pictures, left_out = find_sources(image)
     jobs = plan_jobs(image, pictures, wanted)
     segmenter = Segmenter.load(run).to(device_named(device))
     segmenter.tile = segmenter.tile if tile is None else tile
     segmenter.overlap = segmenter.overlap if overlap is None else overlap
+    segmenter.views = views
     segmenter.reading = pixels.reading.over(segmenter.reading)
     waiting = [job for job in jobs if wanted.overwrite or not job.done()]
     ended = outcomes(functools.partial(segment, segmenter), waiting, workers=1, title="segmenting")

@@ -34,6 +34,7 @@ from densefield.segmenter.description import (
 )
 from densefield.segmenter.pixels import ImageLike, Pixels, as_pixels, normalized, read_tile
 from densefield.segmenter.tiling import Span, padded_spans, score_tiles, valid_spans
+from densefield.segmenter.views import Views, mean_scores
 from densefield.weights import check_fit, read_tensors, write_tensors
 
 _LARGEST_WHOLE = 2**21  # pixels: without a tile size, larger images are tiled
@@ -56,7 +57,8 @@ class Segmenter(
     takes (scores, image in [0, 1]) and gives scores. Images with a side over `tile` pixels are segmented in tiles
     (`tile=None`: whole up to two megapixels, then by 1024), each seeing `overlap` pixels beyond what it decides
     (`overlap=None`: the network's `reach`, at most a quarter of the tile). `overlap` ≥ `reach` leaves no seams.
-    `reading` says which bands and values of files are meant, where they do not declare it.
+    `reading` says which bands and values of files are meant, where they do not declare it. `views` (`Views`, not saved)
+    are the sizes at which an image is seen, and whether mirrored too; of several, scores are the mean's logarithm.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Segmenter(
         self.tile = tile
         self.overlap = overlap
         self.reading = reading
+        self.views = Views()
 
     def forward(self, image: ImageLike) -> Tensor:
         """Labels (H, W) int64 of a path, Pillow image, uint8 (H, W, 3) or (3, H, W) tensor; (B, H, W) of a batch."""
@@ -113,7 +116,7 @@ class Segmenter(
     def score_tiles(self, image: ImageLike) -> Iterator[tuple[int, int, Tensor]]:
         """Yield (first row, first column, scores (B, K, h, w)) a tile: for images whose scores memory cannot hold.
 
-        A refinement looks at the whole image; with one, a single tile is yielded.
+        A refinement and several views look at the whole image; with one of them, a single tile is yielded.
         """
         yield from self._tiles(as_pixels(image, self.reading))
 
@@ -148,6 +151,12 @@ class Segmenter(
         return torch.as_tensor(refined).to(pixels.device)
 
     def _network_tiles(self, pixels: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+        if self.views == Views():
+            yield from self._view_tiles(pixels)
+        else:
+            yield 0, 0, mean_scores(pixels, self.views, lambda seen: _assembled(self._view_tiles(seen), seen))
+
+    def _view_tiles(self, pixels: Tensor) -> Iterator[tuple[int, int, Tensor]]:
         height, width = pixels.shape[2:]
         margin = geometry(self.network).margin
         device, dtype = _placement(self.network)
