@@ -23,11 +23,12 @@ def files(home: Path, *names: str) -> list[Files]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
+    home = tmp_path / "toys"
     for place in ("images", "masks"):
-        (tmp_path / place).mkdir()
+        (home / place).mkdir(parents=True)
         for name in "xy":
-            Image.fromarray(np.array([[5, 9, 3, 4]], np.uint8)).save(tmp_path / place / f"{name}.png")
-    return tmp_path
+            Image.fromarray(np.array([[5, 9, 3, 4]], np.uint8)).save(home / place / f"{name}.png")
+    return home
 
 
 def test_values_become_indices_and_all_that_is_ignored_255(home: Path) -> None:
