@@ -37,6 +37,7 @@ from densefield.networks import (
     fcn32s,
     fcn32s_alexnet,
     fcn32s_googlenet,
+    hypercolumns,
     pspnet101,
     segnet,
     segnet_basic,
@@ -184,6 +185,7 @@ CAFFE = {
     "segnet": Case(lambda: segnet(3, width=2), mean=(0, 0, 0), norm=folded),
     "segnet_basic": Case(lambda: segnet_basic(3, width=2), mean=(0, 0, 0), norm=folded),
     "deconvnet": Case(lambda: deconvnet(3, width=1), of_deconvnet, norm=bn),
+    "deconvnet, folded": Case(lambda: deconvnet(3, width=1), of_deconvnet, norm=folded),
     "dilation8": Case(lambda: dilation8(3, width=1), mean=(105.41, 108.77, 110.70)),
     "dilation8 for VOC": Case(
         lambda: dilation8(3, width=1, context="large"), of_dilation_voc, (116.52, 111.36, 102.93)
@@ -313,6 +315,69 @@ def in_torchvisions_places(vgg: VGG) -> Iterator[tuple[int, str, Tensor]]:
         for part in vgg.get_submodule(name):
             yield from ((place, leaf, value) for leaf, value in part.state_dict().items())
             place += 1
+
+
+@pytest.mark.parametrize(
+    ("build", "filters", "taps"), [(deeplab_7x7, 1, 1), (deeplab_4x4, 1, 2), (deeplab_largefov, 4, 3)]
+)
+@pytest.mark.parametrize("timm", [False, True])
+def test_classifiers_of_torchvision_and_timm_are_thinned_too(
+    tmp_path: Path, build: Callable[..., nn.Module], filters: int, taps: int, timm: bool
+) -> None:
+    """torchvision's inner products, timm's convolutions; 1000 classes stay away."""
+    vgg = drawn(lambda: VGG(width=2))
+    fc6, fc7 = torch.randn(128, 16, 7, 7), torch.randn(128, 128, 1, 1)
+    bias6, bias7 = torch.randn(128), torch.randn(128)
+    names = (
+        ("pre_logits.fc1", "pre_logits.fc2", "head.fc") if timm else ("classifier.0", "classifier.3", "classifier.6")
+    )
+    weights = (fc6 if timm else fc6.flatten(1), fc7 if timm else fc7.flatten(1), torch.zeros(1000, 128))
+    state = {f"features.{place}.{leaf}": value for place, leaf, value in in_torchvisions_places(vgg)}
+    for name, weight, bias in zip(names, weights, (bias6, bias7, torch.zeros(1000)), strict=True):
+        state |= {f"{name}.weight": weight, f"{name}.bias": bias}
+    torch.save(state, tmp_path / "vgg16.pth")
+    network = build(4, width=2)
+    imported = import_weights(network, tmp_path / "vgg16.pth", partial=True)
+    for name, value in vgg.state_dict().items():
+        assert torch.equal(network.trunk.state_dict()[name], value)
+    assert torch.equal(network.fc6[0].weight, fc6[::filters, :, ::taps, ::taps])
+    assert torch.equal(network.fc6[0].bias, bias6[::filters])
+    assert torch.equal(network.fc7[0].weight, fc7[::filters, ::filters])
+    assert torch.equal(network.fc7[0].bias, bias7[::filters])
+    assert ([match.ours for match in imported.misshapen], imported.missing) == (["fc8"], ())
+
+
+def inner_product(name: str, module: nn.Conv2d, age: int) -> bytes:
+    """As files of before blobs had shapes hold one: (1, 1, N, K), and (1, 1, 1, N) of biases."""
+    weight = module.weight.detach().flatten(1)[None, None]
+    bias = module.bias.detach()[None, None, None]
+    return layer(name, "InnerProduct", [blob(each.numpy(), older=True) for each in (weight, bias)], age=age)
+
+
+@pytest.mark.parametrize("age", [0, 1, 2])
+@pytest.mark.parametrize("build", [fcn32s, fcn32s_alexnet, hypercolumns])
+def test_inner_products_of_any_age_become_convolutions(
+    tmp_path: Path, build: Callable[..., nn.Module], age: int
+) -> None:
+    """ImageNet's VGG-16 and CaffeNet, whose fc6 and fc7 are inner products, under the networks that began as them."""
+    theirs, ours = drawn(lambda: build(3, width=1)), build(3, width=1)
+    layers: list[bytes] = []
+    for path, module in theirs.named_modules():
+        name = of_vgg(path.removeprefix("trunk."))
+        if isinstance(module, nn.Conv2d) and name.startswith(("conv", "fc")):
+            if name.startswith("fc"):
+                layers.append(inner_product(name, module, age))
+            else:
+                layers.append(convolution(name, module, reads="" if layers else "data", age=age))
+    path = tmp_path / "bvlc_reference_caffenet.caffemodel"
+    path.write_bytes(caffemodel(*layers))
+    imported = import_weights(ours, path, partial=True)
+    scoring = "classifier" if build is hypercolumns else "score_fr"
+    assert (imported.missing, imported.misshapen, imported.unused) == ((scoring,), (), ())
+    rest = {name: value for name, value in theirs.state_dict().items() if name.startswith((scoring, "upscore"))}
+    ours.load_state_dict(rest, strict=False)
+    same(ours, theirs)
+    assert {match.layer: match.how for match in imported.matched}["fc6"] == "as a convolution"
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
