@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.io
 import tifffile
 import torch
 import yaml
@@ -106,6 +107,7 @@ def targets() -> dict[str, Target]:
         "Roboflow's classes": Target(_bytes("_classes.csv", b"Pixel Value, Class\n0, sky\n1, cat\n"), _as("roboflow")),
         "Label Studio's values": Target(_tree("a.json", _label_studio(), _json), _as("label_studio")),
         "COCO's values": Target(_tree("a.json", _coco(), _json), _as("coco")),
+        **{f"SBD's {kind} labels": Target(_mat(kind == "packed"), _as("sbd")) for kind in ("packed", "plain")},
         **pictures,
         "picture in memory": Target(_bytes("a.exif", _orientation()), _turned),
     }
@@ -226,14 +228,14 @@ def _json(tree: Any) -> bytes:
     return json.dumps(tree).encode()
 
 
-def _as(format: str, *, folder: bool = True) -> Callable[[Path], object]:
+def _as(format: str) -> Callable[[Path], object]:
     """Reads by importing the file, or its folder, with an image and a mask wherever one is looked for."""
 
     def read(path: Path) -> object:
         for place in ("a.png", "a_mask.png", "JPEGImages/a.png", "SegmentationClass/a.png"):
             (path.parent / place).parent.mkdir(exist_ok=True)
             Image.new("RGB", (11, 9)).save(path.parent / place)
-        return import_data(path.parent if folder else path, format, path.parent / "out")
+        return import_data(path.parent, format, path.parent / "out")
 
     return read
 
@@ -274,6 +276,20 @@ def _coco() -> dict[str, Any]:
         "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}],
         "annotations": [{"image_id": 7, "category_id": 3, "segmentation": part, "iscrowd": 0} for part in parts],
     }
+
+
+def _mat(packed: bool) -> Callable[[random.Random, Path], Path]:
+    file = io.BytesIO()
+    scipy.io.savemat(file, {"GTcls": {"Segmentation": np.eye(9, 11, dtype=np.uint8)}}, do_compression=packed)
+
+    def make(rng: random.Random, folder: Path) -> Path:
+        for place in ("cls", "img"):
+            (folder / place).mkdir()
+        Image.new("RGB", (11, 9)).save(folder / "img" / "a.png")
+        (folder / "cls" / "a.mat").write_bytes(damaged(file.getvalue(), rng))
+        return folder / "cls"
+
+    return make
 
 
 def _orientation() -> bytes:

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from densefield.cli.terminal import plain_console, tracked
 
-Format: TypeAlias = Literal["labelme", "cvat", "roboflow", "label_studio", "coco"]
+Format: TypeAlias = Literal["labelme", "cvat", "roboflow", "label_studio", "coco", "sbd"]
 
 
 def import_folder(
@@ -17,6 +17,8 @@ def import_folder(
     out: Path,
     images: Path | None = None,
     classes: Path | None = None,
+    only: Path | None = None,
+    without: Path | None = None,
     as_voc: bool = False,
     copy: bool = False,
 ) -> int:
@@ -30,6 +32,8 @@ def import_folder(
         out: The new folder.
         images: The folder of the images, where it is not the one that the format has for them.
         classes: The class list (YAML) to label by, for formats that name labels freely; a label it lacks is an error.
+        only: A list of names, such as a split's train.txt: the images to import.
+        without: A list of names: the images to leave out.
         as_voc: Of COCO keep PASCAL VOC's 20 classes in its order; where objects overlap, nothing is labelled.
         copy: Copy the images; by default they are links to where they lie.
     """
@@ -39,7 +43,14 @@ def import_folder(
 
     asked = Asked(classes=None if classes is None else ClassList.read(classes), images=images, as_voc=as_voc)
     found = import_data(
-        source, format, out, asked, copy=copy, progress=lambda items: tracked(items, "writing", len(items))
+        source,
+        format,
+        out,
+        asked,
+        only=only,
+        without=without,
+        copy=copy,
+        progress=lambda items: tracked(items, "writing", len(items)),
     )
     console = plain_console()
     console.print(f"{out}: {counted(len(found.items), 'image')}, each with its mask; {'copied' if copy else 'linked'}")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from densefield.classes import ClassList
 from densefield.cli.app import run
+from drawing import seeded
 
 Masks = dict[str, np.ndarray]
 
@@ -56,7 +57,7 @@ def photo() -> Callable[..., Path]:
 
     def write(path: Path, size: tuple[int, int]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.random.default_rng(3).integers(0, 256, (*size, 3), np.uint8)).save(path)
+        Image.fromarray(np.random.default_rng(seeded(3)).integers(0, 256, (*size, 3), np.uint8)).save(path)
         return path
 
     return write

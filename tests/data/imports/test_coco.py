@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from densefield.data.imports.shapes import polygon
+from drawing import seeded
 
 SIZE = (20, 30)
-CROWD = np.random.default_rng(6).random(SIZE) < 0.3
+CROWD = np.random.default_rng(seeded(6)).random(SIZE) < 0.3
 CATEGORIES = {1: "person", 2: "bicycle", 17: "cat", 28: "umbrella", 90: "toothbrush"}
 
 
@@ -111,7 +112,7 @@ def test_vocs_classes_are_torchvisions() -> None:
 def test_polygons_are_within_half_a_percent_of_pycocotools() -> None:
     """Outlines of about the size and wealth of COCO's; what differs is counted over the area of all together."""
     masks = pytest.importorskip("pycocotools.mask")
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seeded(7))
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     differing = area = 0
     for _ in range(50):

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from brushes import packed
 
+from drawing import seeded
+
 SIZE = (20, 30)
 Y, X = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
-BRUSH = np.random.default_rng(5).random(SIZE) < 0.2
+BRUSH = np.random.default_rng(seeded(5)).random(SIZE) < 0.2
 
 
 def region(kind: str, label: str, value: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from typing import NamedTuple
 from densefield.checks import InputError, likely
 from densefield.data.imports.coco import coco
 from densefield.data.imports.cvat import cvat
-from densefield.data.imports.found import Asked, Found, Item
+from densefield.data.imports.found import Asked, Found, Item, chosen
 from densefield.data.imports.label_studio import label_studio
 from densefield.data.imports.labelme import labelme
 from densefield.data.imports.roboflow import roboflow
+from densefield.data.imports.sbd import sbd
 from densefield.data.imports.writing import write
 
 __all__ = ["FORMATS", "Asked", "Found", "import_data"]
@@ -34,6 +35,7 @@ FORMATS = {
     "labelme": Format(labelme, ("classes",)),
     "cvat": Format(cvat, ("images",)),
     "label_studio": Format(label_studio, ("images", "classes")),
+    "sbd": Format(sbd, ("images",)),
     "coco": Format(coco, ("images", "classes", "as_voc")),
     "roboflow": Format(roboflow),
 }
@@ -45,13 +47,16 @@ def import_data(
     out: str | os.PathLike[str],
     asked: Asked = Asked(),  # noqa: B008, which is frozen
     *,
+    only: Path | None = None,
+    without: Path | None = None,
     copy: bool = False,
     progress: Callable[[list[Item]], Iterable[Item]] = iter,
 ) -> Found:
     """Write the labelled images at `source`, in one of `FORMATS`, into the new folder `out`.
 
-    It holds images, masks and classes.yaml. Images are linked, or with `copy` copied; `progress` may wrap them to show
-    how far the work is. Gives what was found. Raises `InputError` for what cannot be used; then nothing is written.
+    It holds images, masks and classes.yaml. `only` and `without` are files that list names, such as VOC's splits.
+    Images are linked, or with `copy` copied; `progress` may wrap them to show how far the work is. Gives what was
+    found. Raises `InputError` for what cannot be used; then nothing is written.
     """
     if format not in FORMATS:
         raise InputError(f"format: there is no {format!r}{likely(format, list(FORMATS))} Wanted: {', '.join(FORMATS)}")
@@ -61,5 +66,6 @@ def import_data(
             flag = f"--{field.name.replace('_', '-')}"
             raise InputError(f"{flag}: format {format} has no use for it; wanted only with {takers}")
     found = FORMATS[format].read(Path(source), asked)
+    found = chosen(found, only=only, without=without)
     write(found, Path(out), copy=copy, progress=progress)
     return found

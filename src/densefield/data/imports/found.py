@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from densefield.checks import InputError, check, counted, likely
 from densefield.classes import ClassList, default_colors
 from densefield.data.sample import IGNORED, read_target, trained_classes
-from densefield.images.listing import Picture, below_here, list_pictures
+from densefield.images.listing import Picture, below_here, list_pictures, picture_endings
 
 Labels: TypeAlias = npt.NDArray[np.uint8]  # (H, W), class indices, 255 where nothing is known
 Size: TypeAlias = tuple[int, int]  # height, width
@@ -61,6 +61,30 @@ class Asked:
     classes: ClassList | None = None
     images: Path | None = None
     as_voc: bool = False
+
+
+def chosen(found: Found, *, only: Path | None, without: Path | None) -> Found:
+    """Those of the images that the list `only` names, less those of the list `without`."""
+    items = list(found.items)
+    for listed, flag in ((only, "--only"), (without, "--without")):
+        if listed is not None:
+            named = _names_in(listed)
+            is_named = {item.name for item in items if {item.name, PurePosixPath(item.name).name} & named}
+            check(bool(is_named), f"{flag}: {listed} names none of the images, such as {items[0].name}")
+            items = [item for item in items if (item.name in is_named) == (flag == "--only")]
+            check(bool(items), f"{flag}: {listed} leaves no image")
+    found.left_out["image that the lists leave out"] += len(found.items) - len(items)
+    return dataclasses.replace(found, items=items)
+
+
+def _names_in(path: Path) -> set[str]:
+    """The names in a list: a line, or its first word as in "2008_000002 -1"; of a path the last part without ending."""
+    names: set[str] = set()
+    for line in read_lines(path):
+        for text in (line, line.split()[0]):
+            last = PurePosixPath(text)
+            names.update((text, last.stem if last.suffix.lower() in picture_endings() else last.name))
+    return names
 
 
 def classes_of(names: Iterable[str], asked: Asked) -> ClassList:
