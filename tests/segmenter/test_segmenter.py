@@ -298,12 +298,17 @@ def test_a_refinement_is_asked_for_again(photo: np.ndarray[Any, Any], tmp_path: 
     assert torch.equal(loaded.scores(photo), saved.scores(photo))
 
 
-def test_a_strangers_network_segments_but_is_not_saved(photo: np.ndarray[Any, Any], tmp_path: Path) -> None:
+def test_of_a_strangers_network_the_file_has_the_tensors_and_another_is_handed_over(
+    photo: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
     foreign = Segmenter(nn.Conv2d(3, 3, 1), CLASSES, mean=MEAN, std=STD)
-    assert foreign(photo).shape == (13, 17)
-    with pytest.raises(InputError, match="network: a Conv2d cannot be saved: only what functions of"):
-        foreign.save(tmp_path / "a.safetensors")
-    assert list(tmp_path.iterdir()) == []
+    foreign.save(tmp_path)
+    with pytest.raises(InputError, match=r"unknown network 'torch.nn.modules.conv.Conv2d'; .* takes as network=$"):
+        Segmenter.load(tmp_path)
+    loaded = Segmenter.load(tmp_path, network=nn.Conv2d(3, 3, 1))
+    assert torch.equal(loaded.scores(photo), foreign.scores(photo))
+    with pytest.raises(InputError, match=r"model.safetensors: .*network.model.weight"):
+        Segmenter.load(tmp_path, network=nn.Conv2d(3, 3, 3))
 
 
 def damaged(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:

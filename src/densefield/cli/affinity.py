@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from densefield.checks import InputError, check
-from densefield.cli.flags import Device, Pixels
+from densefield.cli.flags import Device, Pixels, Trust, trusted
 
 _AROUND = 256  # pixels beyond the window: what lies further away changes no mask, and would only cost memory
 _GRID = 32  # a multiple of any trunk's stride: cut here, features stay in their places
@@ -32,7 +32,15 @@ class Patch:
 
 
 def affinity(
-    model: Path, image: Path, /, *, patch: Patch, out: Path, pixels: Pixels = Pixels(), device: Device = "auto"
+    model: Path,
+    image: Path,
+    /,
+    *,
+    patch: Patch,
+    out: Path,
+    pixels: Pixels = Pixels(),
+    device: Device = "auto",
+    trust: Trust = None,
 ) -> int:
     """Draw a pixel's patch, its embeddings, its mask in the embedding filter, and the mask of its colors alone.
 
@@ -50,7 +58,7 @@ def affinity(
     from densefield.segmenter import Segmenter
 
     check(out.suffix.lower() in ("", ".png"), f"--out: wanted a .png file, received {out}")
-    segmenter = Segmenter.load(model)
+    segmenter = Segmenter.load(model, trust=trusted(trust))
     colors = read_image(image, pixels.reading.over(segmenter.reading))
     row, column = patch.pixel
     height, width = colors.shape[:2]

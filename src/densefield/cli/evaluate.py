@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from densefield.checks import check, counted
-from densefield.cli.flags import CRF, Device, Pixels, Seen, Tile
+from densefield.cli.flags import CRF, Device, Pixels, Seen, Tile, Trust, trusted
 from densefield.cli.terminal import plain_console, table, tracked
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def evaluate(
     seen: Seen = Seen(),
     crf: CRF = CRF(),
     sweep: bool = False,
+    trust: Trust = None,
 ) -> int:
     """Measure RUN on one split of its data: one confusion matrix summed over all images.
 
@@ -85,7 +86,7 @@ def evaluate(
     console = plain_console()
     views = seen.views
     recipe = on.chosen(run, console.print)
-    segmenter = Segmenter.load(run)
+    segmenter = Segmenter.load(run, trust=trusted(trust))
     if crf.preset is not None:
         segmenter.refinement = DenseCRF(len(segmenter.classes), crf.kernels, iterations=crf.updates)
     else:

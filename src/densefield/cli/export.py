@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from densefield.cli.flags import Trust, trusted
 from densefield.cli.terminal import plain_console
 
 
-def export(run: Path, *, out: Path, check: bool = False, without_refinement: bool = False) -> int:
+def export(run: Path, *, out: Path, check: bool = False, without_refinement: bool = False, trust: Trust = None) -> int:
     """Write RUN's network as ONNX: image (B, C, H, W) in [0, 1] in, scores out, any batch, height and width.
 
     Parameters
@@ -27,7 +28,7 @@ def export(run: Path, *, out: Path, check: bool = False, without_refinement: boo
     from densefield.segmenter import Segmenter
     from densefield.segmenter.export import check_export, export_onnx
 
-    segmenter = Segmenter.load(run)
+    segmenter = Segmenter.load(run, trust=trusted(trust))
     if segmenter.refinement is not None and not without_refinement:
         kind = type(segmenter.refinement).__name__
         raise InputError(f"{run}: its {kind} cannot be exported; leave it out with --without-refinement")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -27,7 +29,18 @@ Device: TypeAlias = Annotated[
 Workers: TypeAlias = Annotated[
     int, Parameter(help="How many images at a time, each in its own process; 0: one a processor.")
 ]
+Trust: TypeAlias = Annotated[
+    str | None,
+    Parameter(help="Run the code that builds the model's network, package.module:function, which the file names too."),
+]
 Tile: TypeAlias = Annotated[int | None, Parameter(help="Segment in tiles of so many pixels a side.")]
+
+
+def trusted(trust: str | None) -> str | None:
+    """What a person trusts; its module may lie where the command was started, as a script's own do."""
+    if trust is not None and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    return trust
 
 
 @Parameter(name="*")  # its fields are flags of their own

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from densefield.cli.flags import Device, Pixels, Results, Seen, Tile
+from densefield.cli.flags import Device, Pixels, Results, Seen, Tile, Trust, trusted
 
 
 def predict(
@@ -22,6 +22,7 @@ def predict(
     seen: Seen = Seen(),
     pixels: Pixels = Pixels(),
     device: Device = "auto",
+    trust: Trust = None,
 ) -> int:
     """Segment images of any size: OUT/NAME.png holds each pixel's class as a palette PNG.
 
@@ -46,7 +47,7 @@ def predict(
     views = seen.views
     pictures, left_out = find_sources(image)
     jobs = plan_jobs(image, pictures, wanted)
-    segmenter = Segmenter.load(run).to(device_named(device))
+    segmenter = Segmenter.load(run, trust=trusted(trust)).to(device_named(device))
     segmenter.tile = segmenter.tile if tile is None else tile
     segmenter.overlap = segmenter.overlap if overlap is None else overlap
     segmenter.views = views

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from densefield.cli.flags import Trust, trusted
 from densefield.cli.terminal import plain_console
 from densefield.runs.machine import Machine
 
@@ -17,6 +18,7 @@ def train(
     *overrides: Annotated[str, Parameter(allow_leading_hyphen=True)],
     out: Path | None = None,
     resume: bool = False,
+    trust: Trust = None,
     machine: Annotated[Machine, Parameter(name="*")] = Machine(),
 ) -> int:
     """Train RECIPE: a built-in name or a YAML file.
@@ -48,7 +50,7 @@ def train(
         # Of a built-in recipe a person asks for its name and for the flags; the run knows the rest.
         chosen = find_recipe(str(folder / RECIPE), overrides, say=console.print)
     try:
-        best = run(chosen, folder, resume=resume, machine=machine, console=console)
+        best = run(chosen, folder, resume=resume, trust=trusted(trust), machine=machine, console=console)
     except Interrupted as stop:
         if not has_learned(folder):
             console.print(f"stopped by {stop} before anything was learned; the same command begins again")

@@ -42,6 +42,7 @@ from densefield.networks.hypercolumns import Hypercolumns as Hypercolumns
 from densefield.networks.hypercolumns import hypercolumns as hypercolumns
 from densefield.networks.pspnet import PSPNet as PSPNet
 from densefield.networks.pspnet import pspnet101 as pspnet101
+from densefield.networks.python import python as python
 from densefield.networks.receptive_field import receptive_field as receptive_field
 from densefield.networks.resnet import ResNet as ResNet
 from densefield.networks.segnet import SegNet as SegNet

@@ -34,6 +34,7 @@ class Run(NamedTuple):
     signals: training.StopSignals
     train_pairs: Pairs
     val_pairs: Pairs
+    trust: str | None = None  # the code that a person named, too
 
 
 class StageRun(NamedTuple):

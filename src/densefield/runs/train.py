@@ -11,10 +11,12 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from densefield import training
+from densefield.built import kind_of
 from densefield.checks import InputError, check
 from densefield.files import atomic_write
 from densefield.metrics import ConfusionMatrix
-from densefield.protocols import Pairs, geometry
+from densefield.networks.python import check_trusted, python
+from densefield.protocols import geometry
 from densefield.runs.folder import (
     LAST,
     RECALIBRATED,
@@ -43,22 +45,31 @@ from densefield.weights import check_fit
 
 
 def train(
-    recipe: Recipe, folder: Path, *, resume: bool = False, machine: Machine | None = None, console: Console
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    trust: str | None = None,
+    machine: Machine | None = None,
+    console: Console,
 ) -> float:
     """Run all stages of `recipe` in `folder`; returns the best validation mean IoU.
 
     The folder gets recipe.yaml, data.json, versions.json, segmenter.safetensors + .json (the best weights), and for
     every stage last.ckpt, metrics.csv and TensorBoard's log. With `resume` a run there goes on, where `recipe` and its
     data ask for nothing else than it was begun with, or for more epochs or steps. Raises `InputError` when the folder
-    holds another run, and `training.Interrupted` after Ctrl-C or SIGTERM, with everything saved.
+    holds another run, or the network is code (kind `python`) that is not the `trust`ed one, and `training.Interrupted`
+    after Ctrl-C or SIGTERM, with everything saved.
     """
+    if recipe.network.kind == kind_of(python):
+        check_trusted(getattr(recipe.network, "target", None), trust, f"{recipe.name}: network.target")
     machine = machine or Machine()
     processes = check_machine(machine, recipe.precision)
     with training.StopSignals() as signals, contextlib.ExitStack() as stack:
-        run = Run(recipe, folder, machine, console, signals, recipe.pairs("train"), recipe.pairs("val"))
+        run = Run(recipe, folder, machine, console, signals, recipe.pairs("train"), recipe.pairs("val"), trust)
         check_trainable(recipe, run.train_pairs, run.val_pairs, processes)
         torch.manual_seed(recipe.seed)
-        segmenter = _segmenter(recipe, run.train_pairs, fresh=not has_learned(folder))
+        segmenter = _segmenter(run, fresh=not has_learned(folder))
         stages = _rehearsed_stages(run, segmenter)
         leader = not getattr(rank_zero_only, "rank", 0)  # of several processes the first looks after the folder
         if leader:
@@ -132,14 +143,15 @@ def _go_through(stage: StageRun, segmenter: Segmenter, class_weights: Tensor | N
     folder = stage.run.folder
     (folder / RECALIBRATED).unlink(missing_ok=True)
     if stage.number > 1 and not (stage.home / LAST).exists():
-        _take(segmenter, Segmenter.load(folder / SEGMENTER), str(folder / SEGMENTER))
+        _take(segmenter, Segmenter.load(folder / SEGMENTER, trust=stage.run.trust), str(folder / SEGMENTER))
     best = stage.fit(segmenter, class_weights, _floor(stage))
     note_complete(stage.home, stage.stage)
     return best
 
 
-def _segmenter(recipe: Recipe, pairs: Pairs, *, fresh: bool) -> Segmenter:
-    """Network and refinement of `recipe`, for a `fresh` run with the weights that it starts from."""
+def _segmenter(run: Run, *, fresh: bool) -> Segmenter:
+    """Network and refinement of the recipe, for a `fresh` run with the weights that it starts from."""
+    recipe, pairs = run.recipe, run.train_pairs
     classes = pairs.classes
     network = recipe.network.build(num_classes=len(classes), in_channels=len(recipe.mean))
     segmenter = Segmenter(
@@ -156,7 +168,7 @@ def _segmenter(recipe: Recipe, pairs: Pairs, *, fresh: bool) -> Segmenter:
     if segmenter.refinement is not None:
         _rehearse(segmenter)
     if recipe.weights is not None and fresh:
-        start = Segmenter.load(recipe.weights)
+        start = Segmenter.load(recipe.weights, trust=run.trust)
         _check_alike(start, segmenter, recipe.weights)
         _take(segmenter, start, f"weights: {recipe.weights}")
     return segmenter
@@ -222,7 +234,7 @@ def _keep_recalibrated(run: Run, segmenter: Segmenter, best: float) -> float:
     """Take the best weights' statistics anew, and keep them where validation is the better for it."""
     folder, count = run.folder, run.recipe.recalibrate
     run.console.print(f"taking normalisation statistics over {count} whole training images ...")
-    segmenter.load_state_dict(Segmenter.load(folder / SEGMENTER).state_dict())
+    segmenter.load_state_dict(Segmenter.load(folder / SEGMENTER, trust=run.trust).state_dict())
     recalibrate(segmenter, run.train_pairs, count)
     confusion = ConfusionMatrix(len(segmenter.classes))
     for index in range(len(run.val_pairs)):

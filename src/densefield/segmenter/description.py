@@ -16,12 +16,13 @@ from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.images.bands import Reading
 from densefield.networks import Adapted, EmbeddingNetwork
+from densefield.networks.python import check_trusted
 from densefield.refine import DenseCRF, EmbeddingRefinement
 
 BUILDERS = described_in(networks)  # nothing else is ever looked up
 SHARED = "shared_trunk"  # the kind of embeddings on the layers of the network in front
 NETWORKS = Kinds([builder for builder in BUILDERS if kind_of(builder) != SHARED], of_files=True)
-EMBEDDERS = Kinds(BUILDERS, given=("trunk",), of_files=True)
+EMBEDDERS = Kinds([builder for builder in BUILDERS if builder is not networks.python], given=("trunk",), of_files=True)
 REFINEMENTS = Kinds((DenseCRF, EmbeddingRefinement), places={"embedder": EMBEDDERS}, of_files=True)
 
 HUB_WEIGHTS = "model.safetensors"  # the hub's name for a model's tensors
@@ -125,21 +126,26 @@ def _numbers(values: Any, where: str) -> tuple[float, ...]:
 
 
 def network_words(network: nn.Module) -> dict[str, Any]:
-    """The kind and arguments of a network; `InputError` for one that no function of `densefield.networks` built."""
+    """The kind and arguments of a network; of one that no described function built only where its class lies."""
     words = words_of(network)
     if words is None or words["kind"] not in NETWORKS.builders:
-        whose = network.model if isinstance(network, Adapted) else network
-        raise InputError(
-            f"network: a {type(whose).__name__} cannot be saved: only what functions of densefield.networks"
-            " build can be built again from a file; keep its state_dict() instead"
-        )
+        whose = type(network.model if isinstance(network, Adapted) else network)
+        return {"kind": f"{whose.__module__}.{whose.__qualname__}"}
     return words
 
 
-def build_network(name: str, arguments: Mapping[str, Any], source: str = "network") -> nn.Module:
-    """The network of that kind, fresh tensors; `InputError` beginning with `source` for what does not fit."""
+def build_network(
+    name: str, arguments: Mapping[str, Any], source: str = "network", trust: str | None = None
+) -> nn.Module:
+    """The network of that kind, fresh tensors; `InputError` beginning with `source` for what does not fit.
+
+    Code that the words name runs only where it is the `trust`ed "package.module:function".
+    """
     known = NETWORKS.builders
-    check(name in known, f"{source}: unknown network {name!r}; wanted one of {', '.join(known)}")
+    own = "or your own, which Segmenter.load takes as network="
+    check(name in known, f"{source}: unknown network {name!r}; wanted one of {', '.join(known)}, {own}")
+    if name == kind_of(networks.python):
+        check_trusted(arguments.get("target"), trust, source)
     network: nn.Module = NETWORKS.build({**arguments, "kind": name}, f"{source}: arguments")
     return network
 

@@ -201,8 +201,8 @@ class Segmenter(
         """Write PATH.safetensors and PATH.json, or into the folder PATH model.safetensors and config.json.
 
         `dtype=torch.float16` halves the file; tensors whose values it cannot hold keep theirs. The safetensors file
-        also carries the description, so it loads alone. Raises `InputError` for a network that no function of
-        `densefield.networks` built: its code cannot be found again from a file.
+        also carries the description, so it loads alone. Of a network that no function of `densefield.networks` built it
+        has the tensors only.
         """
         # Whole numbers would cut every weight to 0 or so.
         floating = dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point)
@@ -214,12 +214,21 @@ class Segmenter(
             file.write(config.encode())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, refinement: nn.Module | None = None) -> Segmenter:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        network: nn.Module | None = None,
+        refinement: nn.Module | None = None,
+        trust: str | None = None,
+    ) -> Segmenter:
         """Read what `save` wrote (the file or its folder) without running anything from it; half precision is widened.
 
-        A `DenseCRF` or `EmbeddingRefinement` is built again too. Of another refinement the file knows the tensors only:
-        hand one of the same kind over as `refinement`. Raises `InputError` in one line for what is missing, damaged,
-        unknown or does not fit.
+        A `DenseCRF` or `EmbeddingRefinement` is built again too. Of another refinement, or a network that no kind
+        builds, the file knows the tensors only: hand one of the same kind over as `refinement` or `network`, to be
+        filled. A network of kind `python` is built by code that the file names: it runs only where you name it too, as
+        `trust="package.module:function"`, or hand the network over. Raises `InputError` in one line for what is
+        missing, damaged, unknown, not trusted or does not fit.
         """
         weights, description = paths_to_load(Path(path))
         tensors, header = read_tensors(weights)
@@ -234,10 +243,10 @@ class Segmenter(
         fits = refinement is None or saved in (None, name, kind_of(refinement))
         check(fits, f"{source}: was saved with a {saved}; pass it as refinement=, received {name}")
         with torch.device("meta"):  # shapes first: a lying description must not set aside memory
-            sketch = cls._build(config, refinement, source)
+            sketch = cls._build(config, network, refinement, source, trust)
             check_fit(sketch._tensors(), tensors, weights)
         with torch.random.fork_rng(devices=[]):  # the first weights are drawn, then overwritten
-            segmenter = cls._build(config, refinement, source)
+            segmenter = cls._build(config, network, refinement, source, trust)
         segmenter.load_state_dict(tensors, strict=False)  # shared tensors under one name; they fit
         return segmenter.eval()
 
@@ -252,8 +261,16 @@ class Segmenter(
         return named
 
     @classmethod
-    def _build(cls, config: SegmenterConfig, refinement: nn.Module | None, source: str) -> Segmenter:
-        network = build_network(config.network, config.arguments, source)
+    def _build(
+        cls,
+        config: SegmenterConfig,
+        network: nn.Module | None,
+        refinement: nn.Module | None,
+        source: str,
+        trust: str | None,
+    ) -> Segmenter:
+        if network is None:
+            network = build_network(config.network, config.arguments, source, trust)
         if refinement is None and config.refinement is not None:
             refinement = build_refinement(config.refinement, network, source)
         try:
@@ -298,12 +315,15 @@ class Segmenter(
         force_download: bool,
         local_files_only: bool,
         token: str | bool | None,
+        network: nn.Module | None = None,
         refinement: nn.Module | None = None,
+        trust: str | None = None,
         **model_kwargs: object,
     ) -> Segmenter:
-        check(not model_kwargs, f"from_pretrained: takes no {', '.join(model_kwargs)}; wanted only refinement")
+        wanted = "wanted only network, refinement, trust"
+        check(not model_kwargs, f"from_pretrained: takes no {', '.join(model_kwargs)}; {wanted}")
         if os.path.isdir(model_id):
-            return cls.load(model_id, refinement=refinement)
+            return cls.load(model_id, network=network, refinement=refinement, trust=trust)
         weights = hf_hub_download(
             model_id,
             HUB_WEIGHTS,
@@ -313,7 +333,7 @@ class Segmenter(
             local_files_only=local_files_only,
             token=token,
         )
-        return cls.load(Path(weights).parent, refinement=refinement)
+        return cls.load(Path(weights).parent, network=network, refinement=refinement, trust=trust)
 
 
 def _assembled(tiles: Iterator[tuple[int, int, Tensor]], pixels: Tensor) -> Tensor:  # (B, K, H, W)
