@@ -26,6 +26,11 @@ _HOMES = {
     "sample_deeplab_crf": "sample_deeplab",
     "sample_deeplab_embeddings": "sample_deeplab",
     "em_unet": "em_unet",
+    "voc_fcn32s": "fcn",
+    "voc_fcn16s": "fcn",
+    "voc_fcn8s": "fcn",
+    "voc_fcn8s_at_once": "fcn",
+    "voc_fcn32s_alexnet": "fcn",
 }
 
 

@@ -1,0 +1,113 @@
+"""Recipes of papers: each begins to learn, on a few small images by a thin network, and says what its paper says."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from rich.console import Console
+from torch import nn
+
+from densefield import recipes
+from densefield.data.camvid import FILE_CLASSES
+from densefield.recipes import find_recipe, recipe_names
+from densefield.runs.machine import Machine
+from densefield.runs.train import train
+
+MACHINE = Machine(accelerator="cpu", devices=1, workers=0, bar=False)
+OF_PAPERS = [name for name in recipe_names() if find_recipe(name).stages[0].steps is not None]
+NARROW = {"fcn32s_alexnet": 1}  # the width of networks that are heavy at 2
+
+
+def _pictures(home: Path, names: list[str], folders: tuple[str, str], classes: int) -> None:
+    for folder in folders:
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(names):
+        rng = np.random.default_rng(number)
+        size = (40 + number, 56 - number)  # of several sizes, as photographs are
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(home / folders[0] / f"{name}.png")
+        target = rng.integers(0, classes, size, np.uint8)
+        target[:3] = 255 if classes == 3 else 11
+        Image.fromarray(target).save(home / folders[1] / f"{name}.png")
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder and a CamVid of a few images."""
+    home = tmp_path_factory.mktemp("data")
+    folder, camvid = home / "folder", home / "camvid"
+    _pictures(folder, [str(number) for number in range(6)], ("images", "masks"), 3)
+    (folder / "classes.yaml").write_text(yaml.safe_dump({"classes": ["background", "cat", "dog"], "ignore_index": 255}))
+    for split in ("train", "val"):
+        _pictures(camvid, ["a", "b", "c"], (split, f"{split}annot"), len(FILE_CLASSES))
+        (camvid / f"{split}.txt").write_text("a\nb\nc\n")
+    return {"folder": folder, "camvid": camvid}
+
+
+@pytest.mark.parametrize("name", OF_PAPERS)
+def test_every_recipe_of_a_paper_takes_two_steps(name: str, roots: dict[str, Path], tmp_path: Path) -> None:
+    whole = find_recipe(name)
+    flags = {
+        "--data.root": str(roots[whole.data.kind]),
+        "--network.width": str(NARROW.get(whole.network.kind, 2)),
+        "--precision": "32-true",
+    }
+    for number, stage in enumerate(whole.stages):
+        flags[f"--stages.{number}.steps"] = "2"
+        flags[f"--stages.{number}.batch_size"] = str(min(stage.batch_size, 2))
+        if stage.augmentation.crop is not None:
+            flags[f"--stages.{number}.augmentation.crop"] = "[33, 41]"
+    recipe = find_recipe(name, [word for flag in flags.items() for word in flag])
+    said = io.StringIO()
+    train(recipe, tmp_path / "run", machine=MACHINE, console=Console(file=said, width=200))
+    for number in range(1, len(recipe.stages) + 1):
+        header, *rows = (tmp_path / "run" / f"stage-{number}" / "metrics.csv").read_text().split()
+        row = dict(zip(header.split(","), rows[-1].split(","), strict=True))
+        assert row["step"] == "2"
+        assert math.isfinite(float(row["train/loss"]))
+        assert f"stage {number}/{len(recipe.stages)} step 2/2  loss" in said.getvalue()
+
+
+@pytest.mark.parametrize("name", OF_PAPERS)
+def test_a_recipe_of_a_paper_says_where_it_stands_there_and_is_listed(name: str) -> None:
+    home = importlib.import_module(f"densefield.recipes.{recipes._HOMES[name]}")
+    said = str(home.__doc__)
+    assert re.search(r"densefield train \w+ --data.root", said)
+    assert "table" in said or "section" in said
+    for page in ("results.md", "training.md"):
+        assert f"`{name}`" in (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+
+
+def test_fcn_learns_as_published() -> None:
+    rates = {"voc_fcn32s": 1e-10, "voc_fcn16s": 1e-12, "voc_fcn8s": 1e-14, "voc_fcn8s_at_once": 1e-10}
+    for name, rate in rates.items():
+        recipe = find_recipe(name)
+        (stage,) = recipe.stages
+        assert stage.steps == (300_000 if name.endswith("once") else 100_000)
+        assert (stage.batch_size, stage.accumulate, recipe.loss.reduction) == (1, 1, "sum")
+        assert (stage.optimizer.learning_rate, stage.optimizer.momentum) == (rate, 0.99)
+    recipe = find_recipe("voc_fcn32s_alexnet")
+    (stage,) = recipe.stages
+    assert (stage.accumulate, recipe.loss.reduction, stage.optimizer.learning_rate) == (20, "mean", 1e-4)
+
+
+def rates(name: str) -> dict[str, float]:
+    """By what each parameter's rate is multiplied, of a thin network."""
+    recipe = find_recipe(name, ["--network.width", "1"])
+    network = nn.ModuleDict({"network": recipe.network.build(num_classes=3, in_channels=3)})
+    optimizer = recipe.stages[0].optimizer
+    names = {id(parameter): one for one, parameter in network.named_parameters()}
+    groups = optimizer.build(network).param_groups
+    return {names[id(one)]: group["lr"] / optimizer.learning_rate for group in groups for one in group["params"]}
+
+
+def test_biases_learn_twice_as_fast() -> None:
+    for name, factor in rates("voc_fcn8s").items():
+        assert factor == pytest.approx(2 if name.endswith("bias") else 1), name
