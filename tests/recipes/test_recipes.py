@@ -111,3 +111,24 @@ def rates(name: str) -> dict[str, float]:
 def test_biases_learn_twice_as_fast() -> None:
     for name, factor in rates("voc_fcn8s").items():
         assert factor == pytest.approx(2 if name.endswith("bias") else 1), name
+
+
+@pytest.mark.parametrize("name", [name for name in OF_PAPERS if "deeplab" in name])
+def test_scores_of_deeplab_learn_ten_times_as_fast_and_biases_twice(name: str) -> None:
+    """The last layer is called fc8 on VGG-16 and fc1 on ResNet-101, whose normalisation is frozen."""
+    for each, factor in rates(name).items():
+        last = ".fc8" in each or ".fc1_c" in each
+        bias = each.endswith("bias") and ("resnet" not in name or last)
+        assert factor == pytest.approx((10 if last else 1) * (2 if bias else 1)), each
+
+
+def test_deeplab_learns_as_published() -> None:
+    for name in ("voc_deeplab_7x7", "voc_deeplab_4x4", "voc_deeplab_4x4_rate4", "voc_deeplab_largefov"):
+        recipe = find_recipe(name)
+        (stage,) = recipe.stages
+        assert (stage.batch_size, stage.augmentation.crop) == (
+            (30, (321, 321)) if name.endswith("fov") else (20, (306, 306))
+        )
+        factors = [stage.schedule.build(step=step, total_steps=6000) for step in (0, 1999, 2000, 4000, 5999)]
+        assert factors == pytest.approx([1, 1, 0.1, 0.01, 0.01])
+        assert (stage.steps, recipe.loss.at) == (6000, "scores")

@@ -31,6 +31,10 @@ _HOMES = {
     "voc_fcn8s": "fcn",
     "voc_fcn8s_at_once": "fcn",
     "voc_fcn32s_alexnet": "fcn",
+    "voc_deeplab_7x7": "deeplab_v1",
+    "voc_deeplab_4x4": "deeplab_v1",
+    "voc_deeplab_4x4_rate4": "deeplab_v1",
+    "voc_deeplab_largefov": "deeplab_v1",
 }
 
 
