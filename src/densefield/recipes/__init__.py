@@ -35,6 +35,10 @@ _HOMES = {
     "voc_deeplab_4x4": "deeplab_v1",
     "voc_deeplab_4x4_rate4": "deeplab_v1",
     "voc_deeplab_largefov": "deeplab_v1",
+    "voc_deeplab_v2_largefov": "deeplab_v2",
+    "voc_deeplab_v2_aspp_s": "deeplab_v2",
+    "voc_deeplab_v2_aspp_l": "deeplab_v2",
+    "voc_deeplab_v2_resnet101": "deeplab_v2",
 }
 
 
