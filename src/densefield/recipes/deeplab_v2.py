@@ -3,9 +3,9 @@ r"""PASCAL VOC by DeepLab v2: LargeFOV under the poly schedule, ASPP on VGG-16, 
 Chen, Papandreou, Kokkinos, Murphy, Yuille, PAMI 2017, mean IoU on VOC 2012's 1,449 validation images. Table 2: LargeFOV
 by poly, batches of 10, 20,000 steps 65.88, where steps of v1 give 62.25. Table 3, without and with the dense CRF:
 LargeFOV 65.76, 69.84; ASPP-S 66.98, 69.73; ASPP-L 68.96, 71.57. Table 4, ResNet-101 with ASPP, from weights of MS-COCO:
-76.35, 77.69. Section 4: poly of power 0.9, VGG at 1e-3, ResNet at 2.5e-4 with its batch normalisation frozen, scores ten
-times as fast; ResNet sees images at 0.5 to 1.5 of their size and learns from each of its scales and from their maximum.
-The authors draw five sizes where ours are any between, and learn from 10,582 images.
+76.35, 77.69. Section 4: poly of power 0.9, VGG at 1e-3, ResNet at 2.5e-4 with its batch normalisation frozen, scores
+ten times as fast; ResNet sees images at 0.5 to 1.5 of their size and learns from each of its scales and from their
+maximum. The authors draw five sizes where ours are any between, and learn from 10,582 images.
 
     densefield weights import VGG_ILSVRC_16_layers.caffemodel --network.kind deeplab_aspp_vgg16 --classes CLASSES \
         --partial --out START
