@@ -59,6 +59,7 @@ def root(tmp_path: Path) -> Path:
             Image.fromarray(ids * 7).save(f"{labels}_instanceIds.png")
             Image.new("RGB", (8, 5)).save(f"{labels}_color.png")
             Path(f"{labels}_polygons.json").write_text("{}")
+            (tmp_path / "gtFine" / split / frame).with_name("._macos_gtFine_labelIds.png").write_text("")
     (tmp_path / "license.txt").write_text("")
     return tmp_path
 

@@ -6,7 +6,6 @@ PhC-C2DH-U373 and DIC-C2DH-HeLa, by `densefield.metrics.seg_measure`. The challe
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +17,9 @@ from pydantic import Field
 
 from densefield.built import described
 from densefield.built.bounds import Number
-from densefield.checks import InputError, check
+from densefield.checks import check
 from densefield.classes import ClassList
-from densefield.data.published import Files, Origin, Published, home_of
+from densefield.data.published import Files, Origin, Published, home_of, names_in
 from densefield.data.sample import IGNORED
 from densefield.images import AS_DECLARED, Reading, read_labels
 from densefield.images.listing import pictures_of
@@ -120,12 +119,8 @@ def _labelled(frames: Path, labels: Path) -> list[Files]:
 
 def _by_number(folder: Path, start: str) -> dict[int, Path]:
     """The files of a folder that are named by `start` and the number of a frame, in three or four digits."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror}); wanted the folder of {start}000.tif") from error
     found: dict[int, Path] = {}
-    for name in names:
+    for name in sorted(names_in(folder)):
         volume = re.fullmatch(rf"{start}_\d+_\d+\.tif", name)
         check(not volume, f"{folder / name}: is a slice of a volume; wanted a set of plane images")
         if match := re.fullmatch(rf"{start}(\d{{3,4}})\.tif", name):

@@ -13,9 +13,9 @@ from typing import Annotated
 from pydantic import Field
 
 from densefield.built import described
-from densefield.checks import InputError, check
+from densefield.checks import check
 from densefield.classes import ClassList, Color
-from densefield.data.published import Files, Origin, Published, home_of
+from densefield.data.published import Files, Origin, Published, home_of, names_in
 from densefield.data.sample import data_root
 
 CITYSCAPES = Origin(
@@ -88,8 +88,7 @@ def cityscapes(
 
 
 def _found(folder: Path, end: str) -> set[str]:
-    """CITY/X of each file in a city's folder whose name ends so."""
-    try:
-        return {f"{path.parent.name}/{path.name.removesuffix(end)}" for path in folder.glob(f"*/*{end}")}
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
+    """CITY/X of each file in a city's folder whose name ends so; hidden ones are what macOS puts into archives."""
+    cities = [city for city in names_in(folder) if (folder / city).is_dir()]
+    names = [f"{city}/{name}" for city in cities for name in names_in(folder / city) if not name.startswith(".")]
+    return {name.removesuffix(end) for name in names if name.endswith(end)}

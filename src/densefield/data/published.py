@@ -101,14 +101,15 @@ def home_of(root: str | os.PathLike[str], parts: Sequence[str], origin: Origin) 
 def check_there(files: Sequence[Path], what: str, origin: Origin) -> None:
     """Raise `InputError` unless every file is there: a set that is half unpacked is better told than trained on."""
     # One listing a folder: asking for each of 10,000 files takes long on a network's disk.
-    present = {folder: _names_in(folder) for folder in {each.parent for each in files}}
+    present = {folder: names_in(folder) for folder in {each.parent for each in files}}
     missing = [each for each in files if each.name not in present[each.parent]]
     if missing:
         count = f"{len(missing)} of the split's {len(files)} {what}"
         raise InputError(f"{missing[0]}: no such file; {count} are missing: unpack all of it; {origin}")
 
 
-def _names_in(folder: Path) -> set[str]:
+def names_in(folder: Path) -> set[str]:
+    """What a folder holds, by name; nothing where there is no such folder."""
     try:
         return set(os.listdir(folder))
     except (FileNotFoundError, ValueError):  # or no name that a folder can have
