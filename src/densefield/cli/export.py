@@ -37,8 +37,13 @@ def export(run: Path, *, out: Path, check: bool = False, without_refinement: boo
     model = export_onnx(segmenter)
     console = plain_console()
     if check:
-        for (height, width), difference in check_export(segmenter, model).items():
-            console.print(f"{height}×{width}: scores differ by {difference:.1e} at most")
+        found = check_export(segmenter, model)
+        for (height, width), difference in found.items():
+            console.print(
+                f"{height}×{width}: scores differ by {difference.most:.1e} at most, of up to {difference.largest:.1e}"
+            )
+        if not any(difference.largest for difference in found.values()):
+            console.print("all scores are 0: the check shows nothing; train, or import weights first")
     with atomic_write(out) as file:
         file.write(model)
     console.print(f"ONNX in {out}")

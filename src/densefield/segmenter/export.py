@@ -12,7 +12,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -71,8 +71,15 @@ def export_onnx(segmenter: Segmenter) -> bytes:
     return data
 
 
-def check_export(segmenter: Segmenter, model: bytes) -> dict[tuple[int, int], float]:
-    """The largest difference of a score between the model, run by onnxruntime, and the network, for three sizes.
+class Difference(NamedTuple):
+    """How far a score is from the network's at most, and the network's largest: where that is 0, nothing was shown."""
+
+    most: float
+    largest: float
+
+
+def check_export(segmenter: Segmenter, model: bytes) -> dict[tuple[int, int], Difference]:
+    """How far scores of the model, run by onnxruntime, are from the network's, for three sizes.
 
     Raises `InputError` where one is over 1e-4 (times the largest score, where that is above 1), or cannot be run.
     """
@@ -92,11 +99,11 @@ def check_export(segmenter: Segmenter, model: bytes) -> dict[tuple[int, int], fl
             raise InputError(f"export: onnxruntime cannot run it on {size[0]}×{size[1]} ({one_line(error)})") from error
         shapes = tuple(received.shape), tuple(wanted.shape)
         check(shapes[0] == shapes[1], f"export: on {size[0]}×{size[1]} it gives {shapes[0]}, the network {shapes[1]}")
-        difference = float((received - wanted).abs().max())
-        bound = TOLERANCE * max(1.0, float(wanted.abs().max()))
+        difference = Difference(float((received - wanted).abs().max()), float(wanted.abs().max()))
+        bound = TOLERANCE * max(1.0, difference.largest)
         check(
-            difference <= bound,
-            f"export: on {size[0]}×{size[1]} its scores differ by {difference:.1e}, wanted at most {bound:.1e}",
+            difference.most <= bound,
+            f"export: on {size[0]}×{size[1]} its scores differ by {difference.most:.1e}, wanted at most {bound:.1e}",
         )
         found[size] = difference
     return found
