@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from densefield.cli.terminal import plain_console, tracked
 
-Format: TypeAlias = Literal["labelme", "cvat", "roboflow", "label_studio", "coco", "sbd"]
+Format: TypeAlias = Literal["labelme", "cvat", "roboflow", "label_studio", "coco", "sbd", "context"]
 
 
 def import_folder(

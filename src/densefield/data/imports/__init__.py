@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from densefield.checks import InputError, likely
 from densefield.data.imports.coco import coco
+from densefield.data.imports.context import context
 from densefield.data.imports.cvat import cvat
 from densefield.data.imports.found import Asked, Found, Item, chosen
 from densefield.data.imports.label_studio import label_studio
@@ -36,6 +37,7 @@ FORMATS = {
     "cvat": Format(cvat, ("images",)),
     "label_studio": Format(label_studio, ("images", "classes")),
     "sbd": Format(sbd, ("images",)),
+    "context": Format(context, ("images",)),
     "coco": Format(coco, ("images", "classes", "as_voc")),
     "roboflow": Format(roboflow),
 }
