@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from densefield.cli.terminal import plain_console, tracked
 
-Format: TypeAlias = Literal["labelme", "cvat", "roboflow", "label_studio", "coco", "sbd", "context"]
+Format: TypeAlias = Literal["labelme", "cvat", "roboflow", "label_studio", "coco", "sbd", "context", "person_part"]
 
 
 def import_folder(

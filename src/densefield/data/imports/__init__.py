@@ -18,6 +18,7 @@ from densefield.data.imports.cvat import cvat
 from densefield.data.imports.found import Asked, Found, Item, chosen
 from densefield.data.imports.label_studio import label_studio
 from densefield.data.imports.labelme import labelme
+from densefield.data.imports.person_part import person_part
 from densefield.data.imports.roboflow import roboflow
 from densefield.data.imports.sbd import sbd
 from densefield.data.imports.writing import write
@@ -38,6 +39,7 @@ FORMATS = {
     "label_studio": Format(label_studio, ("images", "classes")),
     "sbd": Format(sbd, ("images",)),
     "context": Format(context, ("images",)),
+    "person_part": Format(person_part, ("images",)),
     "coco": Format(coco, ("images", "classes", "as_voc")),
     "roboflow": Format(roboflow),
 }
