@@ -31,7 +31,9 @@ def _pictures(home: Path, names: list[str], folders: tuple[str, str], classes: i
         (home / folder).mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         rng = np.random.default_rng(number)
-        size = (40 + number, 56 - number)  # of several sizes, as photographs are
+        size = (
+            (40 + number, 56 - number) if classes == 3 else (40, 56)
+        )  # photographs are of several sizes, frames of one
         Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(home / folders[0] / f"{name}.png")
         target = rng.integers(0, classes, size, np.uint8)
         target[:3] = 255 if classes == 3 else 11
@@ -147,3 +149,15 @@ def test_deeplab_v2_learns_as_published() -> None:
     assert stage.augmentation.scale == (0.5, 1.5)
     network = recipe.network.build(num_classes=21, in_channels=3)
     assert network.own_strides == (8, 8, 8, 16)  # the maximum, then each scale: the four losses of MSC
+
+
+def test_segnet_learns_as_released() -> None:
+    recipe = find_recipe("camvid_segnet")
+    (stage,) = recipe.stages
+    assert (stage.steps, stage.batch_size, stage.optimizer.learning_rate, stage.schedule.kind) == (
+        (40_000, 4, 1e-3, "constant")
+    )
+    weights = dict(zip(FILE_CLASSES.names, recipe.loss.class_weights, strict=True))
+    assert (weights["Sign"], weights["Road"]) == (9.6446, 0.1417)
+    for name, factor in rates("camvid_segnet").items():
+        assert factor == pytest.approx(2 if name.endswith("bias") and "_bn" not in name else 1), name
