@@ -161,3 +161,10 @@ def test_segnet_learns_as_released() -> None:
     assert (weights["Sign"], weights["Road"]) == (9.6446, 0.1417)
     for name, factor in rates("camvid_segnet").items():
         assert factor == pytest.approx(2 if name.endswith("bias") and "_bn" not in name else 1), name
+
+
+def test_deconvnet_learns_from_64_crops_a_step() -> None:
+    (stage,) = find_recipe("voc_deconvnet").stages
+    assert (stage.steps, stage.batch_size * stage.accumulate, stage.accumulate) == (40_000, 64, 8)
+    factors = [stage.schedule.build(step=step, total_steps=40_000) for step in (0, 9999, 10_000, 39_999)]
+    assert factors == pytest.approx([1, 1, 0.1, 1e-3])

@@ -40,6 +40,7 @@ _HOMES = {
     "voc_deeplab_v2_aspp_l": "deeplab_v2",
     "voc_deeplab_v2_resnet101": "deeplab_v2",
     "camvid_segnet": "segnet",
+    "voc_deconvnet": "deconvnet",
 }
 
 
