@@ -34,6 +34,7 @@ def random_context(network: nn.Module) -> nn.Module:
     [
         (dilation8, 11, "basic", 134_313_443),  # CamVid
         (dilation8, 21, "large", 141_149_720),  # VOC
+        (dilation8, 21, "none", 134_346_581),  # its front end: VGG-16 as convolutions, DeepLab-7x7's layers
         (dilation10, 19, "basic", 134_368_179),  # Cityscapes
     ],
 )
@@ -41,6 +42,9 @@ def test_parameters_by_hand(build, classes: int, context: str, published: int) -
     with torch.device("meta"):
         count = sum(p.numel() for p in build(classes, context=context).parameters())
     front = 14_714_688 + (512 * 49 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * classes
+    if context == "none":
+        assert count == front == published
+        return
     wide = [1, 2, 2, 4, 8, 16, 32, 32] if context == "large" else [1] * (1 + len(layers_of(build)[0]))
     channels = [classes * times for times in wide]
     threes = sum((channels[i] * 9 + 1) * channels[i + 1] for i in range(len(channels) - 1))
@@ -69,13 +73,13 @@ def plainly(build, network: nn.Module, image: Tensor, context: str) -> Tensor:
             features = functional.max_pool2d(features, 2)
     features = functional.relu(convolution("fc7", functional.relu(convolution("fc6", features, dilation=4))))
     scores = convolution("final", features)
-    names, rates = layers_of(build)
+    names, rates = layers_of(build) if context != "none" else ([], [])
     if context == "large":
         scores = functional.pad(scores, [sum(rates)] * 4)
     for name, rate in zip(names, rates, strict=True):
         padding = 0 if context == "large" else rate
         scores = functional.relu(convolution(name, scores, dilation=rate, padding=padding))
-    scores = convolution("ctx_final", scores)
+    scores = scores if context == "none" else convolution("ctx_final", scores)
     if build is dilation8:
         down, right = torch.arange(height), torch.arange(width)
         share = (down % 8 / 8)[:, None].double()
@@ -89,7 +93,9 @@ def plainly(build, network: nn.Module, image: Tensor, context: str) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 47), (64, 96)])
-@pytest.mark.parametrize(("build", "context"), [(dilation8, "basic"), (dilation8, "large"), (dilation10, "basic")])
+@pytest.mark.parametrize(
+    ("build", "context"), [(dilation8, "basic"), (dilation8, "large"), (dilation8, "none"), (dilation10, "basic")]
+)
 def test_scores_are_those_of_the_layers_written_out(build, context: str, size: tuple[int, int]) -> None:
     torch.manual_seed(seeded())
     network = unsettled(random_context(build(4, context=context, width=2)))
@@ -141,7 +147,9 @@ def test_reach_is_how_far_a_score_sees(build, reach: int, step: int) -> None:
     assert reach - network.stride <= seen_by_changes(network, 2 * reach + 20, 1, step) <= reach
 
 
-@pytest.mark.parametrize(("build", "context"), [(dilation8, "basic"), (dilation8, "large"), (dilation10, "basic")])
+@pytest.mark.parametrize(
+    ("build", "context"), [(dilation8, "basic"), (dilation8, "large"), (dilation8, "none"), (dilation10, "basic")]
+)
 def test_tiles_equal_the_whole(build, context: str) -> None:
     torch.manual_seed(seeded())
     network = awake(build(2, context=context, width=1))
@@ -161,7 +169,7 @@ def test_batch_norm_and_dropout_are_options_of_the_front_end() -> None:
 
 
 def test_another_context_is_named() -> None:
-    with pytest.raises(InputError, match="context: wanted 'basic' or 'large', received 'huge'"):
+    with pytest.raises(InputError, match="context: wanted 'basic', 'large' or 'none', received 'huge'"):
         dilation8(2, context="huge", width=1)
 
 

@@ -168,3 +168,12 @@ def test_deconvnet_learns_from_64_crops_a_step() -> None:
     assert (stage.steps, stage.batch_size * stage.accumulate, stage.accumulate) == (40_000, 64, 8)
     factors = [stage.schedule.build(step=step, total_steps=40_000) for step in (0, 9999, 10_000, 39_999)]
     assert factors == pytest.approx([1, 1, 0.1, 1e-3])
+
+
+def test_dilation_learns_its_context_then_all_of_it() -> None:
+    (front,) = find_recipe("voc_dilation_front_end").stages
+    assert (front.optimizer.learning_rate, front.batch_size, front.augmentation.crop) == (1e-4, 14, (500, 500))
+    context, joint = find_recipe("voc_dilation8").stages
+    assert (context.optimizer.learning_rate, joint.optimizer.learning_rate) == (1e-3, 1e-5)
+    for name, factor in rates("voc_dilation8").items():
+        assert factor == pytest.approx(1 if ".ctx_" in name else 0), name

@@ -24,7 +24,7 @@ from densefield.checks import check, check_map
 from densefield.mirroring import mirrored_window
 from densefield.networks.classifier import scoring
 
-Context = Literal["basic", "large"]
+Context = Literal["basic", "large", "none"]
 
 _MIRRORED = 186  # what the front end's convolutions take from either side
 _BLOCKS = (2, 2, 3, 3, 3)
@@ -42,7 +42,8 @@ def dilation8(
 ) -> Dilation:
     """The network of VOC and CamVid; 134,313,443 parameters for 11 classes, 141,149,720 for 21 with `context="large"`.
 
-    Scores are made at stride 8 and enlarged bilinearly: score i is that of pixel 8 i. `batch_norm`, which normalises in
+    Scores are made at stride 8 and enlarged bilinearly: score i is that of pixel 8 i. `context="none"` is the front end
+    alone, which the authors train first. `batch_norm`, which normalises in
     the front end, and a smaller `width` make it learn from scratch on a few hundred images.
     """
     return Dilation(num_classes, in_channels, 8, context=context, width=width, dropout=dropout, batch_norm=batch_norm)
@@ -85,7 +86,8 @@ class Dilation(nn.Module):
     ) -> None:
         super().__init__()
         check(num_classes >= 1, f"num_classes: wanted at least 1, received {num_classes}")
-        check(context in ("basic", "large"), f"context: wanted 'basic' or 'large', received {context!r}")
+        known = context in ("basic", "large", "none")
+        check(known, f"context: wanted 'basic', 'large' or 'none', received {context!r}")
         self.num_classes, self.in_channels = num_classes, in_channels
         self._at_pixels = layers == 8  # score i is that of pixel 8 i, and not of 8 i + 3½
         channels = in_channels
@@ -101,15 +103,16 @@ class Dilation(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.final = scoring(64 * width, num_classes, std=0.001)
         rates = _rates(layers)
-        convolutions = _context_convolutions(num_classes, rates, context)
+        convolutions = {} if context == "none" else _context_convolutions(num_classes, rates, context)
         for name, layer in convolutions.items():
             self.add_module(name, layer)
         self._context = list(convolutions)
-        self.ctx_final = nn.Conv2d(convolutions["ctx_fc1"].out_channels, num_classes, 1)
-        _pass_through(self.ctx_final, num_classes)
+        if convolutions:
+            self.ctx_final = nn.Conv2d(convolutions["ctx_fc1"].out_channels, num_classes, 1)
+            _pass_through(self.ctx_final, num_classes)
         # A score sees 186 pixels before its own and 193 behind it, and more by the context. A pixel looks at scores
         # up to 7 before and 7 behind it, or up to 11 and 4.
-        sight = 8 * sum(rates.values())
+        sight = 8 * sum(rates.values()) if convolutions else 0
         self.reach = sight + (193 + 7 if self._at_pixels else 186 + 11)
 
     def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)
@@ -142,8 +145,7 @@ class Dilation(nn.Module):
         scores = self._scores(mirrored_window(image, (-_MIRRORED, down), (-_MIRRORED, right)))
         for name in self._context:
             scores = functional.relu(self.get_submodule(name)(scores))
-        made: Tensor = self.ctx_final(scores)
-        return made
+        return self.ctx_final(scores) if self._context else scores
 
     def _scores(self, features: Tensor) -> Tensor:
         """The front end: from 8 n + 372 pixels n scores."""

@@ -41,6 +41,8 @@ _HOMES = {
     "voc_deeplab_v2_resnet101": "deeplab_v2",
     "camvid_segnet": "segnet",
     "voc_deconvnet": "deconvnet",
+    "voc_dilation_front_end": "dilation",
+    "voc_dilation8": "dilation",
 }
 
 

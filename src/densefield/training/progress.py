@@ -52,7 +52,8 @@ class EpochLines(pl.Callback):
         if trainer.fit_loop.epoch_loop._should_check_val_epoch() and "val/mean_iou" in metrics:
             line += f"  val mean IoU {100 * float(metrics['val/mean_iou']):.1f} %"
             line += " (best)" if self.best.rose == trainer.current_epoch else ""
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        rates = (group["lr"] for group in trainer.optimizers[0].param_groups)
+        rate = next(filter(None, rates), 0.0)  # the first group may be one that stands still
         line += f"  rate {rate:.1e}  {time.monotonic() - self._started:.0f} s"
         self.console.print(line, highlight=False)
 
