@@ -34,7 +34,8 @@ def picture() -> npt.NDArray[np.uint8]:  # (24, 30, 3)
 def test_a_built_in_recipe_s_file_means_the_recipe_of_today(name: str) -> None:
     place = {"camvid": "data/camvid", "cell_images": "data/isbi2012-em"}.get(find_recipe(name).data.kind)
     today = find_recipe(name, ["--data.root", place] if place else [])
-    assert read_recipe(WRITTEN / "recipes" / f"{name}.yaml") == today
+    usual = {"mean": today.mean or (0.5,) * 3, "std": today.std or (0.25,) * 3}  # which were written even then
+    assert read_recipe(WRITTEN / "recipes" / f"{name}.yaml") == today.changed(**usual)
 
 
 @pytest.mark.parametrize(

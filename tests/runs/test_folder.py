@@ -203,7 +203,8 @@ def test_a_run_that_failed_at_its_first_step_does_not_hold_its_folder(
     assert not has_learned(tmp_path / "run")
     mended = samples(stages=[{**STAGE, "epochs": 1}])
     train(mended, tmp_path / "run", resume=resume, machine=MACHINE, console=console)
-    assert read_recipe(tmp_path / "run" / "recipe.yaml") == mended
+    begun = read_recipe(tmp_path / "run" / "recipe.yaml")
+    assert begun == mended.changed(mean=begun.mean, std=begun.std)
     assert has_learned(tmp_path / "run")
 
 

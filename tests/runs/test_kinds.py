@@ -80,7 +80,7 @@ def stage(**changes: Any) -> dict[str, Any]:
             {"refinement": {"kind": "dense_crf", "kernels": [{"kind": "spatial", "theta_beta": 3}]}},
             r"kernels\.0\.theta_beta: spatial does not take it, only bilateral",
         ),
-        ({"mean": [0.5]}, "std: wanted 1 values"),
+        ({"mean": [0.5], "std": [0.2, 0.2]}, "std: wanted 1 values"),
         (
             {"data": {"scenes": 4}},
             r"key 'data\.kind' is missing; wanted one of: camvid, cell_images, .*folder, .*samples, .*voc",

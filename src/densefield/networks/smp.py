@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from densefield.built import described
 from densefield.built.bounds import Channels, Count
 from densefield.networks.adapted import Adapted, adapted, multiple_of
@@ -28,6 +30,14 @@ def smp(
     are the class's other arguments. Weights are drawn: those of ImageNet are a recipe's `weights: library`. Images of
     any size are mirrored up to what the class wants divided.
     """
+    network = smp_model(num_classes, in_channels, arch=arch, encoder=encoder, options=options)
+    return adapted(network, num_classes, in_channels, multiple=multiple_of(network))
+
+
+def smp_model(
+    num_classes: int, in_channels: int, *, arch: str, encoder: str, options: Options, weights: str | bool | None = None
+) -> nn.Module:
+    """The library's own network, whose encoder has the `weights` of that name."""
     library = needed("segmentation_models_pytorch", "kind smp")
     classes = {each.__name__: each for each in library.MODEL_ARCHITECTURES_MAPPING.values()}
     check_known("smp: arch", arch, classes)
@@ -37,7 +47,7 @@ def smp(
         check_known("smp: encoder", encoder, library.encoders.get_encoder_names())
     plain = options_of("smp: options", options, classes[arch], _GIVEN)
     with building("smp"):
-        network = classes[arch](
-            encoder_name=encoder, encoder_weights=None, in_channels=in_channels, classes=num_classes, **plain
+        network: nn.Module = classes[arch](
+            encoder_name=encoder, encoder_weights=weights, in_channels=in_channels, classes=num_classes, **plain
         )
-    return adapted(network, num_classes, in_channels, multiple=multiple_of(network))
+    return network

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from densefield.built import described
 from densefield.built.bounds import Channels, Count
 from densefield.checks import check
@@ -22,12 +24,18 @@ def torchvision(
     builder's other arguments: `aux_loss` gives an auxiliary head, which `loss.auxiliary` weighs. They read three
     channels. Weights are drawn: those of ImageNet are a recipe's `weights: library`.
     """
+    three = "torchvision: its networks read 3 channels; give mean and std of three values, and gray images are repeated"
+    check(in_channels == 3, f"{three}, received {in_channels}")
+    network = torchvision_model(num_classes, name, options)
+    return adapted(network, num_classes, in_channels)
+
+
+def torchvision_model(num_classes: int, name: str, options: Options, weights: str | None = None) -> nn.Module:
+    """The library's own network, whose backbone has the `weights` of that name."""
     library = needed("torchvision.models", "kind torchvision")
     check_known("torchvision: name", name, library.list_models(library.segmentation))
     builder = library.get_model_builder(name)
     plain = options_of("torchvision: options", options, builder, _GIVEN)
-    three = "torchvision: its networks read 3 channels; give mean and std of three values, and gray images are repeated"
-    check(in_channels == 3, f"{three}, received {in_channels}")
     with building("torchvision"):
-        network = builder(weights=None, weights_backbone=None, num_classes=num_classes, **plain)
-    return adapted(network, num_classes, in_channels)
+        network: nn.Module = builder(weights=None, weights_backbone=weights, num_classes=num_classes, **plain)
+    return network

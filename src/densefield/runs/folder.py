@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from densefield.checks import InputError, check
 from densefield.classes import ClassList
 from densefield.files import atomic_write
+from densefield.networks.pretrained import LIBRARIES
 from densefield.protocols import Pairs
 from densefield.runs.files import read_recipe, write_recipe
 from densefield.runs.older import of_older_run
@@ -234,7 +235,9 @@ def versions() -> dict[str, str]:
     names = ("densefield", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow")
     found: dict[str, str] = {"python": platform.python_version(), "platform": platform.platform()}
     installed = {distribution.name: distribution.version for distribution in importlib.metadata.distributions()}
-    return {**found, **{name: installed.get(name, "not installed") for name in names}}
+    installed = {name.replace("_", "-"): version for name, version in installed.items()}
+    libraries = {name: installed[name] for name, _ in LIBRARIES.values() if name in installed}
+    return {**found, **{name: installed.get(name, "not installed") for name in names}, **libraries}
 
 
 def write_json(path: Path, value: object) -> None:

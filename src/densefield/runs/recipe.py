@@ -80,7 +80,9 @@ class Stage(Section):
 class Recipe(Section):
     """Everything that decides what a run makes; `mean` and `std` scale the image, one value a channel.
 
-    `weights` is a saved segmenter to start from, file or folder.
+    Left out, they are those of the weights, else the library's whose network it is, else 0.5 and 0.25. `weights` is
+    what to start from: a saved segmenter, file or folder; a file of released weights, of which what fits is taken;
+    `library`, what the library of the network fetches.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -90,8 +92,8 @@ class Recipe(Section):
     data: DataWords
     loss: Loss = Loss()
     stages: tuple[Stage, ...] = Field(min_length=1)
-    mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] = (0.5, 0.5, 0.5)
-    std: tuple[Annotated[float, Field(gt=0, le=1000)], ...] = (0.25, 0.25, 0.25)
+    mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] | None = Field(None, min_length=1)
+    std: tuple[Annotated[float, Field(gt=0, le=1000)], ...] | None = Field(None, min_length=1)
     tile: Side | None = None
     seed: int = Field(0, ge=0, lt=2**32)
     precision: Precision = "32-true"
@@ -105,7 +107,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _alike(self) -> Recipe:
-        if len(self.mean) != len(self.std):
+        if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
             raise ValueError(f"std: wanted {len(self.mean)} values, one a channel as in mean, received {len(self.std)}")
         for key in ("pair_loss", *PAIRS):
             if not self.has_embeddings and getattr(self.loss, key) is not None:

@@ -37,11 +37,12 @@ from densefield.runs.objective import counted_class_weights
 from densefield.runs.recalibrate import check_recalibration, recalibrate
 from densefield.runs.recipe import Recipe
 from densefield.runs.stage import Run, StageRun
+from densefield.runs.start import channels, go_on_from, start
 from densefield.runs.trainable import check_trainable
 from densefield.segmenter import Segmenter
 from densefield.segmenter.description import shares_trunk
 from densefield.training.lightning import rank_zero_only
-from densefield.weights import check_fit
+from densefield.weights import Scaling, check_fit
 
 
 def train(
@@ -70,6 +71,8 @@ def train(
         check_trainable(recipe, run.train_pairs, run.val_pairs, processes)
         torch.manual_seed(recipe.seed)
         segmenter = _segmenter(run, fresh=not has_learned(folder))
+        # From here on as numbers, whatever a library's next release says.
+        run = run._replace(recipe=recipe.changed(mean=segmenter.mean, std=segmenter.std))
         stages = _rehearsed_stages(run, segmenter)
         leader = not getattr(rank_zero_only, "rank", 0)  # of several processes the first looks after the folder
         if leader:
@@ -153,13 +156,14 @@ def _segmenter(run: Run, *, fresh: bool) -> Segmenter:
     """Network and refinement of the recipe, for a `fresh` run with the weights that it starts from."""
     recipe, pairs = run.recipe, run.train_pairs
     classes = pairs.classes
-    network = recipe.network.build(num_classes=len(classes), in_channels=len(recipe.mean))
+    network = recipe.network.build(num_classes=len(classes), in_channels=channels(recipe))
+    begun = start(recipe, network, run.trust, run.console.print) if fresh else go_on_from(recipe, run.folder)
     segmenter = Segmenter(
         network,
         classes,
-        mean=recipe.mean,
-        std=recipe.std,
-        refinement=_refinement(recipe, network, len(classes)),
+        mean=begun.scaling.mean,
+        std=begun.scaling.std,
+        refinement=_refinement(recipe, network, len(classes), begun.scaling),
         tile=recipe.tile,
         reading=pairs.reading,
     )
@@ -167,18 +171,17 @@ def _segmenter(run: Run, *, fresh: bool) -> Segmenter:
     check(whole, "refinement: wanted a network that scores every pixel (padding: same)")
     if segmenter.refinement is not None:
         _rehearse(segmenter)
-    if recipe.weights is not None and fresh:
-        start = Segmenter.load(recipe.weights, trust=run.trust)
-        _check_alike(start, segmenter, recipe.weights)
-        _take(segmenter, start, f"weights: {recipe.weights}")
+    if begun.saved is not None:
+        _check_alike(begun.saved, segmenter, str(recipe.weights))
+        _take(segmenter, begun.saved, f"weights: {recipe.weights}")
     return segmenter
 
 
-def _refinement(recipe: Recipe, network: nn.Module, num_classes: int) -> nn.Module | None:
+def _refinement(recipe: Recipe, network: nn.Module, num_classes: int, scaling: Scaling) -> nn.Module | None:
     """What stands behind `network`, fresh; embeddings see color, whatever the network sees."""
     if recipe.refinement is None:
         return None
-    mean, std = (values if len(values) == 3 else (*values,) * 3 for values in (recipe.mean, recipe.std))
+    mean, std = (values if len(values) == 3 else (*values,) * 3 for values in scaling)
     trunk = getattr(network, "trunk", None)
     built: nn.Module = recipe.refinement.build(num_classes=num_classes, mean=mean, std=std, in_channels=3, trunk=trunk)
     return built

@@ -18,6 +18,7 @@ from densefield.images.bands import Reading
 from densefield.networks import Adapted, EmbeddingNetwork
 from densefield.networks.python import check_trusted
 from densefield.refine import DenseCRF, EmbeddingRefinement
+from densefield.weights import read_tensors
 
 BUILDERS = described_in(networks)  # nothing else is ever looked up
 SHARED = "shared_trunk"  # the kind of embeddings on the layers of the network in front
@@ -25,6 +26,7 @@ NETWORKS = Kinds([builder for builder in BUILDERS if kind_of(builder) != SHARED]
 EMBEDDERS = Kinds([builder for builder in BUILDERS if builder is not networks.python], given=("trunk",), of_files=True)
 REFINEMENTS = Kinds((DenseCRF, EmbeddingRefinement), places={"embedder": EMBEDDERS}, of_files=True)
 
+HEADER = "densefield"  # the key of the safetensors header that holds the description
 HUB_WEIGHTS = "model.safetensors"  # the hub's name for a model's tensors
 _FILES = ((HUB_WEIGHTS, "config.json"), ("segmenter.safetensors", "segmenter.json"))
 _FORMAT = "densefield segmenter"
@@ -216,6 +218,13 @@ def paths_to_load(path: Path) -> tuple[Path, Path]:
     check(path.exists(), f"{path}: no such file or folder; wanted a saved segmenter")
     check(path.suffix == ".safetensors", f"{path}: wanted a .safetensors file, or a folder that holds one")
     return path, path.with_suffix(".json")
+
+
+def holds_segmenter(path: Path) -> bool:
+    """Whether a saved segmenter is meant: a folder, or a safetensors file with its description; not other weights."""
+    if path.suffix != ".safetensors":
+        return path.suffix == "" or path.is_dir()
+    return path.with_suffix(".json").is_file() or HEADER in read_tensors(path)[1]
 
 
 def read_text(path: Path) -> str:

@@ -22,6 +22,7 @@ from densefield.networks.adapted import adapted, multiple_of
 from densefield.protocols import geometry, speaks, stated
 from densefield.refine import DenseCRF
 from densefield.segmenter.description import (
+    HEADER,
     HUB_WEIGHTS,
     SegmenterConfig,
     build_network,
@@ -39,7 +40,6 @@ from densefield.weights import check_fit, read_tensors, write_tensors
 
 _LARGEST_WHOLE = 2**21  # pixels: without a tile size, larger images are tiled
 _DEFAULT_TILE = 1024
-_HEADER = "densefield"  # the key of the safetensors header that holds the description
 _CARD = """---
 {{ card_data }}
 ---
@@ -209,7 +209,7 @@ class Segmenter(
         check(floating, f"dtype: wanted a floating-point type, such as torch.float16, received {dtype}")
         weights, description = paths_to_save(Path(path))
         config = self._config()
-        write_tensors(weights, self._tensors(), {"format": "pt", _HEADER: config}, dtype=dtype)
+        write_tensors(weights, self._tensors(), {"format": "pt", HEADER: config}, dtype=dtype)
         with atomic_write(description) as file:
             file.write(config.encode())
 
@@ -235,7 +235,7 @@ class Segmenter(
         if description.is_file():
             text, source = read_text(description), str(description)
         else:
-            text, source = header.get(_HEADER, ""), str(weights)
+            text, source = header.get(HEADER, ""), str(weights)
             check(bool(text), f"{weights}: holds no description of a segmenter; put {description.name} beside it")
         config = SegmenterConfig.from_json(text, source)
         saved = None if config.refinement is None else config.refinement["kind"]
