@@ -154,6 +154,8 @@ def test_other_slips_are_one_line(source: Path, tmp_path: Path, refused: Any) ->
     assert "the label 'bike' is not in the class list" in refused(
         path, "coco", "--classes", str(tmp_path / "mine.yaml")
     )
+    both = ("--as-voc", "--classes", str(tmp_path / "mine.yaml"))
+    assert "--as-voc: names the classes itself; leave out --classes" in refused(path, "coco", *both)
     climbing = [{"id": 9, "file_name": "../../x.jpg", "height": 20, "width": 30}]
     assert "leads out of" in refused(write(source, images=climbing), "coco")
     assert "holds 0 images" in refused(write(source, images=[]), "coco")

@@ -129,6 +129,8 @@ def test_other_slips_are_one_line(source: Path, tmp_path: Path, refused: Any) ->
     assert "data names several images: left, right" in refused(write(source, two), "label_studio")
     (source / "project-1-at-2024-05-06.json").write_text("{}")
     assert "export from Label Studio as JSON" in refused(source, "label_studio")
+    (source / "project-1-at-2024-05-06.json").write_text("[]")
+    assert "holds no labelled image" in refused(source, "label_studio")
     (source / "another.json").write_text("[]")
     assert "holds 2 .json files; name the one that is meant" in refused(source, "label_studio")
     (tmp_path / "mine.yaml").write_text("[background, dog]\n")

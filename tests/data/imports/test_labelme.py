@@ -82,6 +82,16 @@ def test_images_are_linked_or_copied(source: Path, tmp_path: Path) -> None:
     assert copied.read_bytes() == (source / "a.jpg").read_bytes()
 
 
+def test_where_no_links_can_be_made_a_copy_is_offered(
+    source: Path, refused: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.symlink", fail)
+    assert "a.jpg: no link can be made ([Errno 1] Operation not permitted); use --copy" in refused(source, "labelme")
+
+
 def test_labels_txt_gives_the_order_and_what_is_ignored(source: Path, imported: Any) -> None:
     (source / "labels.txt").write_text("__ignore__\n_background_\nsofa\ndog\ncat\n")
     annotate(

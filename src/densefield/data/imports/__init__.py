@@ -70,6 +70,8 @@ def import_data(
             flag = f"--{field.name.replace('_', '-')}"
             raise InputError(f"{flag}: format {format} has no use for it; wanted only with {takers}")
     found = FORMATS[format].read(Path(source), asked)
+    if not found.items:
+        raise InputError(f"{source}: holds no labelled image")
     found = chosen(found, only=only, without=without)
     write(found, Path(out), copy=copy, progress=progress)
     return found

@@ -39,6 +39,7 @@ def coco(source: Path, asked: Asked) -> Found:
     plain = read_json(path)
     left_out: Counter[str] = Counter()
     categories = _categories(plain, str(path))
+    check(not asked.as_voc or asked.classes is None, "--as-voc: names the classes itself; leave out --classes")
     if asked.as_voc:
         classes, indices = VOC_CLASSES, _voc_indices(categories, str(path))
     else:

@@ -56,7 +56,7 @@ class Found:
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What a person said besides the source; each format takes some of it."""
+    """What a person said besides the source: labels' names, where images lie, COCO as VOC; each format takes some."""
 
     classes: ClassList | None = None
     images: Path | None = None

@@ -37,20 +37,35 @@ def painted(
 
 
 def polygon(points: Points, where: str) -> Drawn:
-    """The pixels whose centers lie inside; raises `InputError` for fewer than 3 points, and for one beyond the image.
-
-    Differs from pycocotools, which draws at five times the size, by 0.3 % of the area.
-    """
+    """The pixels whose centers lie inside; raises `InputError` for fewer than 3 points, and for one too far out."""
     check(len(points) >= 3, f"{where}: a polygon of {counted(len(points), 'point')}; wanted at least 3")
 
     def drawn(size: tuple[int, int]) -> Pixels:
-        from skimage import draw
-
         check_inside(points, size, where)
-        rows, columns = draw.polygon(points[:, 1] - 0.5, points[:, 0] - 0.5, size)
-        return rows, columns
+        return _inside(points - 0.5, size)
 
     return drawn
+
+
+def _inside(points: Points, size: tuple[int, int]) -> Pixels:
+    """The points of the grid that have an odd number of edges to their left.
+
+    Row by row, as COCO's 860,000 outlines take more than an hour where every pixel is asked (`skimage.draw`).
+    """
+    x, y = points.T
+    dx, dy = np.roll(x, -1) - x, np.roll(y, -1) - y
+    begin = np.ceil(np.minimum(y, y + dy)).clip(0, size[0]).astype(np.intp)  # the first row that the edge crosses
+    count = np.ceil(np.maximum(y, y + dy)).clip(0, size[0]).astype(np.intp) - begin
+    edges = np.repeat(np.arange(len(x)), count)  # once for each row
+    rows = np.arange(len(edges)) + np.repeat(begin - np.cumsum(count) + count, count)
+    columns = np.ceil(x[edges] + (rows - y[edges]) * dx[edges] / dy[edges]).clip(0, size[1]).astype(np.intp)
+    if len(edges) == 0:
+        return rows, columns
+    top, left = rows.min(), columns.min()
+    height, width = rows.max() - top + 1, columns.max() - left + 1
+    crossed = np.bincount((rows - top) * width + columns - left, minlength=height * width).reshape(height, width)
+    rows, columns = np.nonzero(np.cumsum(crossed, axis=1) % 2)
+    return rows + top, columns + left
 
 
 def ellipse(center: Points, radii: Points, turned: float, where: str) -> Drawn:

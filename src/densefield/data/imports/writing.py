@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, one_line
 from densefield.data.imports.found import Embedded, Found, Item, Size
 from densefield.files import atomic_write
 from densefield.images import read_image, write_labels
@@ -51,9 +51,16 @@ def write(
             elif copy:
                 shutil.copyfile(item.image, target)
             else:
-                os.symlink(os.path.abspath(item.image), target)
+                _link(item.image, target)
         with atomic_write(folder / "classes.yaml") as file:
             file.write(yaml.safe_dump(found.classes.to_dict(), sort_keys=False, allow_unicode=True).encode())
+
+
+def _link(image: Path, target: Path) -> None:
+    try:
+        os.symlink(os.path.abspath(image), target)
+    except (OSError, NotImplementedError) as error:  # as on Windows, and on file systems of cameras
+        raise InputError(f"{target.name}: no link can be made ({one_line(error, 80)}); use --copy") from error
 
 
 def _check_names(found: Found) -> None:
