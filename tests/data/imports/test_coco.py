@@ -161,5 +161,7 @@ def test_other_slips_are_one_line(source: Path, tmp_path: Path, refused: Any) ->
     assert "holds 0 images" in refused(write(source, images=[]), "coco")
     twice = [{"id": 9, "file_name": "000000000009.jpg", "height": 20, "width": 30}] * 2
     assert "images[1]: the id 9 stands there twice" in refused(write(source, images=twice), "coco")
+    endless = [{"id": 9, "file_name": "9" * 5000 + ".jpg", "height": 20, "width": 30}]
+    assert "no image '9999" in refused(write(source, images=endless), "coco")
     (source / "val2017").rename(source / "photos")
     assert "name the folder of the images with --images" in refused(write(source), "coco")

@@ -40,6 +40,7 @@ def test_labels_are_those_that_are_measured_and_background(source: Path, importe
     [
         ("labels.txt", "6: sky\n", "", "59_labels.txt: 'sky' is not in labels.txt"),
         ("labels.txt", "8: zebra", "8 zebra", "labels.txt: line 8: wanted a number and a label such as 1: accordion"),
+        ("labels.txt", "8: zebra", "0" * 5000 + "8: zebra", "labels.txt: line 8: wanted a number and a label"),
         ("labels.txt", "8: zebra", "7: zebra", "labels.txt: line 8: 7 stands there twice"),
         ("labels.txt", "8: zebra\n", "", "LabelMap: holds 0 to 8, wanted 0 to 7, as labels.txt lists"),
         ("59_labels.txt", "5: sky", "5: aeroplane", "names: 'aeroplane' stands there twice"),

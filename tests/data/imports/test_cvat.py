@@ -61,6 +61,7 @@ def test_black_that_no_label_has_is_not_labelled(source: Path, imported: Any) ->
         (MAP.replace("dog:36,179,83::\n", ""), "holds the color [36, 179, 83], which the class list does not name"),
         (MAP.replace("36,179,83", "36,179"), "line 5: wanted label:red,green,blue::, received 'dog:36,179::'"),
         (MAP.replace("36,179,83", "36,179,300"), "line 5: wanted label:red,green,blue::"),
+        (MAP.replace("36,179,83", "36,179," + "8" * 5000), "line 5: wanted label:red,green,blue::"),
         (MAP.replace("dog", "cat"), "line 5: 'cat' stands there twice"),
         (None, "labelmap.txt: cannot be read"),
     ],

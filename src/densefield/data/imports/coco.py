@@ -6,6 +6,7 @@ The classes are the background and the categories in order of their id, as COCO'
 from __future__ import annotations
 
 import functools
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from densefield.checks import InputError, check, counted
+from densefield.checks import InputError, check, counted, shown
 from densefield.data.imports.found import Asked, Found, Item, Labels, Size, below, classes_of, ground, index_of, name_of
 from densefield.data.imports.json_files import json_in, member, numbers, read_json
 from densefield.data.imports.run_lengths import coco_counts, coco_mask
@@ -100,9 +101,9 @@ def _folder(path: Path, images: dict[int, Any], asked: Asked) -> Path:
     for image in images.values():
         name = member(image, "file_name", str, f"{path}: images")
         for place in places:
-            if below(place, place, name, f"{path}: file_name").is_file():
+            if os.path.isfile(below(place, place, name, f"{path}: file_name")):
                 return place
-        raise InputError(f"{path}: no {name} in {places[0]}; name the folder of the images with --images")
+        raise InputError(f"{path}: no image {shown(name)} in {places[0]}; name the folder of the images with --images")
     raise InputError(f"{path}: holds {counted(0, 'image')}")
 
 

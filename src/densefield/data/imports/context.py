@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, shown
 from densefield.classes import ClassList
 from densefield.data.imports.found import Asked, Found, Item, Labels, Size, folder_of, image_of, images_in, read_lines
 from densefield.data.imports.mat_files import labels_of, mat_files, read_mat
@@ -48,8 +48,8 @@ def _listed(path: Path) -> dict[int, str]:
     names: dict[int, str] = {}
     for number, line in enumerate(read_lines(path), 1):
         place, colon, name = (part.strip() for part in line.partition(":"))
-        right = place.isdecimal() and 1 <= int(place[:6]) < 65536 and bool(colon and name)
-        check(right, f"{path}: line {number}: wanted a number and a label such as 1: accordion, received {line!r:.60}")
+        right = place.isdecimal() and len(place) <= 5 and int(place) >= 1 and bool(colon and name)
+        check(right, f"{path}: line {number}: wanted a number and a label such as 1: accordion, received {shown(line)}")
         check(int(place) not in names, f"{path}: line {number}: {place} stands there twice")
         names[int(place)] = name
     check(bool(names), f"{path}: is empty")

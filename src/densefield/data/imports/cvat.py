@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, shown
 from densefield.classes import ClassList, Color
 from densefield.data.imports.found import Asked, Found, Item, folder_of, image_of, images_in, read_lines, read_mask
 from densefield.images.listing import list_pictures
@@ -37,9 +37,9 @@ def _label_map(path: Path) -> ClassList:
             continue
         where = f"{path}: line {number}"
         name, _, rest = line.partition(":")
-        parts = rest.partition(":")[0].split(",")
-        right = len(parts) == 3 and all(part.strip().isdecimal() and int(part) <= 255 for part in parts)
-        check(bool(name) and right, f"{where}: wanted label:red,green,blue::, received {line!r}")
+        parts = [part.strip() for part in rest.partition(":")[0].split(",")]
+        right = len(parts) == 3 and all(part.isdecimal() and len(part) <= 3 and int(part) <= 255 for part in parts)
+        check(bool(name) and right, f"{where}: wanted label:red,green,blue::, received {shown(line)}")
         check(name not in colors, f"{where}: {name!r} stands there twice; give each label its own name")
         colors[name] = (int(parts[0]), int(parts[1]), int(parts[2]))
     ignored = [colors.pop(_IGNORED)] if _IGNORED in colors else []

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from densefield.checks import InputError, check, counted, likely
+from densefield.checks import InputError, check, counted, likely, shown
 from densefield.classes import ClassList, default_colors
 from densefield.data.sample import IGNORED, read_target, trained_classes
 from densefield.images.listing import Picture, below_here, list_pictures, picture_endings
@@ -80,10 +80,11 @@ def chosen(found: Found, *, only: Path | None, without: Path | None) -> Found:
 def _names_in(path: Path) -> set[str]:
     """The names in a list: a line, or its first word as in "2008_000002 -1"; of a path the last part without ending."""
     names: set[str] = set()
+    endings = picture_endings()
     for line in read_lines(path):
         for text in (line, line.split()[0]):
             last = PurePosixPath(text)
-            names.update((text, last.stem if last.suffix.lower() in picture_endings() else last.name))
+            names.update((text, last.stem if last.suffix.lower() in endings else last.name))
     return names
 
 
@@ -101,7 +102,7 @@ def index_of(label: str, classes: ClassList, where: str) -> int:
     if label in _GROUND:
         return ground(classes)
     if label not in classes.names:
-        raise InputError(f"{where}: the label {label!r} is not in the class list{likely(label, classes.names)}")
+        raise InputError(f"{where}: the label {shown(label)} is not in the class list{likely(label, classes.names)}")
     return classes.names.index(label)
 
 
@@ -157,7 +158,10 @@ def below(home: Path, start: Path, text: str, where: str) -> Path:
     Tools on Windows write "..\images\a.jpg".
     """
     path = Path(os.path.abspath(start / text.replace("\\", "/")))
-    check(path.is_relative_to(os.path.abspath(home)), f"{where}: {text!r} leads out of {home}; wanted a file inside it")
+    check(
+        path.is_relative_to(os.path.abspath(home)),
+        f"{where}: {shown(text)} leads out of {home}; wanted a file inside it",
+    )
     return path
 
 

@@ -9,7 +9,7 @@ import functools
 from collections import Counter
 from pathlib import Path
 
-from densefield.checks import InputError, check
+from densefield.checks import InputError, check, shown
 from densefield.classes import ClassList, default_colors
 from densefield.data.imports.found import Asked, Found, Item, folder_of, name_of, read_lines, read_mask
 from densefield.data.pairs import find_pairs
@@ -44,7 +44,7 @@ def _classes(path: Path) -> ClassList:
     for number, line in enumerate(read_lines(path)[1:], 2):
         value, comma, name = (part.strip() for part in line.partition(","))
         right = value.isdecimal() and len(value) <= 3 and bool(comma and name)
-        check(right, f"{path}: line {number}: wanted a pixel value and a class such as 1, cat, received {line!r}")
+        check(right, f"{path}: line {number}: wanted a pixel value and a class such as 1, cat, received {shown(line)}")
         names.append(name.strip('"'))
         values.append(int(value))
     colors = default_colors(min(len(names), 255))

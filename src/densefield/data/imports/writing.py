@@ -66,6 +66,7 @@ def _link(image: Path, target: Path) -> None:
 def _check_names(found: Found) -> None:
     """No two images of one name, and none that no one would find again."""
     seen: dict[str, Item] = {}
+    endings = picture_endings()
     for item in found.items:
         twice = f"{item.where}: its image goes by the name {item.name!r}, as that of"
         check(item.name not in seen, f"{twice} {seen.get(item.name, item).where}; rename one of the two")
@@ -73,7 +74,7 @@ def _check_names(found: Found) -> None:
         hidden = any(part.startswith(".") for part in item.name.split("/"))
         check(not hidden, f"{item.where}: {item.name!r} begins with a dot, and so is hidden; rename it")
         ending = _ending(item)
-        known = ending.lower() in picture_endings()
+        known = ending.lower() in endings
         check(known, f"{item.where}: its image {item.name}{ending} ends like no picture; wanted .jpg, .png or the like")
         there = isinstance(item.image, Embedded) or os.path.exists(item.image)
         check(there, f"{item.where}: no such image as {item.image}; put it there")
