@@ -30,6 +30,7 @@ from densefield.data.imports import import_data
 from densefield.images import read_image, read_labels
 from densefield.images.listing import Picture
 from densefield.networks import VGG, unet
+from densefield.networks.pretrained import preprocessor
 from densefield.recipes import find_recipe
 from densefield.refine import DenseCRF
 from densefield.runs.files import read_recipe
@@ -57,6 +58,11 @@ stages:
     schedule: {kind: poly, power: 0.9}
 seed: 0
 """
+
+
+PREPROCESSOR = (
+    b'{"do_rescale": true, "rescale_factor": 0.0039, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.2]}'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +105,10 @@ def targets() -> dict[str, Target]:
         "recipe": Target(_bytes("recipe.yaml", RECIPE.encode()), read_recipe),
         "recipe's values": Target(_tree("recipe.yaml", recipe, _yaml), read_recipe),
         "recipe's flags": Target(_bytes("flag.txt", b"--stages.0.optimizer.rate 1e-3 --seed 4"), _flags),
+        "preprocessor": Target(_bytes("a.json", PREPROCESSOR), preprocessor),
+        "preprocessor's values": Target(
+            _tree("a.json", json.loads(PREPROCESSOR), lambda value: json.dumps(value).encode()), preprocessor
+        ),
         "segmenter's description": Target(_described(), _segmented),
         "segmenter's tensors": Target(_bytes("a.safetensors", _segmenter()[0]), Segmenter.load),
         "labelme's file": Target(_bytes("a.json", json.dumps(_labelme()).encode()), _as("labelme")),

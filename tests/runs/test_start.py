@@ -27,6 +27,27 @@ QUIET = Console(quiet=True)
 UNET = {"kind": "unet", "padding": "same", "width": 2}
 
 
+OTHERWISE = """
+import torch
+from torch import nn
+
+class Named(nn.Conv2d):
+    def forward(self, image):
+        return {"scores": super().forward(image)}
+
+def one_short(num_classes, in_channels):
+    return nn.Conv2d(in_channels, num_classes - 1, 1)
+
+def no_out(num_classes, in_channels):
+    return Named(in_channels, num_classes, 1)
+
+def no_numbers(num_classes, in_channels):
+    layer = nn.Conv2d(in_channels, num_classes, 1)
+    nn.init.constant_(layer.weight, torch.nan)
+    return layer
+"""
+
+
 def recipe(**changes: Any) -> Recipe:
     plain = {
         "name": "tiny",
@@ -107,6 +128,26 @@ def test_of_a_released_file_what_fits_is_taken_and_the_rest_is_said(name: str, t
 def test_weights_that_are_not_there_end_the_run_before_it_begins(weights: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=told):
         train(recipe(weights=weights), tmp_path / "run", machine=MACHINE, console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("one_short", r"network: wanted scores \(B, 3, h, w\), received \(1, 2, 32, 32\)"),
+        ("no_out", r"network: wanted scores .*received dict with scores: \(1, 3, 32, 32\)"),
+        ("no_numbers", "network: its scores hold NaN"),
+    ],
+)
+def test_a_network_that_answers_otherwise_is_refused_before_the_run_begins(
+    name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "answers_otherwise.py").write_text(OTHERWISE)
+    monkeypatch.syspath_prepend(tmp_path)
+    target = f"answers_otherwise:{name}"
+    chosen = recipe(network={"kind": "python", "target": target})
+    with pytest.raises(InputError, match=told):
+        train(chosen, tmp_path / "run", trust=target, machine=MACHINE, console=QUIET)
     assert not (tmp_path / "run").exists()
 
 

@@ -55,7 +55,7 @@ def preparation(network: nn.Module, beside: Path | None = None) -> Preparation |
     distribution = LIBRARIES[built.kind][0]
     whose = f"{distribution} {importlib.metadata.version(distribution)}"
     if built.kind == "transformers" and beside is not None and (beside / PREPROCESSOR).is_file():
-        return _of_transformers(beside / PREPROCESSOR)
+        return preprocessor(beside / PREPROCESSOR)
     stated = _stated(built)
     if stated is None:
         return Preparation(*_IMAGENET, f"ImageNet's, as {whose} does not know without its hub")
@@ -94,8 +94,8 @@ def _of_timm(encoder: str) -> Mapping[str, Any] | None:
     return None if stated is None else {"mean": stated.mean, "std": stated.std}
 
 
-def _of_transformers(path: Path) -> Preparation:
-    """What a preprocessor's file says; values of 0 to 255 times its factor are what mean and std are of."""
+def preprocessor(path: Path) -> Preparation:
+    """What transformers' preprocessor_config.json says; mean and std are of values of 0 to 255 times its factor."""
     try:
         with path.open("rb") as file:
             stated = json.loads(file.read(_LONGEST))

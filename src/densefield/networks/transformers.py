@@ -69,7 +69,8 @@ def _checked(library: ModuleType, place: str, config: Mapping[str, Any], known: 
 
 def _own(made: Any, base: Any) -> set[str]:
     """The arguments of a configuration's class that are not every configuration's."""
-    return set(inspect.signature(made).parameters) - set(inspect.signature(base).parameters)
+    own = set(inspect.signature(made).parameters) - set(inspect.signature(base).parameters)
+    return {name for name in own if not name.startswith("_")}
 
 
 def _put(config: Options, key: str, value: int, library: ModuleType) -> bool:

@@ -15,6 +15,7 @@ from densefield.built import kind_of
 from densefield.checks import InputError, check
 from densefield.files import atomic_write
 from densefield.metrics import ConfusionMatrix
+from densefield.networks.adapted import Adapted
 from densefield.networks.python import check_trusted, python
 from densefield.protocols import geometry
 from densefield.runs.folder import (
@@ -171,6 +172,8 @@ def _segmenter(run: Run, *, fresh: bool) -> Segmenter:
     check(whole, "refinement: wanted a network that scores every pixel (padding: same)")
     if segmenter.refinement is not None:
         _rehearse(segmenter)
+    if isinstance(network, Adapted):  # what others' networks answer is seen when they are asked
+        segmenter.network_scores(run.val_pairs[0].image)
     if begun.saved is not None:
         _check_alike(begun.saved, segmenter, str(recipe.weights))
         _take(segmenter, begun.saved, f"weights: {recipe.weights}")
