@@ -10,7 +10,7 @@ from PIL import Image
 
 from densefield.checks import InputError
 from densefield.data import voc
-from densefield.data.voc import voc_color
+from densefield.data.voc import voc_colors
 from densefield.runs.files import validated
 from densefield.runs.trainable import check_trainable
 
@@ -61,7 +61,7 @@ def root(tmp_path: Path) -> Path:
     home = tmp_path / "VOCdevkit" / "VOC2012"
     for folder in ("JPEGImages", "SegmentationClass", "SegmentationClassAug", "ImageSets/Segmentation", "Annotations"):
         (home / folder).mkdir(parents=True)
-    palette = bytes(part for value in range(256) for part in voc_color(value))
+    palette = bytes(part for color in voc_colors(256) for part in color)
     for name in (*LISTS["trainval"], "2008_000002", "2008_000003"):
         height, width = size_of(name)
         Image.new("RGB", (width, height), (10, 200, 30)).save(home / "JPEGImages" / f"{name}.jpg", quality=100)
@@ -81,7 +81,7 @@ def root(tmp_path: Path) -> Path:
 def test_the_classes_and_colors_are_the_published_ones(root: Path) -> None:
     classes = voc(root=str(root)).classes
     assert dict(zip(classes.names, classes.colors, strict=True)) == COLORS
-    assert (voc_color(255), classes.ignore_index) == ((224, 224, 192), 255)
+    assert (voc_colors(256)[255], classes.ignore_index) == ((224, 224, 192), 255)
     assert classes.palette()[255].tolist() == [224, 224, 192]
 
 

@@ -51,18 +51,22 @@ NAMES = (
 )
 
 
-def voc_color(value: int) -> Color:
-    """The color of a label value in VOC's palette: its bits dealt out to red, green and blue, highest places first.
+def voc_colors(count: int) -> tuple[Color, ...]:
+    """The first colors of VOC's palette: an index's bits dealt out to red, green and blue, highest places first.
 
     Source: VOClabelcolormap.m of the development kit. 255 is the cream of borders.
     """
-    red, green, blue = (sum(((value >> (3 * k + channel)) & 1) << (7 - k) for k in range(3)) for channel in range(3))
-    return red, green, blue
+    return tuple((_spread(index), _spread(index >> 1), _spread(index >> 2)) for index in range(count))
+
+
+def _spread(index: int) -> int:
+    """The bits 0, 3, 6 … of an index as 128, 64, 32 …"""
+    return sum(((index >> (3 * place)) & 1) << (7 - place) for place in range(3))
 
 
 FILE_CLASSES = ClassList(
     names=NAMES,
-    colors=tuple(voc_color(value) for value in range(len(NAMES))),
+    colors=voc_colors(len(NAMES)),
     ignore_declared=True,
     ignore_colors=(IGNORED_COLOR,),
 )

@@ -19,8 +19,8 @@ from densefield.data.imports.found import Asked, Found, Item, Labels, Size, belo
 from densefield.data.imports.json_files import json_in, member, numbers, read_json
 from densefield.data.imports.run_lengths import coco_counts, coco_mask
 from densefield.data.imports.shapes import Drawn, Pixels, painted, polygon
-from densefield.data.imports.voc_classes import VOC_CLASSES
 from densefield.data.sample import IGNORED
+from densefield.data.voc import FILE_CLASSES
 
 # VOC's classes from 1 on as COCO numbers and names them.
 _AS_VOC = {
@@ -42,7 +42,7 @@ def coco(source: Path, asked: Asked) -> Found:
     categories = _categories(plain, str(path))
     check(not asked.as_voc or asked.classes is None, "--as-voc: names the classes itself; leave out --classes")
     if asked.as_voc:
-        classes, indices = VOC_CLASSES, _voc_indices(categories, str(path))
+        classes, indices = FILE_CLASSES, _voc_indices(categories, str(path))
     else:
         classes = classes_of(categories.values(), asked)
         indices = {number: index_of(name, classes, f"{path}: categories") for number, name in categories.items()}

@@ -14,7 +14,7 @@ from densefield.checks import InputError, check, shown
 from densefield.classes import ClassList
 from densefield.data.imports.found import Asked, Found, Item, Labels, Size, folder_of, image_of, images_in, read_lines
 from densefield.data.imports.mat_files import labels_of, mat_files, read_mat
-from densefield.data.imports.voc_classes import voc_colors
+from densefield.data.voc import voc_colors
 
 # What 59_labels.txt calls otherwise than labels.txt.
 _OTHERWISE = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}

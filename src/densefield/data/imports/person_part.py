@@ -17,7 +17,7 @@ from densefield.checks import check
 from densefield.classes import ClassList
 from densefield.data.imports.found import Asked, Found, Item, Labels, Size, folder_of, image_of, images_in
 from densefield.data.imports.mat_files import field, labels_of, mat_files, read_mat
-from densefield.data.imports.voc_classes import voc_colors
+from densefield.data.voc import voc_colors
 
 _PARTS = {
     "head": ("head", "leye", "reye", "lear", "rear", "lebrow", "rebrow", "nose", "mouth", "hair", "neck"),

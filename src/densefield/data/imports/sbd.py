@@ -10,8 +10,8 @@ from pathlib import Path
 
 from densefield.data.imports.found import Asked, Found, Item, Labels, Size, folder_of, image_of, images_in
 from densefield.data.imports.mat_files import field, labels_of, mat_files, read_mat
-from densefield.data.imports.voc_classes import VOC_CLASSES
 from densefield.data.sample import target_of
+from densefield.data.voc import FILE_CLASSES
 
 
 def sbd(source: Path, asked: Asked) -> Found:
@@ -21,7 +21,7 @@ def sbd(source: Path, asked: Asked) -> Found:
     files = mat_files(home / "cls")
     images = images_in(home / "img", str(home), asked)
     return Found(
-        VOC_CLASSES,
+        FILE_CLASSES,
         [
             Item(path.stem, image_of(path.stem, images, str(path)), functools.partial(_read, path), str(path))
             for path in files
@@ -32,4 +32,4 @@ def sbd(source: Path, asked: Asked) -> Found:
 def _read(path: Path, _: Size) -> Labels:
     where = f"{path}: GTcls"
     labels = labels_of(field(read_mat(path, "GTcls"), "Segmentation", where), f"{where}.Segmentation")
-    return target_of(labels, VOC_CLASSES, where)
+    return target_of(labels, FILE_CLASSES, where)
