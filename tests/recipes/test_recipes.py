@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from rich.console import Console
 from torch import nn
@@ -32,35 +31,38 @@ SCENES = {"--data.scenes": "4", "--data.size": "32", "--data.held_out_scenes": "
 DATA = {
     "samples": SCENES,
     "cell_images": {"--data.kind": "samples", **SCENES, "--data.digits": "[3]"},  # two classes, as cells have
-    "folder": {},
+    "voc": {},
     "camvid": {},
 }
 
 
-def _pictures(home: Path, names: list[str], folders: tuple[str, str], classes: int) -> None:
+def _pictures(home: Path, names: list[str], folders: tuple[str, str], classes: int, ignored: int) -> None:
     for folder in folders:
         (home / folder).mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         rng = np.random.default_rng(number)
         # Photographs are of several sizes, frames of one.
-        size = (40 + number, 56 - number) if classes == 3 else (64, 80)
+        size = (40 + number, 56 - number) if ignored == 255 else (64, 80)
         Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(home / folders[0] / f"{name}.png")
         target = rng.integers(0, classes, size, np.uint8)
-        target[:3] = 255 if classes == 3 else 11
+        target[:3] = ignored
         Image.fromarray(target).save(home / folders[1] / f"{name}.png")
 
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder and a CamVid of a few images."""
+    """A VOC and a CamVid of a few images."""
     home = tmp_path_factory.mktemp("data")
-    folder, camvid = home / "folder", home / "camvid"
-    _pictures(folder, [str(number) for number in range(6)], ("images", "masks"), 3)
-    (folder / "classes.yaml").write_text(yaml.safe_dump({"classes": ["background", "cat", "dog"], "ignore_index": 255}))
+    voc, camvid = home / "voc", home / "camvid"
+    (voc / "ImageSets" / "Segmentation").mkdir(parents=True)
+    for masks, listing, names in (("SegmentationClassAug", "train_aug", "abcd"), ("SegmentationClass", "val", "yz")):
+        _pictures(voc, list(names), ("JPEGImages", masks), 21, 255)
+        lines = [f"/JPEGImages/{name}.png /{masks}/{name}.png\n" for name in names]
+        (voc / "ImageSets" / "Segmentation" / f"{listing}.txt").write_text("".join(lines))
     for split in ("train", "val"):
-        _pictures(camvid, ["a", "b", "c"], (split, f"{split}annot"), len(FILE_CLASSES))
+        _pictures(camvid, ["a", "b", "c"], (split, f"{split}annot"), len(FILE_CLASSES), 11)
         (camvid / f"{split}.txt").write_text("a\nb\nc\n")
-    return {"folder": folder, "camvid": camvid}
+    return {"voc": voc, "camvid": camvid}
 
 
 @pytest.mark.parametrize("name", recipe_names())

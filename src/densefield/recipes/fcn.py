@@ -4,7 +4,7 @@ Long, Shelhamer, Darrell, CVPR 2015, table 2 (mean IoU on the 736 images of seg1
 FCN-8s 62.7) and table 1 (FCN-AlexNet 39.8); the released models of PAMI 2017: 63.6, 65.0, 65.5, at once 65.4, AlexNet
 48.0. Whole images one at a time, the loss summed over pixels, momentum 0.99, 100,000 steps at 1e-10, 1e-12, 1e-14, each
 network from the one before; at once in 300,000 at 1e-10; AlexNet by means over 20 images at 1e-4. Biases learn twice as
-fast and do not decay. The authors learn from the 8,498 images of SBD; ours come from the folder (`recipes.voc`).
+fast and do not decay. The authors learn from the 8,498 images of SBD; ours are the augmented set's (`recipes.voc`).
 
     densefield weights import VGG_ILSVRC_16_layers.caffemodel --network.kind fcn32s --classes CLASSES --partial \
         --out START
