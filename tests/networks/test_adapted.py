@@ -142,3 +142,25 @@ def test_scores_that_are_no_numbers_give_no_labels() -> None:
     nn.init.constant_(network.bias, torch.nan)
     with pytest.raises(InputError, match="network: its scores hold NaN"):
         Segmenter(network, CLASSES, mean=(0.0,) * 3, std=(1.0,) * 3)(np.zeros((4, 5, 3), np.uint8))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_exported_file_pads_and_cuts_as_the_network_does() -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from densefield.segmenter.export import check_export, export_onnx
+
+    class Plain(nn.Module):
+        requires_divisible_input_shape = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.Conv2d(3, 3, 4, stride=4)
+            self.encoder.output_stride = 8
+
+        def forward(self, image: Tensor) -> dict[str, Tensor]:
+            return {"out": self.encoder(image)}
+
+    segmenter = Segmenter(Plain(), CLASSES, mean=(0.5,) * 3, std=(0.25,) * 3)
+    found = check_export(segmenter, export_onnx(segmenter))
+    assert any(side % 8 for size in found for side in size)

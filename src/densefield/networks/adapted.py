@@ -44,7 +44,8 @@ class Adapted(nn.Module):
     def _answers(self, image: Tensor) -> tuple[Tensor, ...]:
         check_map("image", image, self.in_channels)
         height, width = image.shape[2:]
-        whole = [-(-length // self.multiple) * self.multiple for length in (height, width)]
+        # Not by a negative number, which exported files divide towards zero.
+        whole = [(length + self.multiple - 1) // self.multiple * self.multiple for length in (height, width)]
         padded = image if self.multiple == 1 else mirrored_window(image, (0, whole[0]), (0, whole[1]))
         answer = self._asked(padded)
         found = tuple(self._enlarged(scores, whole)[:, :, :height, :width] for scores in _scores(answer))
