@@ -52,6 +52,8 @@ PLAIN: dict[str, Any] = {
             "schedule": {"kind": "cosine"},
         }
     ],
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.25, 0.25, 0.25],
 }
 CLASSES = {"classes": [{"index": 0, "name": "ground", "color": [0, 0, 0]}]}
 DATA = {
