@@ -152,8 +152,10 @@ def test_a_network_is_built_again_from_its_words() -> None:
 
 def test_wrong_arguments_are_explained() -> None:
     for builder in (deeplab_aspp_vgg16, deeplab_resnet101):
-        with pytest.raises(InputError, match=r"rates: wanted numbers of at least 1, received \(\)"):
+        with pytest.raises(InputError, match=r"rates: wanted a list of numbers of at least 1, received \(\)"):
             builder(2, width=1, rates=())
+        with pytest.raises(InputError, match=r"rates: wanted a list of numbers of at least 1, received 12"):
+            builder(2, width=1, rates=12)
         with pytest.raises(InputError, match="num_classes: wanted at least 1, received 0"):
             builder(0, width=1)
         with pytest.raises(InputError, match="image"):

@@ -108,6 +108,8 @@ def test_stride_is_that_of_all_scales_together(factors: tuple[float, ...], strid
 def test_scales_that_cannot_be_are_explained(factors: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match=r"scales: wanted .*received"):
         Scales(factors, align_corners=True)
+    with pytest.raises(InputError, match=r"scales: wanted a list of numbers, received 1\.0"):
+        Scales(1.0, align_corners=True)  # type: ignore[arg-type]
 
 
 def test_a_third_is_a_third() -> None:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from densefield.built import described
 from densefield.built.bounds import Channels, Count, Share
-from densefield.checks import check
+from densefield.checks import check, shown
 from densefield.networks.classifier import Fully, fully, scoring
 from densefield.networks.resnet import ResNet
 from densefield.networks.scales import Factors, Scaled, Scales
@@ -131,7 +131,8 @@ class DeepLabResNet(Scaled):
 
 
 def _check(rates: Sequence[int]) -> None:
-    check(len(rates) > 0 and min(rates) >= 1, f"rates: wanted numbers of at least 1, received {tuple(rates)}")
+    several = isinstance(rates, Sequence) and len(rates) > 0
+    check(several and min(rates) >= 1, f"rates: wanted a list of numbers of at least 1, received {shown(rates)}")
 
 
 def _sum(branches: Iterable[Tensor]) -> Tensor:

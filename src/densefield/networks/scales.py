@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from densefield.checks import check, check_map
+from densefield.checks import check, check_map, shown
 from densefield.networks.resampling import bilinear, padded
 from densefield.networks.resnet import ResNet
 from densefield.networks.vgg import VGG
@@ -46,6 +46,7 @@ class Scales:
     def __init__(
         self, factors: Sequence[float], *, align_corners: bool, offset: float = 0.0, round_up: bool = True
     ) -> None:
+        check(isinstance(factors, Sequence), f"scales: wanted a list of numbers, received {shown(factors)}")
         exact = [Fraction(factor).limit_denominator(16) for factor in factors]
         near = all(0 < f <= 4 and abs(f - given) < 1e-6 for f, given in zip(exact, factors, strict=True))
         check(near, f"scales: wanted fractions of at most 16 parts, such as 0.5 and 0.75, received {tuple(factors)}")
