@@ -129,7 +129,7 @@ def test_a_refinement_may_be_put_behind_a_saved_network(tmp_path: Path) -> None:
         ({"kernels": [{"kind": "sphere"}]}, "kernels.0.kind: there is no 'sphere'; did you mean 'feature'"),
         ({"kernels": [{"kind": "spatial", "theta_gamma": -1.0}]}, "theta_gamma: wanted positive finite numbers"),
         ({"kernels": [{"kind": "SpatialKernel", "sigma": 1.0}]}, "unknown key 'kernels.0.sigma'"),
-        ({"kernels": 3}, "kernels: .*array"),
+        ({"kernels": 3}, "kernels: wanted a list"),
         ({"iterations": "many"}, "iterations: .*integer"),
         ({"surprise": 1}, "unknown key 'surprise'"),
     ],

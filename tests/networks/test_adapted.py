@@ -14,9 +14,10 @@ from densefield.classes import ClassList
 from densefield.networks.adapted import Adapted, adapted, multiple_of
 from densefield.protocols import all_scores, geometry
 from densefield.segmenter import Segmenter
+from drawing import seeded
 
 CLASSES = ClassList(names=("sky", "road", "car"), colors=((0, 0, 255), (128, 128, 128), (255, 0, 0)))
-IMAGE = torch.rand(2, 3, 13, 21, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+IMAGE = torch.rand(2, 3, 13, 21, dtype=torch.float64, generator=torch.Generator().manual_seed(seeded(0)))
 
 
 class Halving(nn.Module):
