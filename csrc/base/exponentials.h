@@ -30,6 +30,10 @@ template <class V>
 constexpr bool scales_at_once = false;
 #endif
 
+// Added to a number, it rounds to a whole one, which then stands in the low bits.
+template <class T>
+constexpr T shifter = sizeof(T) == 4 ? T(0x1.8p23) : T(0x1.8p52);
+
 // p 2^n for whole numbers n; what is then subnormal may be 0.
 template <class V>
 DF_INLINE V times_power_of_two(V p, V n) {
@@ -42,10 +46,9 @@ DF_INLINE V times_power_of_two(V p, V n) {
     }
 #endif
     using Whole = VectorOf<Integer<T>, count_of<V>>;
-    constexpr T shifter = single ? T(0x1.8p23) : T(0x1.8p52);  // added to a whole number, it leaves it in the low bits
     constexpr Integer<T> bias = single ? 127 : 1023;
     const Whole alive = n > T(-bias);
-    const Whole power = ((reinterpret_cast<Whole>(n + shifter) + bias) << (single ? 23 : 52)) & alive;
+    const Whole power = ((reinterpret_cast<Whole>(n + shifter<T>) + bias) << (single ? 23 : 52)) & alive;
     return p * reinterpret_cast<V>(power);
 }
 
@@ -57,13 +60,13 @@ template <Accuracy accuracy = Accuracy::full, class V>
 DF_INLINE V exponential(V x) {
     using T = NumberOf<V>;
     constexpr bool single = sizeof(T) == 4;
-    constexpr T least = single ? -104 : -745, most = single ? 88 : 709, shifter = single ? T(0x1.8p23) : T(0x1.8p52);
+    constexpr T least = single ? -104 : -745, most = single ? 88 : 709;
     constexpr T log2_e = T(1.44269504088896340736), ln_2 = T(0.69314718055994530942);
     constexpr T ln_2_high = single ? T(0x1.63p-1) : T(0x1.62e42fefa0000p-1);  // times a whole n without rounding
     constexpr T ln_2_low = single ? T(-2.12194440e-4) : T(0x1.cf79abc9e3b39p-40);
     x = x < least ? V{} + least : x;
     if constexpr (accuracy == Accuracy::full || !scales_at_once<V>) x = x > most ? V{} + most : x;
-    const V n = (x * log2_e + shifter) - shifter;
+    const V n = (x * log2_e + shifter<T>) - shifter<T>;
     V r, p;  // x = n log 2 + r; exp(r) = 1 + r + r^2 p(r)
     if constexpr (accuracy == Accuracy::rough) {
         static_assert(single);

@@ -110,7 +110,8 @@ private:
     // Softmax of logits that sums of exponentials allow.
     DF_NOINLINE bool write_softmax(float* line, int64_t start, int64_t count, S* q) const {
         const auto write = [&](int64_t x, int64_t g, const Row<float, W>& row) { row.store(q + g * plane + (start + x) * W); };
-        return quick_softmax<W, OneGroup, sizeof(S) == 2>(line, groups, count, write);
+        constexpr Accuracy accuracy = sizeof(S) == 2 ? Accuracy::rough : Accuracy::full;  // half precision holds no more
+        return quick_softmax<W, OneGroup, accuracy>(line, groups, count, write);
     }
 
     // What the next line reads of the image's planes.
@@ -180,7 +181,7 @@ private:
             float *const line = tile.acc, *const logs = tile.spare;
             pack_line(f.grad_output, start, count, 0.0f, line);
             pack_line(f.output, start, count, -1e30f, logs);
-            exponentiate(logs, count * stride);
+            exponentiate(logs, count * stride, logs);
             for (int64_t x = 0; x < count; ++x) {
                 float sum = 0.0f;
                 for (int64_t c = 0; c < f.labels; ++c) sum += line[x * stride + c];

@@ -91,10 +91,10 @@ DF_INLINE void shift(Row<float, W>& row, float offset) {
     if constexpr (W > Row<float, W>::width) shift(static_cast<Rest<W>&>(row), offset);
 }
 
-// exp of count numbers <= 0; there must be room for a whole vector at the end.
-inline void exponentiate(float* numbers, int64_t count) {
-    for (int64_t i = 0; i < count; i += lanes<float>)
-        store(numbers + i, exponential(load(numbers + i)));
+// exp of count numbers, in place or elsewhere; there must be room for a whole vector at the end.
+template <Accuracy accuracy = Accuracy::full>
+inline void exponentiate(const float* numbers, int64_t count, float* to) {
+    for (int64_t i = 0; i < count; i += lanes<float>) store(to + i, exponential<accuracy>(load(numbers + i)));
 }
 
 // The least of each place of the rows so far.
@@ -194,17 +194,12 @@ DF_INLINE VectorOf<float, 4> totals_of_four(const float* rows, int64_t step) {
 }
 
 // Softmax of a line of `count` rows, whose sums of exponentials must stay within the range of a float: false where one
-// did not. Two walks that a CPU can overlap. Each row goes to write(x, g, row); the line is spent. `Rough`: to
-// what half precision holds.
-template <int W, bool OneGroup, bool Rough, class Write>
+// did not. Two walks that a CPU can overlap. Each row goes to write(x, g, row); the line is spent.
+template <int W, bool OneGroup, Accuracy accuracy, class Write>
 bool quick_softmax(float* rows, int64_t groups, int64_t count, const Write& write) {
     using Four = VectorOf<float, 4>;
     const int64_t step = (OneGroup ? 1 : groups) * W;
-    if constexpr (Rough)
-        for (int64_t i = 0; i < count * step; i += lanes<float>)
-            store(rows + i, exponential<Accuracy::rough>(load(rows + i)));
-    else
-        exponentiate(rows, count * step);
+    exponentiate<accuracy>(rows, count * step, rows);
     const auto scale = [&](int64_t x, float factor) __attribute__((always_inline)) {
         for (int64_t g = 0; g < (OneGroup ? 1 : groups); ++g) {
             Row<float, W> row;
@@ -240,7 +235,7 @@ template <int W, bool OneGroup>
 DF_NOINLINE void log_softmax(float* rows, int64_t groups, int64_t count, float* spare, float* sums) {
     const int64_t step = (OneGroup ? 1 : groups) * W;
     subtract_highest<W, OneGroup>(rows, groups, count);
-    for (int64_t i = 0; i < count * step; i += lanes<float>) store(spare + i, exponential(load(rows + i)));
+    exponentiate(rows, count * step, spare);
     for (int64_t x = 0; x < count; ++x) sums[x] = sum_of<W, OneGroup>(spare + x * step, groups);
     for (int64_t x = count; x % lanes<float> != 0; ++x) sums[x] = 1.0f;  // the rest of the last vector
     for (int64_t x = 0; x < count; x += lanes<float>) store(sums + x, logarithm(load(sums + x)));

@@ -54,6 +54,7 @@ def import_file(
 
     from densefield.checks import check, counted
     from densefield.classes import ClassList
+    from densefield.runs.start import listed
     from densefield.segmenter import Segmenter
     from densefield.segmenter.description import paths_to_save
     from densefield.weights import Scaling, import_weights
@@ -61,17 +62,17 @@ def import_file(
     console = plain_console()
     check((mean is None) == (std is None), "mean, std: wanted both or neither")
     words = _words(network)
-    listed = ClassList.read(classes)
+    named = ClassList.read(classes)
     paths_to_save(out)  # better said now than after all layers
     with torch.device("meta"):  # what does not fit is told before a network is set aside
-        sketch = words.build(len(listed), 3)
+        sketch = words.build(len(named), 3)
     import_weights(sketch, file, partial=partial)
-    filled = words.build(len(listed), 3)
+    filled = words.build(len(named), 3)
     imported = import_weights(filled, file, partial=partial)
     scaling = imported.scaling or Scaling((0.0,) * 3, (1.0,) * 3)
     if mean is not None and std is not None:
         scaling = Scaling(mean, std)
-    Segmenter(filled, listed, mean=scaling.mean, std=scaling.std).save(out)
+    Segmenter(filled, named, mean=scaling.mean, std=scaling.std).save(out)
     for line in _layer_map(imported):
         console.print(line)
     if imported.beyond:
@@ -80,7 +81,7 @@ def import_file(
             " for an encoder alone; else the file is of a deeper or another form of the network"
         )
     console.print(
-        f"images: (value - mean) / std of RGB in [0, 1], mean {_listed(scaling.mean)}, std {_listed(scaling.std)}"
+        f"images: (value - mean) / std of RGB in [0, 1], mean {listed(scaling.mean)}, std {listed(scaling.std)}"
     )
     if imported.scaling is None and mean is None:
         console.print("how the file's network read images is not known; say it with --mean and --std if it is not that")
@@ -121,7 +122,3 @@ def _layer_map(imported: Imported) -> Iterator[str]:
 
 def _shape(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape))
-
-
-def _listed(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.4g}" for value in values)

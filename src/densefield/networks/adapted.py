@@ -35,13 +35,10 @@ class Adapted(nn.Module):
         self.reach = stated(model, "reach", None)
 
     def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, H, W)
-        return self._answers(image)[0]
+        return self.all_scores(image)[0]
 
     def all_scores(self, image: Tensor) -> tuple[Tensor, ...]:
         """The answer, then the scores of auxiliary heads, each of the image's size."""
-        return self._answers(image)
-
-    def _answers(self, image: Tensor) -> tuple[Tensor, ...]:
         check_map("image", image, self.in_channels)
         height, width = image.shape[2:]
         # Not by a negative number, which exported files divide towards zero.
@@ -98,8 +95,8 @@ def _scores(answer: object) -> tuple[Tensor, ...]:
     found: Sequence[object] = ()
     if isinstance(answer, Tensor):
         found = (answer,)
-    elif getattr(answer, "logits", None) is not None:
-        found = (answer.logits,)  # type: ignore[attr-defined]
+    elif (logits := getattr(answer, "logits", None)) is not None:
+        found = (logits,)
     elif isinstance(answer, Mapping):
         found = (answer.get("out"), answer.get("aux"))
     elif isinstance(answer, Sequence):

@@ -71,7 +71,8 @@ def _found(target: str) -> Callable[..., Any]:
         module = importlib.import_module(place)
     except Exception as error:  # a person's module may end in any way
         raise InputError(f"python: target: {place} cannot be imported ({one_line(error)})") from error
-    found = getattr(module, name, None)
+    found: Callable[..., Any] | None = getattr(module, name, None)
     names = [each for each in vars(module) if not each.startswith("_")]
-    check(callable(found), f"python: target: {place} has no function {name!r}{likely(name, names)}")
-    return found  # type: ignore[return-value]
+    if not callable(found):
+        raise InputError(f"python: target: {place} has no function {name!r}{likely(name, names)}")
+    return found

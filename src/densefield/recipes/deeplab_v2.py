@@ -19,24 +19,12 @@ from __future__ import annotations
 
 from densefield import networks, training
 from densefield.built import words
-from densefield.recipes.voc import BIASES, DATA, MEAN, SCORES, SCORES_BIASES, STD
-from densefield.runs.recipe import Recipe, Stage
+from densefield.recipes.deeplab_v1 import LARGEFOV
+from densefield.recipes.voc import DATA, MEAN, SCORES, SCORES_BIASES, STD
+from densefield.runs.recipe import Recipe
 from densefield.runs.sections import Augmentation, Loss
 
-ON_VGG = Stage(
-    steps=20_000,
-    batch_size=10,
-    augmentation=Augmentation(crop=(321, 321), flip=True),
-    optimizer=words(
-        training.sgd,
-        learning_rate=1e-3,
-        momentum=0.9,
-        weight_decay=5e-4,
-        groups=(SCORES_BIASES, SCORES, BIASES),
-    ),
-    schedule=words(training.poly, power=0.9),
-    validate_every=2000,
-)
+ON_VGG = LARGEFOV.changed(steps=20_000, batch_size=10, schedule=words(training.poly, power=0.9), validate_every=2000)
 ON_RESNET = ON_VGG.changed(
     augmentation=Augmentation(scale=(0.5, 1.5), crop=(321, 321), flip=True),
     optimizer=words(

@@ -27,7 +27,7 @@ def recalibrate(segmenter: Segmenter, pairs: Pairs, count: int) -> None:
     """
     check_recalibration(segmenter, pairs, count)
     network = segmenter.network.eval()
-    norms = _norms(network)
+    norms = batch_norms(network)
     momenta = [norm.momentum for norm in norms]
     device = next(network.parameters()).device
     try:
@@ -47,7 +47,7 @@ def recalibrate(segmenter: Segmenter, pairs: Pairs, count: int) -> None:
 def check_recalibration(segmenter: Segmenter, pairs: Pairs, count: int) -> None:
     """Raise `InputError` where there are no statistics, no whole images, or fewer than `count`; better said at once."""
     network = segmenter.network
-    check(bool(_norms(network)), "recalibrate: this network has no batch normalisation; leave recalibrate out")
+    check(bool(batch_norms(network)), "recalibrate: this network has no batch normalisation; leave recalibrate out")
     check(count <= len(pairs), f"recalibrate: wanted at most the {len(pairs)} training images, received {count}")
     check(geometry(network).margin == 0, "recalibrate: wanted a network that takes whole images (padding: same)")
     height, width = pairs[0][0].shape[:2]
@@ -60,7 +60,7 @@ def _check_shapes(network: nn.Module, size: tuple[int, int, int, int]) -> None:
     image = torch.empty(size, device="meta")
     training = [module for module in network.modules() if module.training]
     network.eval()
-    for norm in _norms(network):
+    for norm in batch_norms(network):
         norm.train()
     try:
         with torch.no_grad(), single_values_told("recalibrate", "leave recalibrate out"):
@@ -84,5 +84,6 @@ def single_values_told(where: str, fix: str) -> Iterator[None]:
         raise InputError(f"{where}: a layer is normalized over a single value a channel; {fix}") from error
 
 
-def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
-    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The layers that normalize by statistics of batches."""
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

@@ -18,7 +18,7 @@ from densefield.protocols import Pairs, geometry
 from densefield.runs.folder import LAST, METRICS, keep
 from densefield.runs.machine import Machine
 from densefield.runs.objective import border_weights, build_objective, check_class_weights
-from densefield.runs.recalibrate import single_values_told
+from densefield.runs.recalibrate import batch_norms, single_values_told
 from densefield.runs.recipe import Recipe, Stage
 from densefield.segmenter import Segmenter
 from densefield.training.lightning import TensorBoardLogger, pl
@@ -72,7 +72,7 @@ class StageRun(NamedTuple):
         self.assemble(segmenter)
         border_weights(self.run.recipe.loss, None, len(segmenter.classes))
         check_class_weights(self.run.recipe.loss, segmenter.classes.names)
-        frozen = not self.stage.freeze_batch_norm or bool(_norms(segmenter.network))
+        frozen = not self.stage.freeze_batch_norm or bool(batch_norms(segmenter.network))
         check(frozen, f"{self.title}: freeze_batch_norm: this network has no batch normalisation; leave it out")
         task = self._task(segmenter, None)
         with self._holding_still(segmenter):
@@ -197,7 +197,7 @@ class StageRun(NamedTuple):
         try:
             segmenter.network.requires_grad_(not still).train(not still)
             if self.stage.freeze_batch_norm:
-                for norm in _norms(segmenter.network):
+                for norm in batch_norms(segmenter.network):
                     norm.requires_grad_(False).eval()
             yield
         finally:
@@ -214,10 +214,6 @@ class StageRun(NamedTuple):
             reason = one_line(error, 120)
             lost = f"a reading process has ended ({reason}); out of memory? try fewer --workers, or 0"
             raise InputError(f"{self.title}: {lost}") from error
-
-
-def _norms(network: nn.Module) -> list[nn.Module]:
-    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 @contextlib.contextmanager

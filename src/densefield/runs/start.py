@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ def start(recipe: Recipe, network: nn.Module, trust: str | None, say: Callable[[
     stated = preparation(network, beside) if recipe.mean is None or recipe.std is None else None
     if stated is not None:
         known = Scaling(stated.mean, stated.std)
-        say(f"mean {_listed(stated.mean)}, std {_listed(stated.std)}, where the recipe says none: {stated.whose}")
+        say(f"mean {listed(stated.mean)}, std {listed(stated.std)}, where the recipe says none: {stated.whose}")
     if weights == LIBRARY:
         say(fetch(network))
     elif weights is not None and holds_segmenter(Path(weights)):
@@ -70,5 +70,6 @@ def _scaling(recipe: Recipe, known: Scaling | None) -> Scaling:
     return Scaling(*(own or other for own, other in zip((recipe.mean, recipe.std), known or usual, strict=True)))
 
 
-def _listed(values: tuple[float, ...]) -> str:
+def listed(values: Sequence[float]) -> str:
+    """Numbers in a line."""
     return ", ".join(f"{value:.4g}" for value in values)
